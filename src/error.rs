@@ -1,0 +1,319 @@
+//! Why a call failed, split by who must act: the caller, the key holder, the medium, nobody yet (unsupported input), or
+//! whoever repairs a damaged vault.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What every call of the engine returns on failure.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Who must act on an [`Error`]; also what a command's exit code is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The call asked for something that is not there or not allowed.
+    Caller,
+    /// There is no vault at the place named.
+    NoVault,
+    /// The password or key file opens no slot, or its role does not reach far enough.
+    KeyHolder,
+    /// A disk, file or directory outside or under the vault failed.
+    Medium,
+    /// The bytes are in a form that this version does not know.
+    Unsupported,
+    /// Bytes in the vault are not what was written.
+    Damaged,
+    /// Somebody else holds a lock that is needed.
+    Busy,
+    /// The call was cancelled.
+    Interrupted,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No vault where one was looked for.
+    #[error("no vault at {path}")]
+    NoVault {
+        /// The directory that was looked at.
+        path: PathBuf,
+    },
+    /// `init` found something at the place for a new vault.
+    #[error("{path} already holds a vault")]
+    VaultExists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// `init` was given a directory that holds other things.
+    #[error("{path} is not empty and holds no vault")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// No machine of that name.
+    #[error("no machine named {name:?} in this vault")]
+    UnknownMachine {
+        /// The name asked for.
+        name: String,
+    },
+    /// No such point of that machine.
+    #[error("machine {machine:?} has no recovery point {point:?}")]
+    UnknownPoint {
+        /// The machine.
+        machine: String,
+        /// The point as the caller named it.
+        point: String,
+    },
+    /// A point id prefix that fits several points.
+    #[error("{point:?} fits several recovery points of machine {machine:?}")]
+    AmbiguousPoint {
+        /// The machine.
+        machine: String,
+        /// The prefix.
+        point: String,
+    },
+    /// A point has no disk of that name.
+    #[error("recovery point {point} has no disk {disk:?}")]
+    UnknownDisk {
+        /// The point's name.
+        point: String,
+        /// The disk asked for.
+        disk: String,
+    },
+    /// No such path in the tree.
+    #[error("no such path in the vault: {path}")]
+    NoSuchPath {
+        /// The path.
+        path: String,
+    },
+    /// A path names one kind of node where another is needed.
+    #[error("{path} is not {wanted}")]
+    WrongNode {
+        /// The path.
+        path: String,
+        /// What was needed, with its article.
+        wanted: &'static str,
+    },
+    /// A name or number that breaks the rules for it.
+    #[error("{what} {value:?} is not usable: {rule}")]
+    Invalid {
+        /// What kind of value it is.
+        what: &'static str,
+        /// The value.
+        value: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// Two disks of one backup have the same name.
+    #[error("the disk name {name:?} is given twice")]
+    DuplicateDisk {
+        /// The name.
+        name: String,
+    },
+    /// A restore target that exists and was not to be overwritten.
+    #[error("{path} exists")]
+    TargetExists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// A restore target that is too small.
+    #[error("{path} holds {available} bytes, the disk needs {needed}")]
+    TargetTooSmall {
+        /// The target.
+        path: PathBuf,
+        /// Its size in bytes.
+        available: u64,
+        /// The disk's size in bytes.
+        needed: u64,
+    },
+    /// A restore target that a file system is mounted from.
+    #[error("{path} is in use: {use_}")]
+    TargetInUse {
+        /// The device.
+        path: PathBuf,
+        /// Where it is mounted, or what else holds it.
+        use_: String,
+    },
+    /// Neither password nor key file opens a slot.
+    #[error("wrong password or key file: it opens none of the vault's {slots} key slots")]
+    WrongKey {
+        /// How many slots were tried.
+        slots: usize,
+    },
+    /// The role that was opened may not do this.
+    #[error("the role {held:?} cannot do this: it needs {needed}")]
+    NotPermitted {
+        /// The role that the slot gave.
+        held: &'static str,
+        /// What would be needed.
+        needed: &'static str,
+    },
+    /// The last key slot of role `admin` can't go.
+    #[error("this is the last admin key slot; without it nobody could manage the vault")]
+    LastAdminSlot,
+    /// The medium under the vault failed.
+    #[error("cannot {operation} {path} in the vault: {source}")]
+    Vault {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A disk being backed up could not be read.
+    #[error("cannot read disk {disk:?} at byte {offset}: {source}")]
+    Source {
+        /// The disk's name.
+        disk: String,
+        /// Where in the disk.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A restore target or another file of the caller's failed.
+    #[error("cannot {operation} {path}: {source}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A stored structure of a version that this program does not know.
+    #[error("{object} is {structure} version {found}; this program reads version {supported}")]
+    UnsupportedVersion {
+        /// The object.
+        object: String,
+        /// The structure's name.
+        structure: &'static str,
+        /// The version found.
+        found: u32,
+        /// The version that this program knows.
+        supported: u32,
+    },
+    /// A guest's file system or table that can't be read.
+    #[error(transparent)]
+    Guest(#[from] crate::guest::Error),
+    /// Bytes in the vault are not what was written.
+    #[error(transparent)]
+    Damaged(Damage),
+    /// Bytes that the backup itself could not read from the source.
+    #[error("disk {disk:?} bytes {start}..{end} were unreadable when the recovery point was made")]
+    Missing {
+        /// The disk.
+        disk: String,
+        /// First missing byte.
+        start: u64,
+        /// First byte after.
+        end: u64,
+    },
+    /// Somebody else holds a lock that is needed.
+    #[error("the vault is busy: {what}")]
+    Busy {
+        /// What holds it.
+        what: &'static str,
+    },
+    /// The call was cancelled.
+    #[error("interrupted")]
+    Interrupted,
+    /// An earlier failure of the same writer; what it wrote since is worth nothing.
+    #[error("the writer stopped after an earlier failure")]
+    Poisoned,
+}
+
+/// Where a vault is damaged, and how it shows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("damaged: {object} at byte {offset}: {problem}")]
+pub struct Damage {
+    /// The object's name, relative to the vault.
+    pub object: String,
+    /// Offset in the object where the damaged structure begins, in bytes.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a stored structure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The object is absent.
+    #[error("the file is missing")]
+    Absent,
+    /// The object ends too early or too late.
+    #[error("it has {found} bytes instead of {expected}")]
+    Length {
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// The first bytes are not this structure's.
+    #[error("it does not begin as a {0}")]
+    Magic(&'static str),
+    /// A checksum that needs no key does not fit.
+    #[error("the checksum of the {0} does not fit")]
+    Checksum(&'static str),
+    /// Authentication failed: the bytes are not those that the key holder wrote.
+    #[error("the {0} fails authentication")]
+    Authentication(&'static str),
+    /// A field holds a value that it may not hold.
+    #[error("field {0} holds an impossible value")]
+    Field(&'static str),
+    /// It belongs to another vault, segment or place.
+    #[error("it belongs elsewhere: {0} differs")]
+    Misplaced(&'static str),
+    /// Authenticated bytes that do not decompress.
+    #[error("it does not decompress to its {0} bytes")]
+    Decompression(u32),
+    /// What the catalog or a map names is in no segment.
+    #[error("{what} {id} is in no segment")]
+    Unreachable {
+        /// The kind of record.
+        what: &'static str,
+        /// The first 8 hex digits of its id.
+        id: String,
+    },
+    /// The catalog's chain is broken.
+    #[error("entry {sequence} of the chain {0}", sequence = .1)]
+    Chain(&'static str, u64),
+    /// Authenticated JSON that is not a manifest.
+    #[error("the manifest is not well formed: {0}")]
+    Manifest(String),
+}
+
+impl Error {
+    /// Who must act.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoVault { .. } => ErrorKind::NoVault,
+            Self::WrongKey { .. } | Self::NotPermitted { .. } => ErrorKind::KeyHolder,
+            Self::Vault { .. } | Self::Source { .. } | Self::File { .. } | Self::Missing { .. } | Self::Poisoned => {
+                ErrorKind::Medium
+            }
+            Self::UnsupportedVersion { .. } => ErrorKind::Unsupported,
+            Self::Guest(error) => error.kind(),
+            Self::Damaged(_) => ErrorKind::Damaged,
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::Interrupted => ErrorKind::Interrupted,
+            _ => ErrorKind::Caller,
+        }
+    }
+
+    /// A damaged place in an object of the vault.
+    pub(crate) fn damaged(object: impl Into<String>, offset: u64, problem: Problem) -> Self {
+        Self::Damaged(Damage { object: object.into(), offset, problem })
+    }
+
+    /// Whether the medium under the vault has no space left, or a quota is full.
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Vault { source, .. } | Self::File { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A vault in a directory of a file system.
+//!
+//! Objects are written under a random name in `tmp/`, synced, and renamed to their place. While one is being written
+//! its file is locked, so that whoever cleans `tmp/` can tell the living from the dead without a clock or a process id.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::files::{File, Files, SystemFiles};
+use super::{Lock, LockKind, Media, Object, ObjectWriter, ReadMode};
+use crate::error::{Error, Problem, Result};
+
+/// Folder of unpublished objects.
+const TEMPORARY: &str = "tmp";
+
+/// Folder of lock files.
+const LOCKS: &str = "locks";
+
+/// A vault's objects in a directory.
+pub struct DirectoryMedia {
+    root: PathBuf,
+    files: Arc<dyn Files>,
+    mode: ReadMode,
+}
+
+impl DirectoryMedia {
+    /// The objects under `root` in the operating system's file system.
+    pub fn new(root: &Path, mode: ReadMode) -> Self {
+        Self::over(Arc::new(SystemFiles), root, mode)
+    }
+
+    /// The objects under `root` of any implementation of the file system calls.
+    pub fn over(files: Arc<dyn Files>, root: &Path, mode: ReadMode) -> Self {
+        Self { root: root.to_path_buf(), files, mode }
+    }
+
+    /// Makes the directories of a new vault. The root may exist if it is empty.
+    pub fn initialize(&self, folders: &[&str], locks: &[&str]) -> Result<()> {
+        match self.files.list(&self.root) {
+            // What a failed `init` or a fresh file system leaves behind is no content.
+            Ok(found) if found.iter().any(|entry| entry.name == super::super::format::header::OBJECT) => {
+                return Err(Error::VaultExists { path: self.root.clone() });
+            }
+            Ok(found) => {
+                let ours = |name: &str| folders.contains(&name) || [TEMPORARY, LOCKS, "lost+found"].contains(&name);
+                if !found.iter().all(|entry| entry.is_directory && ours(&entry.name)) {
+                    return Err(Error::NotEmpty { path: self.root.clone() });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_directory(&self.root)?,
+            Err(error) => return Err(self.failed("list", &self.root, error)),
+        }
+        for folder in folders.iter().chain(&[TEMPORARY, LOCKS]) {
+            self.make_directory(&self.root.join(folder))?;
+        }
+        for lock in locks {
+            let path = self.root.join(LOCKS).join(lock);
+            match self.files.create_new(&path) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.failed("create", &path, error)),
+            }
+        }
+        for folder in [LOCKS, ""] {
+            let path = self.root.join(folder);
+            self.files.sync_directory(&path).map_err(|error| self.failed("sync", &path, error))?;
+        }
+        // The root's own name, where the parent lets itself be opened.
+        if let Some(parent) = self.root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            self.files.sync_directory(parent).map_err(|error| self.failed("sync", parent, error))?;
+        }
+        Ok(())
+    }
+
+    fn make_directory(&self, path: &Path) -> Result<()> {
+        match self.files.make_directory(path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(self.failed("create", path, error)),
+        }
+    }
+
+    fn failed(&self, operation: &'static str, path: &Path, source: io::Error) -> Error {
+        let path = path.strip_prefix(&self.root).map_or_else(|_| path.to_path_buf(), Path::to_path_buf);
+        Error::Vault { operation, path, source }
+    }
+
+    fn listed(&self, folder: &str, directories: bool) -> Result<Vec<String>> {
+        let path = self.root.join(folder);
+        match self.files.list(&path) {
+            Ok(found) => Ok(found
+                .into_iter()
+                .filter(|entry| entry.is_directory == directories)
+                .map(|entry| entry.name)
+                .collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(self.failed("list", &path, error)),
+        }
+    }
+}
+
+impl Media for DirectoryMedia {
+    fn location(&self) -> &Path {
+        &self.root
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>> {
+        loop {
+            let temporary = self.root.join(TEMPORARY).join(crate::seal::random_name()?);
+            let file = self
+                .files
+                .create_new(&temporary)
+                .map_err(|error| self.failed("create", &temporary, error))?;
+            if file.mark_in_use().map_err(|error| self.failed("lock", &temporary, error))? {
+                return Ok(Arc::new(Writer {
+                    files: Arc::clone(&self.files),
+                    root: self.root.clone(),
+                    file,
+                    temporary,
+                    name: name.to_owned(),
+                    failed: AtomicBool::new(false),
+                    published: AtomicBool::new(false),
+                }));
+            }
+        }
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<dyn Object>> {
+        let path = self.root.join(name);
+        let file = self.files.open(&path, self.mode == ReadMode::Map).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                Error::damaged(name, 0, Problem::Absent)
+            } else {
+                self.failed("open", &path, error)
+            }
+        })?;
+        let length = file.length().map_err(|error| self.failed("stat", &path, error))?;
+        Ok(Arc::new(Published { file, name: name.to_owned(), length }))
+    }
+
+    fn exists(&self, name: &str) -> Result<bool> {
+        let path = self.root.join(name);
+        match self.files.open(&path, false) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(self.failed("open", &path, error)),
+        }
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>> {
+        self.listed(folder, false)
+    }
+
+    fn list_folders(&self, folder: &str) -> Result<Vec<String>> {
+        self.listed(folder, true)
+    }
+
+    fn sync_folder(&self, folder: &str) -> Result<()> {
+        let path = self.root.join(folder);
+        self.files.sync_directory(&path).map_err(|error| self.failed("sync", &path, error))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.root.join(name);
+        match self.files.remove(&path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.failed("remove", &path, error)),
+        }
+    }
+
+    fn lock(&self, name: &str, kind: LockKind, wait: bool) -> Result<Option<Lock>> {
+        let path = self.root.join(LOCKS).join(name);
+        let held = self.files.lock(&path, kind, wait).map_err(|error| self.failed("lock", &path, error))?;
+        Ok(held.map(|held| Lock { _held: held }))
+    }
+
+    fn clear_abandoned(&self) -> Result<usize> {
+        let mut removed = 0;
+        for name in self.list(TEMPORARY)? {
+            let path = self.root.join(TEMPORARY).join(&name);
+            // Holding the lock means that no writer lives; it stays held until the name is gone.
+            match self.files.lock(&path, LockKind::Exclusive, false) {
+                Ok(Some(_held)) => match self.files.remove(&path) {
+                    Ok(()) => removed += 1,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(self.failed("remove", &path, error)),
+                },
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed("lock", &path, error)),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+struct Writer {
+    files: Arc<dyn Files>,
+    root: PathBuf,
+    file: Arc<dyn File>,
+    temporary: PathBuf,
+    name: String,
+    failed: AtomicBool,
+    published: AtomicBool,
+}
+
+impl Writer {
+    fn failed(&self, operation: &'static str, source: io::Error) -> Error {
+        self.failed.store(true, Ordering::Release);
+        Error::Vault { operation, path: PathBuf::from(&self.name), source }
+    }
+
+    /// Makes the folder that holds the target where it is new: a catalog chain's first entry brings its own folder.
+    fn make_folder(&self, target: &Path) -> io::Result<()> {
+        let Some(folder) = target.parent() else { return Ok(()) };
+        match self.files.make_directory(folder) {
+            Ok(()) => match folder.parent() {
+                Some(parent) => self.files.sync_directory(parent),
+                None => Ok(()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl ObjectWriter for Writer {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(offset, bytes).map_err(|error| self.failed("write", error))
+    }
+
+    fn start_writeback(&self, offset: u64, length: u64) {
+        self.file.start_writeback(offset, length);
+    }
+
+    fn publish(&self) -> Result<bool> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(Error::Poisoned);
+        }
+        // Content before name: a name that survives power loss must not lead to bytes that did not.
+        self.file.sync().map_err(|error| self.failed("sync", error))?;
+        let target = self.root.join(&self.name);
+        self.make_folder(&target).map_err(|error| self.failed("create the folder of", error))?;
+        match self.files.rename_new(&self.temporary, &target) {
+            Ok(()) => {
+                self.published.store(true, Ordering::Release);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.failed("publish", error)),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.published.load(Ordering::Acquire) {
+            // A name that stays behind is found by `clear_abandoned` later.
+            let _ = self.files.remove(&self.temporary);
+        }
+    }
+}
+
+struct Published {
+    file: Arc<dyn File>,
+    name: String,
+    length: u64,
+}
+
+impl Object for Published {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let wanted = buffer.len();
+        let count = self.file.read_at(offset, buffer).map_err(|source| Error::Vault {
+            operation: "read",
+            path: PathBuf::from(&self.name),
+            source,
+        })?;
+        if count == wanted {
+            return Ok(());
+        }
+        let expected = offset.saturating_add(wanted as u64);
+        Err(Error::damaged(&self.name, offset, Problem::Length { expected, found: self.length }))
+    }
+}

@@ -1,0 +1,66 @@
+//! The lower seam: the file system calls that a vault in a directory needs, no more.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::LockKind;
+pub use super::system::SystemFiles;
+
+/// What a directory holds, as [`Files::list`] tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The name within the directory.
+    pub name: String,
+    /// Whether it is itself a directory.
+    pub is_directory: bool,
+}
+
+/// File system calls. Paths are absolute or relative to the process, as the vault was opened.
+pub trait Files: Send + Sync {
+    /// Creates a file that must not exist yet, for writing and reading, mode 0600.
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+
+    /// Opens a file for reading; `mapped` asks for reads through a memory map.
+    fn open(&self, path: &Path, mapped: bool) -> io::Result<Arc<dyn File>>;
+
+    /// Gives a file a new name in the same file system; fails with `AlreadyExists` where the name is taken.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes one directory, mode 0700; its parent exists.
+    fn make_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// What a directory holds, `.` and `..` left out.
+    fn list(&self, path: &Path) -> io::Result<Vec<Listed>>;
+
+    /// Makes the entries of a directory survive power loss.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Locks a file by its open description; `None` where somebody else holds it and `wait` is false.
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>>;
+}
+
+/// An open file.
+pub trait File: Send + Sync {
+    /// Length in bytes.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads into `buffer` from `offset` on; fewer bytes than asked only at the end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Makes content and length survive power loss.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Asks for a range to be written out soon, without waiting.
+    fn start_writeback(&self, offset: u64, length: u64);
+
+    /// Marks the file, by a lock that dies with the process, as being written. Returns false where somebody who took
+    /// it for abandoned was faster.
+    fn mark_in_use(&self) -> io::Result<bool>;
+}

@@ -1,0 +1,102 @@
+//! The only code that touches a vault's files.
+//!
+//! Two seams. Above, [`Media`]: write-once named objects, so that a vault can live elsewhere than in a directory. Below,
+//! [`files::Files`]: the file system calls themselves, so that tests can put a disk there that fails or forgets.
+//!
+//! Invariants:
+//! - an object appears under its name whole and synced, or not at all; it is never changed afterwards;
+//! - publishing never replaces: of two writers of one name exactly one wins, and the other is told;
+//! - readers get bytes in memory that they own; whether those came through a map or a `pread` shows nowhere above;
+//! - after the first failed sync of an object nothing of it is believed, and it is never published.
+
+mod directory;
+pub mod files;
+mod system;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::Result;
+
+pub use directory::DirectoryMedia;
+
+/// How published objects are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Through a shared read-only memory map.
+    #[default]
+    Map,
+    /// With `pread`.
+    Pread,
+}
+
+/// Whether a lock lets others in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// Any number of holders.
+    Shared,
+    /// One holder, and no shared ones.
+    Exclusive,
+}
+
+/// A lock that ends when this is dropped, and with the process however it dies.
+pub struct Lock {
+    _held: Box<dyn Send + Sync>,
+}
+
+/// Where a vault's objects live. Names are relative paths with `/`, of lower-case letters, digits, `-` and `.`.
+pub trait Media: Send + Sync {
+    /// Where this is, for messages.
+    fn location(&self) -> &Path;
+
+    /// Begins an object; it is invisible until published, and gone if it never is.
+    fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>>;
+
+    /// Opens a published object. An object that is not there is damage, told by name.
+    fn open(&self, name: &str) -> Result<Arc<dyn Object>>;
+
+    /// Whether an object of that name is published.
+    fn exists(&self, name: &str) -> Result<bool>;
+
+    /// The names, without the folder, of the objects in `folder`, unsorted; empty where there is no such folder.
+    fn list(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// The names of the folders in `folder`.
+    fn list_folders(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// Makes all names published so far in `folder`, by whomever, survive power loss.
+    fn sync_folder(&self, folder: &str) -> Result<()>;
+
+    /// Removes an object; fine if it is already gone.
+    fn remove(&self, name: &str) -> Result<()>;
+
+    /// Takes the lock of that name, or tells that it is held (`None`) unless `wait` says to wait for it.
+    fn lock(&self, name: &str, kind: LockKind, wait: bool) -> Result<Option<Lock>>;
+
+    /// Removes what writers that no longer live left unpublished; returns the number of files.
+    fn clear_abandoned(&self) -> Result<usize>;
+}
+
+/// An object being written. Writes may come from several threads, to places that do not overlap.
+pub trait ObjectWriter: Send + Sync {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Asks the system to begin writing a range out, so that the sync at the end finds little left to do.
+    fn start_writeback(&self, offset: u64, length: u64);
+
+    /// Syncs the content and gives the object its name. Returns false, and drops the object, where the name is taken.
+    fn publish(&self) -> Result<bool>;
+}
+
+/// A published object.
+pub trait Object: Send + Sync {
+    /// Its name, relative to the vault.
+    fn name(&self) -> &str;
+
+    /// Its length in bytes.
+    fn length(&self) -> u64;
+
+    /// Fills the whole buffer from `offset` on; an object that ends before is damage.
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+}

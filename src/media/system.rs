@@ -1,0 +1,148 @@
+//! The real file system below a vault.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use rustix::fs::{FlockOperation, RenameFlags};
+
+use super::LockKind;
+use super::files::{File, Files, Listed};
+
+/// The operating system's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemFiles;
+
+struct SystemFile {
+    file: fs::File,
+    map: Option<Mmap>,
+}
+
+impl Files for SystemFiles {
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Arc::new(SystemFile { file, map: None }))
+    }
+
+    fn open(&self, path: &Path, mapped: bool) -> io::Result<Arc<dyn File>> {
+        let file = fs::File::open(path)?;
+        let map = if mapped && file.metadata()?.len() > 0 {
+            // SAFETY: published objects are written once and never changed or truncated by any icecore process, and
+            // bytes are copied out of the map before they are authenticated, so that a change from outside can at worst
+            // make authentication fail.
+            Some(unsafe { Mmap::map(&file)? })
+        } else {
+            None
+        };
+        Ok(Arc::new(SystemFile { file, map }))
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let cwd = rustix::fs::CWD;
+        match rustix::fs::renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            // File systems without the flag (NFS among them): a hard link never replaces either.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                fs::hard_link(from, to)?;
+                fs::remove_file(from)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            // A name that is not text is none of ours.
+            if let Ok(name) = entry.file_name().into_string() {
+                found.push(Listed { name, is_directory: entry.file_type()?.is_dir() });
+            }
+        }
+        Ok(found)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        fs::File::open(path)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        // The lock file is opened for reading only: a reader without the right to write may share it too.
+        let file = fs::File::open(path)?;
+        let operation = match (kind, wait) {
+            (LockKind::Shared, true) => FlockOperation::LockShared,
+            (LockKind::Shared, false) => FlockOperation::NonBlockingLockShared,
+            (LockKind::Exclusive, true) => FlockOperation::LockExclusive,
+            (LockKind::Exclusive, false) => FlockOperation::NonBlockingLockExclusive,
+        };
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl File for SystemFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(map) = &self.map {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(map.len());
+            let available = &map[start..];
+            let count = available.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&available[..count]);
+            return Ok(count);
+        }
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn start_writeback(&self, offset: u64, length: u64) {
+        // Only a hint: what it fails to start, the sync at the end does.
+        let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
+        // SAFETY: plain integers and a descriptor that lives through the call.
+        unsafe {
+            use std::os::fd::AsRawFd;
+            libc::sync_file_range(self.file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE);
+        }
+    }
+
+    fn mark_in_use(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            // A cleaner may have locked and removed the file before we came: then it has no name any more.
+            Ok(()) => Ok(self.file.metadata()?.nlink() > 0),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

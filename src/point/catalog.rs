@@ -1,0 +1,231 @@
+//! The catalog: what happened to points. Per machine a chain of entries; the list of points is its replay.
+//!
+//! Invariants:
+//! - the publication of an entry is what makes a point exist; everything that it names is durable before;
+//! - of two writers who append at once one gets the number, the other takes the next;
+//! - an entry that is damaged or missing hides only itself, and is reported.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::Consistency;
+use crate::error::{Damage, Error, Problem, Result};
+use crate::format::catalog_entry::{self, MOST_BYTES, PointMade};
+use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
+use crate::media::Media;
+use crate::seal::VaultKeys;
+
+/// A recovery point, as the catalog lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointInfo {
+    /// The machine.
+    pub machine: String,
+    /// The name in the tree: its time, and where another point has the same, a dash and eight digits of its id.
+    pub name: String,
+    /// Its id, 32 hex digits.
+    pub id: String,
+    /// The moment that it stands for.
+    pub time: Timestamp,
+    /// How consistent it is.
+    pub consistency: Consistency,
+    pub(crate) entry: PointMade,
+}
+
+/// The catalog of an open vault.
+pub struct Catalog {
+    media: Arc<dyn Media>,
+    keys: Arc<VaultKeys>,
+    chains: Mutex<BTreeMap<Id, Chain>>,
+}
+
+/// What is known of a chain so far.
+#[derive(Clone, Default)]
+struct Chain {
+    points: Vec<Arc<PointInfo>>,
+    /// Number that the next entry gets.
+    next: u64,
+    /// Hash of the last entry.
+    head: Hash,
+    damage: Vec<Damage>,
+}
+
+impl Catalog {
+    /// Opens the catalog and replays it.
+    pub fn open(media: Arc<dyn Media>, keys: Arc<VaultKeys>) -> Result<Self> {
+        let catalog = Self { media, keys, chains: Mutex::default() };
+        catalog.refresh()?;
+        Ok(catalog)
+    }
+
+    /// Reads the entries that came since. Damaged ones are remembered, see [`Self::damage`].
+    pub fn refresh(&self) -> Result<()> {
+        for folder in self.media.list_folders(catalog_entry::FOLDER)? {
+            if let Some(chain) = id_from_hex(&folder) {
+                self.refresh_chain(&chain)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn chains(&self) -> std::sync::MutexGuard<'_, BTreeMap<Id, Chain>> {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refresh_chain(&self, id: &Id) -> Result<()> {
+        let listed = self.media.list(&format!("{}/{}", catalog_entry::FOLDER, hex(id)))?;
+        let mut sequences: Vec<u64> = listed.iter().filter_map(|name| catalog_entry::sequence_of(name)).collect();
+        sequences.sort_unstable();
+        let mut chains = self.chains();
+        let chain = chains.entry(*id).or_default();
+        let from = sequences.partition_point(|sequence| *sequence < chain.next);
+        for sequence in sequences.into_iter().skip(from) {
+            for lost in chain.next..sequence.min(chain.next.saturating_add(16)) {
+                let object = catalog_entry::object(id, lost);
+                chain.damage.push(Damage { object, offset: 0, problem: Problem::Absent });
+                chain.head = [0; HASH_BYTES];
+            }
+            self.replay(id, sequence, chain)?;
+        }
+        Ok(())
+    }
+
+    fn replay(&self, id: &Id, sequence: u64, chain: &mut Chain) -> Result<()> {
+        let (bytes, entry) = self.read_entry(id, sequence)?;
+        let gap = chain.next != sequence;
+        chain.next = sequence.checked_add(1).ok_or(Error::Busy { what: "a chain is full" })?;
+        let expected = std::mem::replace(&mut chain.head, *blake3::hash(&bytes).as_bytes());
+        match entry {
+            Ok(entry) => {
+                // A damaged or missing predecessor has been reported itself; its hash can't be known any more.
+                if entry.predecessor != expected && !gap && chain.damage.last().is_none_or(|last| !last.is_entry(id, sequence)) {
+                    let object = catalog_entry::object(id, sequence);
+                    let problem = Problem::Chain("does not follow the one before it", sequence);
+                    chain.damage.push(Damage { object, offset: 0, problem });
+                }
+                let taken = |name: &str| chain.points.iter().any(|point| point.name == name);
+                chain.points.push(Arc::new(point_of(entry, &taken)));
+                Ok(())
+            }
+            Err(Error::Damaged(damage)) => {
+                chain.damage.push(damage);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_entry(&self, id: &Id, sequence: u64) -> Result<(Vec<u8>, Result<PointMade>)> {
+        let name = catalog_entry::object(id, sequence);
+        let object = self.media.open(&name)?;
+        let length = usize::try_from(object.length()).unwrap_or(usize::MAX);
+        if length > MOST_BYTES {
+            let problem = Problem::Length { expected: MOST_BYTES as u64, found: object.length() };
+            return Ok((Vec::new(), Err(Error::damaged(name, 0, problem))));
+        }
+        let mut bytes = vec![0; length];
+        object.read_exact_at(0, &mut bytes)?;
+        let entry = self.keys.open_entry(id, sequence, &bytes);
+        Ok((bytes, entry))
+    }
+
+    /// Appends that a point was made. `make` gets the hash of the entry before.
+    pub fn append(&self, machine: &str, make: &dyn Fn(Hash) -> PointMade) -> Result<Arc<PointInfo>> {
+        let id = self.keys.chain_of(machine);
+        loop {
+            self.refresh_chain(&id)?;
+            let (sequence, head) = self.chains().get(&id).map_or((0, [0; HASH_BYTES]), |chain| (chain.next, chain.head));
+            let entry = make(head);
+            let name = catalog_entry::object(&id, sequence);
+            let object = self.media.create(&name)?;
+            object.write_at(0, &self.keys.seal_entry(id, sequence, &entry)?)?;
+            if !object.publish()? {
+                // Somebody else was faster: theirs comes first, ours follows it.
+                continue;
+            }
+            self.media.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))?;
+            self.refresh_chain(&id)?;
+            let point = hex(&entry.point);
+            let chains = self.chains();
+            let made = chains.get(&id).and_then(|chain| chain.points.iter().find(|info| info.id == point));
+            return made.cloned().ok_or(Error::Poisoned);
+        }
+    }
+
+    /// The machines that have points, in order of name.
+    pub fn machines(&self) -> Vec<String> {
+        let mut machines: Vec<String> =
+            self.chains().values().filter_map(|chain| Some(chain.points.first()?.machine.clone())).collect();
+        machines.sort_unstable();
+        machines
+    }
+
+    /// The points of a machine, oldest first.
+    pub fn points(&self, machine: &str) -> Result<Vec<Arc<PointInfo>>> {
+        let chains = self.chains();
+        let points = chains.get(&self.keys.chain_of(machine)).map(|chain| chain.points.clone()).unwrap_or_default();
+        if points.is_empty() {
+            return Err(Error::UnknownMachine { name: machine.to_owned() });
+        }
+        drop(chains);
+        let mut points = points;
+        points.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
+        Ok(points)
+    }
+
+    /// One point: by its name, `latest`, or at least the first four digits of its id.
+    pub fn point(&self, machine: &str, wanted: &str) -> Result<Arc<PointInfo>> {
+        let points = self.points(machine)?;
+        let unknown = || Error::UnknownPoint { machine: machine.to_owned(), point: wanted.to_owned() };
+        if wanted == "latest" {
+            return points.last().cloned().ok_or_else(unknown);
+        }
+        if let Some(point) = points.iter().find(|point| point.name == wanted) {
+            return Ok(Arc::clone(point));
+        }
+        if wanted.len() < 4 || wanted.len() > 32 || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(unknown());
+        }
+        let prefix = wanted.to_ascii_lowercase();
+        let mut fitting = points.iter().filter(|point| point.id.starts_with(&prefix));
+        match (fitting.next(), fitting.next()) {
+            (Some(point), None) => Ok(Arc::clone(point)),
+            (Some(_), Some(_)) => Err(Error::AmbiguousPoint { machine: machine.to_owned(), point: wanted.to_owned() }),
+            (None, _) => Err(unknown()),
+        }
+    }
+
+    /// What is damaged or missing in the chains.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.chains().values().flat_map(|chain| chain.damage.iter().cloned()).collect()
+    }
+
+    /// The number of entries in all chains: any point made since shows as a change.
+    pub fn entries(&self) -> u64 {
+        self.chains().values().map(|chain| chain.next).sum()
+    }
+}
+
+impl Damage {
+    /// Whether this is the damage of the entry just before `sequence`.
+    fn is_entry(&self, chain: &Id, sequence: u64) -> bool {
+        sequence.checked_sub(1).is_some_and(|before| self.object == catalog_entry::object(chain, before))
+    }
+}
+
+fn point_of(entry: PointMade, taken: &dyn Fn(&str) -> bool) -> PointInfo {
+    let time = Timestamp::from_second(entry.time_unix_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    let id = hex(&entry.point);
+    let mut name = point_name(time);
+    if taken(&name) {
+        name = format!("{name}-{}", &id[..8]);
+    }
+    PointInfo { machine: entry.machine.clone(), name, id, time, consistency: entry.consistency, entry }
+}
+
+/// A point's time as its name: no colons, they break Samba and make.
+pub(crate) fn point_name(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H-%M-%SZ").to_string()
+}

@@ -1,0 +1,271 @@
+//! Reading a disk through its map.
+
+use std::sync::Arc;
+
+use super::manifest::{ByteRange, ManifestDisk};
+use crate::error::{Error, Problem, Result};
+use crate::format::Hash;
+use crate::format::map_node::{FANOUT, HIGHEST_LEVEL, MapNode};
+use crate::store::Reader;
+
+/// A run of chunks that are alike in being there or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// First byte.
+    pub start: u64,
+    /// First byte after.
+    pub end: u64,
+    /// Whether there are chunks; otherwise it is all zeros.
+    pub data: bool,
+}
+
+/// One disk of a point, readable at any place by any number of threads.
+pub struct DiskMap {
+    reader: Arc<Reader>,
+    name: String,
+    root: Option<Hash>,
+    level: u8,
+    size_bytes: u64,
+    chunk_bytes: u64,
+    missing: Vec<ByteRange>,
+}
+
+impl DiskMap {
+    /// The disk that a manifest describes.
+    pub fn open(reader: Arc<Reader>, disk: &ManifestDisk) -> Result<Self> {
+        let chunk_bytes = u64::from(disk.chunk_bytes);
+        let level = MapNode::root_level(disk.size_bytes.div_ceil(chunk_bytes));
+        if disk.map_level != level || level > HIGHEST_LEVEL {
+            let why = format!("disk {:?} has a map of level {}", disk.name, disk.map_level);
+            return Err(Error::damaged("manifest", 0, Problem::Manifest(why)));
+        }
+        Ok(Self {
+            reader,
+            name: disk.name.clone(),
+            root: disk.root(),
+            level,
+            size_bytes: disk.size_bytes,
+            chunk_bytes,
+            missing: disk.missing.clone(),
+        })
+    }
+
+    /// Size of the disk in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Size of its chunks in bytes.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+
+    /// Number of its chunks.
+    pub fn chunks(&self) -> u64 {
+        self.size_bytes.div_ceil(self.chunk_bytes)
+    }
+
+    /// The id of a chunk; `None` where it is all zeros.
+    pub fn chunk_id(&self, chunk: u64) -> Result<Option<Hash>> {
+        let mut id = self.root;
+        let mut level = self.level;
+        while let Some(node_id) = id {
+            let node = self.reader.node(&node_id, level)?;
+            id = node.children[child_of(chunk, level)];
+            if level == 0 {
+                break;
+            }
+            level -= 1;
+        }
+        Ok(id)
+    }
+
+    /// The ids of the chunks from `first` on, as many as `out` takes.
+    pub fn chunk_ids(&self, first: u64, out: &mut [Option<Hash>]) -> Result<()> {
+        for (chunk, out) in (first..).zip(out) {
+            *out = self.chunk_id(chunk)?;
+        }
+        Ok(())
+    }
+
+    /// The first chunk at or after `chunk` that is there (`present`) or that is all zeros; the number of chunks where
+    /// there is none. Passes over whole subtrees.
+    pub fn find(&self, chunk: u64, present: bool) -> Result<u64> {
+        let found = match self.root {
+            Some(root) => self.find_below(&root, self.level, 0, chunk, present)?,
+            None if present => None,
+            None => Some(chunk),
+        };
+        Ok(found.unwrap_or(u64::MAX).min(self.chunks()))
+    }
+
+    fn find_below(&self, id: &Hash, level: u8, base: u64, chunk: u64, present: bool) -> Result<Option<u64>> {
+        let node = self.reader.node(id, level)?;
+        let span = MapNode::chunks_per_child(level);
+        let first = usize::try_from(chunk.saturating_sub(base) / span).unwrap_or(FANOUT);
+        for (number, child) in (0_u64..).zip(node.children.iter()).skip(first) {
+            let start = base.saturating_add(number.saturating_mul(span));
+            match child {
+                Some(id) if level > 0 => {
+                    if let Some(found) = self.find_below(id, level - 1, start, chunk, present)? {
+                        return Ok(Some(found));
+                    }
+                }
+                child if child.is_some() == present => return Ok(Some(start.max(chunk))),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The run of data or zeros that holds the byte at `offset`; `None` at or past the end.
+    pub fn extent(&self, offset: u64) -> Result<Option<Extent>> {
+        if offset >= self.size_bytes {
+            return Ok(None);
+        }
+        let chunk = offset / self.chunk_bytes;
+        let data = self.find(chunk, true)? == chunk;
+        let end = self.find(chunk, !data)?.saturating_mul(self.chunk_bytes).min(self.size_bytes);
+        Ok(Some(Extent { start: chunk * self.chunk_bytes, end, data }))
+    }
+
+    /// Length of a chunk in bytes; the last may be shorter.
+    pub fn chunk_length(&self, chunk: u64) -> u64 {
+        self.size_bytes.saturating_sub(chunk.saturating_mul(self.chunk_bytes)).min(self.chunk_bytes)
+    }
+
+    /// The plain bytes of a chunk; `None` where it is all zeros.
+    pub fn chunk(&self, chunk: u64) -> Result<Option<Arc<Vec<u8>>>> {
+        self.check_missing(chunk * self.chunk_bytes, self.chunk_length(chunk))?;
+        let Some(id) = self.chunk_id(chunk)? else { return Ok(None) };
+        self.check_length(chunk, self.reader.chunk(&id)?).map(Some)
+    }
+
+    /// The same past the cache, for a reader that comes by once.
+    pub fn chunk_uncached(&self, chunk: u64) -> Result<Option<Arc<Vec<u8>>>> {
+        let Some(id) = self.chunk_id(chunk)? else { return Ok(None) };
+        let plain = self.reader.store().read(crate::format::segment::RecordType::Chunk, &id)?;
+        self.check_length(chunk, Arc::new(plain)).map(Some)
+    }
+
+    fn check_length(&self, chunk: u64, plain: Arc<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+        let (expected, found) = (self.chunk_length(chunk), plain.len() as u64);
+        if expected == found {
+            return Ok(plain);
+        }
+        let object = format!("disk {} of a point", self.name);
+        Err(Error::damaged(object, chunk * self.chunk_bytes, Problem::Length { expected, found }))
+    }
+
+    /// Fails where a range holds bytes that the backup could not read.
+    fn check_missing(&self, start: u64, length: u64) -> Result<()> {
+        let end = start.saturating_add(length);
+        match self.missing.iter().find(|range| range.start < end && start < range.end) {
+            None => Ok(()),
+            Some(range) => Err(Error::Missing { disk: self.name.clone(), start: range.start, end: range.end }),
+        }
+    }
+
+    /// Fills `buffer` from `offset` on; returns the bytes read, fewer than asked only at the end of the disk.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let left = self.size_bytes.saturating_sub(offset);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        self.check_missing(offset, length as u64)?;
+        let mut done = 0;
+        while done < length {
+            let at = offset + done as u64;
+            let (chunk, within) = (at / self.chunk_bytes, usize::try_from(at % self.chunk_bytes).unwrap_or(0));
+            let take = usize::try_from(self.chunk_length(chunk)).unwrap_or(0).saturating_sub(within).min(length - done);
+            let out = &mut buffer[done..done + take];
+            match self.chunk_id(chunk)? {
+                None => out.fill(0),
+                Some(id) => {
+                    let plain = self.check_length(chunk, self.reader.chunk(&id)?)?;
+                    out.copy_from_slice(&plain[within..within + take]);
+                }
+            }
+            done += take;
+        }
+        Ok(length)
+    }
+
+    /// The ranges that differ between two disks, chunk by chunk, equal subtrees passed over; the longer disk's tail
+    /// differs unless it is zeros.
+    pub fn diff(&self, other: &Self) -> Result<Vec<ByteRange>> {
+        let mut ranges: Vec<ByteRange> = Vec::new();
+        let mut push = |start: u64, end: u64| match ranges.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ if start < end => ranges.push(ByteRange { start, end }),
+            _ => {}
+        };
+        if self.chunk_bytes != other.chunk_bytes {
+            push(0, self.size_bytes.max(other.size_bytes));
+            return Ok(ranges);
+        }
+        let level = self.level.max(other.level);
+        let roots = (self.lifted(level), other.lifted(level));
+        self.diff_below(other, roots, level, 0, &mut |chunk, count| {
+            let most = self.size_bytes.max(other.size_bytes);
+            push((chunk * self.chunk_bytes).min(most), (chunk + count).saturating_mul(self.chunk_bytes).min(most));
+        })?;
+        Ok(ranges)
+    }
+
+    /// The root as the first child of as many levels as make it `level` high.
+    fn lifted(&self, level: u8) -> Subtree {
+        Subtree { id: self.root, above: level - self.level }
+    }
+
+    fn diff_below(
+        &self,
+        other: &Self,
+        (mine, theirs): (Subtree, Subtree),
+        level: u8,
+        base: u64,
+        differ: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        if mine == theirs || (mine.id.is_none() && theirs.id.is_none()) {
+            return Ok(());
+        }
+        let (mine, theirs) = (mine.children(&self.reader, level)?, theirs.children(&other.reader, level)?);
+        let span = MapNode::chunks_per_child(level);
+        for ((number, mine), theirs) in (0_u64..).zip(mine).zip(theirs) {
+            let start = base.saturating_add(number.saturating_mul(span));
+            if level > 0 {
+                self.diff_below(other, (mine, theirs), level - 1, start, differ)?;
+            } else if mine.id != theirs.id {
+                differ(start, 1);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A subtree, perhaps of a map that is lower than the one it is compared with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Subtree {
+    id: Option<Hash>,
+    above: u8,
+}
+
+impl Subtree {
+    fn children(self, reader: &Reader, level: u8) -> Result<Vec<Self>> {
+        let nothing = Self { id: None, above: 0 };
+        let mut children = vec![nothing; FANOUT];
+        match self.id {
+            None => {}
+            Some(_) if self.above > 0 => children[0] = Self { id: self.id, above: self.above - 1 },
+            Some(id) => {
+                let node = reader.node(&id, level)?;
+                for (out, id) in children.iter_mut().zip(node.children.iter()) {
+                    *out = Self { id: *id, above: 0 };
+                }
+            }
+        }
+        Ok(children)
+    }
+}
+
+fn child_of(chunk: u64, level: u8) -> usize {
+    usize::try_from(chunk / MapNode::chunks_per_child(level) % FANOUT as u64).unwrap_or(0)
+}

@@ -1,0 +1,34 @@
+//! Recovery points: disk maps, manifests, the catalog.
+
+mod catalog;
+mod disk_map;
+mod manifest;
+mod map_builder;
+
+pub use catalog::{Catalog, PointInfo};
+pub use disk_map::{DiskMap, Extent};
+pub use manifest::{ByteRange, Manifest, ManifestDisk};
+pub use map_builder::MapBuilder;
+
+pub use crate::format::catalog_entry::Consistency;
+
+use crate::error::{Error, Result};
+use crate::format::catalog_entry::MOST_NAME_BYTES;
+
+/// Checks the name of a machine or a disk: it becomes a directory name in the tree.
+pub fn check_name(what: &'static str, name: &str) -> Result<()> {
+    let rule = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > MOST_NAME_BYTES {
+        "it is longer than 128 bytes"
+    } else if name.contains('/') || name.chars().any(char::is_control) {
+        "it may not hold \"/\" or control characters"
+    } else if name.starts_with('.') {
+        "it may not begin with a dot"
+    } else if name == "latest" {
+        "\"latest\" stands for the newest point"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Invalid { what, value: name.to_owned(), rule })
+}

@@ -1,0 +1,63 @@
+//! Key slots, key derivation, seal and open. Nothing else in the engine sees a key.
+//!
+//! Three random secrets make a vault: the id key (chunk ids), the meta key (maps, manifests, catalog, tables, index) and
+//! an X25519 pair for data. What seals a structure is derived from one of them with BLAKE3's key derivation mode, under
+//! a context string of its own, from the secret and the ids of vault, segment, chain or entry. No key seals two things
+//! under one nonce: segments and catalog entries have keys of their own, records of a segment differ in their number.
+//!
+//! Invariants:
+//! - secrets are wiped when dropped and have no `Debug`;
+//! - the private half exists in memory only where a slot of role `restore` or `admin` was opened.
+
+#![forbid(unsafe_code)]
+
+mod keys;
+mod segment;
+mod slot;
+
+pub use keys::{IdKind, RoleKeys, VaultKeys};
+pub use segment::{ContentKey, SealedRecord, SegmentSeal};
+pub use slot::{Credential, PasswordCost, SlotInfo, open_any, wrap};
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::error::{Error, Result};
+use crate::format::hex;
+
+/// A secret of 32 bytes, wiped when dropped.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// A fresh random secret.
+    pub fn random() -> Result<Self> {
+        random().map(Self)
+    }
+
+    /// Its bytes.
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Secret {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// Random bytes from the operating system.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::File {
+        operation: "draw random bytes from",
+        path: "the operating system".into(),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(bytes)
+}
+
+/// A random file name of 32 hex digits.
+pub fn random_name() -> Result<String> {
+    random::<16>().map(|id| hex(&id))
+}

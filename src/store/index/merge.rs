@@ -1,0 +1,195 @@
+//! Writing runs: from the table in memory, or from several runs into one. Memory does not grow with the entries.
+
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::super::Place;
+use super::run::Run;
+use crate::error::{Error, Result};
+use crate::format::Id;
+use crate::format::index_run::{BUCKET_BYTES, ENTRY_BYTES, FOLDER, RunEntry, RunHeader, Tag};
+use crate::format::segment::ALIGNMENT;
+use crate::media::{Media, ObjectWriter};
+
+/// Runs that may lie side by side. Each costs a look-up of an absent chunk one page.
+const MOST_RUNS: usize = 6;
+
+/// A run is merged with the smaller ones as long as it is at most this many times as large as they are together.
+const GROWTH: u64 = 3;
+
+/// Bytes gathered before they are written.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// The runs that should become one: the smallest, and those that are not much larger than what came before them.
+pub(super) fn choose(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
+    if runs.len() <= MOST_RUNS {
+        return None;
+    }
+    let mut by_size = runs.to_vec();
+    by_size.sort_by_key(|run| run.entries());
+    let mut total = 0;
+    let mut chosen = Vec::new();
+    for run in by_size {
+        if chosen.len() >= 2 && run.entries() > total * GROWTH && runs.len() - chosen.len() < MOST_RUNS {
+            break;
+        }
+        total += run.entries();
+        chosen.push(run);
+    }
+    Some(chosen)
+}
+
+/// Merges runs into one new run.
+pub(super) fn merge(media: &dyn Media, vault: &Id, runs: &[Arc<Run>]) -> Result<Run> {
+    let segments: HashSet<Id> = runs.iter().flat_map(|run| run.segments()).collect();
+    // Two passes: the shape of a run depends on the number of its entries, which is known after the duplicates are gone.
+    let mut entries = 0;
+    for entry in Merged::new(runs)? {
+        entry?;
+        entries += 1;
+    }
+    let mut failure = None;
+    let merged = Merged::new(runs)?.map_while(|entry| entry.map_err(|error| failure = Some(error)).ok());
+    let run = write_exactly(media, vault, &segments, entries, merged);
+    match failure {
+        Some(error) => Err(error),
+        None => run,
+    }
+}
+
+/// Writes sorted entries as a run.
+pub(super) fn write(
+    media: &dyn Media,
+    vault: &Id,
+    segments: &HashSet<Id>,
+    entries: impl ExactSizeIterator<Item = (Tag, Place)>,
+) -> Result<Run> {
+    let count = entries.len() as u64;
+    write_exactly(media, vault, segments, count, entries)
+}
+
+fn write_exactly(
+    media: &dyn Media,
+    vault: &Id,
+    segments: &HashSet<Id>,
+    count: u64,
+    entries: impl Iterator<Item = (Tag, Place)>,
+) -> Result<Run> {
+    let list: Vec<Id> = segments.iter().copied().collect();
+    let numbers: HashMap<Id, u32> = list.iter().copied().zip(0..).collect();
+    let shape = RunHeader::new(*vault, u32::try_from(list.len()).unwrap_or(u32::MAX), count);
+    let name = format!("{FOLDER}/{}.run", crate::seal::random_name()?);
+    let object = media.create(&name)?;
+    object.write_at(0, &shape.encode(&list))?;
+
+    let mut buckets = Pieces::new(object.as_ref(), shape.buckets_offset());
+    let mut out = Pieces::new(object.as_ref(), shape.entries_offset());
+    let (mut written, mut bucket) = (0_u32, 0);
+    for (tag, place) in entries {
+        while bucket <= shape.bucket(&tag) {
+            buckets.push(&written.to_le_bytes())?;
+            bucket += 1;
+        }
+        let entry = RunEntry {
+            tag,
+            segment: numbers.get(&place.segment).copied().unwrap_or(u32::MAX),
+            offset_16: u32::try_from(place.offset / ALIGNMENT).unwrap_or(u32::MAX),
+            stored_bytes: place.stored_bytes,
+            plain_bytes: place.plain_bytes,
+        };
+        out.push(&entry.encode())?;
+        written += 1;
+    }
+    while buckets.offset() + (BUCKET_BYTES as u64) <= shape.buckets_offset() + ((1 << shape.bucket_bits) + 1) * BUCKET_BYTES as u64 {
+        buckets.push(&written.to_le_bytes())?;
+    }
+    buckets.finish()?;
+    out.finish()?;
+    if u64::from(written) != count {
+        // The runs changed under the merge; nothing is published.
+        return Err(Error::Poisoned);
+    }
+    // A run without entries ends in the padding before them.
+    if count == 0 {
+        object.write_at(shape.total_bytes() - 1, &[0])?;
+    }
+    object.publish()?;
+    Run::open(media, vault, &name)
+}
+
+/// Small writes gathered into large ones.
+struct Pieces<'a> {
+    object: &'a dyn ObjectWriter,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(object: &'a dyn ObjectWriter, start: u64) -> Self {
+        Self { object, start, bytes: Vec::with_capacity(PIECE_BYTES + ENTRY_BYTES) }
+    }
+
+    fn offset(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() >= PIECE_BYTES { self.finish() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.object.write_at(self.start, &self.bytes)?;
+        self.start += self.bytes.len() as u64;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// The entries of several runs in order of tag, each tag once.
+struct Merged<'a> {
+    streams: Vec<super::run::Stream<'a>>,
+    heads: BinaryHeap<Reverse<(Tag, usize, PlaceKey)>>,
+    last: Option<Tag>,
+}
+
+/// A place in a form that has an order, which does not matter.
+type PlaceKey = (Id, u64, u32, u32);
+
+impl<'a> Merged<'a> {
+    fn new(runs: &'a [Arc<Run>]) -> Result<Self> {
+        let streams = runs.iter().map(|run| run.stream()).collect();
+        let mut merged = Self { streams, heads: BinaryHeap::new(), last: None };
+        for number in 0..merged.streams.len() {
+            merged.advance(number)?;
+        }
+        Ok(merged)
+    }
+
+    fn advance(&mut self, number: usize) -> Result<()> {
+        if let Some(entry) = self.streams.get_mut(number).and_then(Iterator::next) {
+            let (tag, place) = entry?;
+            let key = (place.segment, place.offset, place.stored_bytes, place.plain_bytes);
+            self.heads.push(Reverse((tag, number, key)));
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Merged<'_> {
+    type Item = Result<(Tag, Place)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Reverse((tag, number, (segment, offset, stored_bytes, plain_bytes))) = self.heads.pop()?;
+            if let Err(error) = self.advance(number) {
+                return Some(Err(error));
+            }
+            if self.last != Some(tag) {
+                self.last = Some(tag);
+                return Some(Ok((tag, Place { segment, offset, stored_bytes, plain_bytes })));
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The derived index: from a record's tag to its place.
+//!
+//! A few sorted runs on the medium, read through the map where an answer needs them, and a table in memory for what was
+//! added since. Opening reads the runs' headers only. When the table in memory grows past a bound, or a writer ends, it
+//! becomes a run; small runs are merged so that their number stays small. Everything here may be lost at any moment.
+//!
+//! Invariants:
+//! - a run answers only for segments that are still there;
+//! - every published segment is covered by a run or by the table, once [`Index::missing`] has been worked off;
+//! - memory is bounded by the table's bound, whatever the number of records.
+
+mod merge;
+mod run;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::Place;
+use crate::error::Result;
+use crate::format::index_run::{self, Tag};
+use crate::format::segment::TableEntry;
+use crate::format::{Hash, Id};
+use crate::media::Media;
+
+use run::Run;
+
+/// Entries in memory before they become a run; 48 bytes each and the table's slack make some 40 MB.
+const MOST_FRESH: usize = 1 << 19;
+
+/// The index of an open vault.
+pub struct Index {
+    media: Arc<dyn Media>,
+    vault: Id,
+    runs: RwLock<Vec<Arc<Run>>>,
+    fresh: RwLock<Fresh>,
+    /// Held by whoever turns the table into a run or merges runs, so that two never do the same work.
+    tidying: Mutex<()>,
+    distrusted: AtomicBool,
+}
+
+#[derive(Default)]
+struct Fresh {
+    places: HashMap<Tag, Place>,
+    segments: HashSet<Id>,
+}
+
+impl Index {
+    /// Opens the runs that are readable; others are as good as absent.
+    pub(super) fn open(media: Arc<dyn Media>, vault: Id) -> Result<Self> {
+        let mut runs = Vec::new();
+        for name in media.list(index_run::FOLDER)? {
+            if let Ok(run) = Run::open(media.as_ref(), &vault, &format!("{}/{name}", index_run::FOLDER)) {
+                runs.push(Arc::new(run));
+            }
+        }
+        Ok(Self { media, vault, runs: RwLock::new(runs), fresh: RwLock::default(), tidying: Mutex::new(()), distrusted: AtomicBool::new(false) })
+    }
+
+    /// Takes notice of the segments that there are, and returns those that are not covered.
+    pub(super) fn missing(&self, present: &[Id]) -> Result<Vec<Id>> {
+        let live: HashSet<Id> = present.iter().copied().collect();
+        let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
+        let mut covered: HashSet<Id> = fresh.segments.iter().copied().collect();
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+        for run in runs.iter() {
+            run.keep_only(&live);
+            covered.extend(run.segments());
+        }
+        Ok(present.iter().filter(|id| !covered.contains(*id)).copied().collect())
+    }
+
+    /// The place of a record, as far as the index knows.
+    pub fn lookup(&self, tag: &Tag) -> Option<Place> {
+        if let Some(place) = self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.get(tag) {
+            return Some(*place);
+        }
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+        runs.iter().find_map(|run| run.lookup(tag))
+    }
+
+    /// Adds a published segment's records. `tag_of` makes the tag of an id.
+    pub(super) fn add(&self, segment: Id, entries: &[TableEntry], tag_of: &dyn Fn(&Hash) -> Tag) {
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries {
+            let place = Place {
+                segment,
+                offset: entry.offset,
+                stored_bytes: entry.stored_bytes,
+                plain_bytes: entry.plain_bytes,
+            };
+            fresh.places.insert(tag_of(&entry.id), place);
+        }
+        fresh.segments.insert(segment);
+    }
+
+    /// Whether the table in memory should become a run now.
+    pub(super) fn is_full(&self) -> bool {
+        self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() >= MOST_FRESH
+    }
+
+    /// Forgets a segment that was removed.
+    pub(super) fn forget(&self, segment: &Id) {
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.places.retain(|_, place| place.segment != *segment);
+        fresh.segments.remove(segment);
+    }
+
+    /// Drops every run from use, because one of them told a wrong place. They are made again from the segments. Happens
+    /// once in the life of an open vault and returns false after that: what the segments' own tables say is final.
+    pub(super) fn distrust(&self) -> bool {
+        if self.distrusted.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        self.runs.write().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.fresh.write().unwrap_or_else(PoisonError::into_inner) = Fresh::default();
+        true
+    }
+
+    /// Writes the table in memory as a run, and merges runs until few are left. Only a writer may call this.
+    ///
+    /// The order matters nowhere but in one place: merged runs are removed after the merged one is published. A crash in
+    /// between leaves entries twice, which is the same as once.
+    pub(super) fn flush(&self) -> Result<()> {
+        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut entries, segments) = {
+            let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
+            let entries: Vec<(Tag, Place)> = fresh.places.iter().map(|(tag, place)| (*tag, *place)).collect();
+            (entries, fresh.segments.clone())
+        };
+        if !segments.is_empty() {
+            entries.sort_unstable_by_key(|(tag, _)| *tag);
+            let run = merge::write(self.media.as_ref(), &self.vault, &segments, entries.into_iter())?;
+            self.runs.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(run));
+            let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+            fresh.places.retain(|_, place| !segments.contains(&place.segment));
+            fresh.segments.retain(|segment| !segments.contains(segment));
+        }
+        self.merge()?;
+        self.sweep()
+    }
+
+    fn merge(&self) -> Result<()> {
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(chosen) = merge::choose(&runs) else { return Ok(()) };
+        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.vault, &chosen)?);
+        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
+        runs.push(merged);
+        Ok(())
+    }
+
+    /// Removes run files that are unreadable or whose segments are all in the runs in use.
+    fn sweep(&self) -> Result<()> {
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let covered: HashSet<Id> = runs.iter().flat_map(|run| run.segments()).collect();
+        for name in self.media.list(index_run::FOLDER)? {
+            let name = format!("{}/{name}", index_run::FOLDER);
+            if runs.iter().any(|run| run.name() == name) {
+                continue;
+            }
+            let useless = match Run::open(self.media.as_ref(), &self.vault, &name) {
+                Ok(run) => run.segments().all(|segment| covered.contains(&segment)),
+                Err(_) => true,
+            };
+            if useless {
+                self.media.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many runs and entries there are, and bytes of runs.
+    pub fn size(&self) -> IndexSize {
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+        let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() as u64;
+        IndexSize {
+            runs: runs.len(),
+            entries: fresh + runs.iter().map(|run| run.entries()).sum::<u64>(),
+            bytes: runs.iter().map(|run| run.bytes()).sum(),
+        }
+    }
+}
+
+/// Size of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexSize {
+    /// Number of runs.
+    pub runs: usize,
+    /// Number of entries, those in memory included; a record that is in two segments counts twice.
+    pub entries: u64,
+    /// Bytes of all runs.
+    pub bytes: u64,
+}

@@ -1,0 +1,115 @@
+//! Segments, index, chunk reader: records in, records out. No disks here.
+//!
+//! A record is found by its id: the index tells its place, the segment gives its bytes, authentication says whether they
+//! are the ones. Reading needs no lock and no write access. Writing goes through a [`Writer`], one per backup.
+//!
+//! Invariants:
+//! - bytes leave [`Store::read`] only after they were authenticated as the record asked for;
+//! - an index that is wrong costs time, never bytes: a record that isn't where the index says is looked up in the
+//!   segments' own tables before anything is called damaged;
+//! - a record is known to the index only after its segment is published.
+
+mod codec;
+mod index;
+mod load;
+mod reader;
+mod segments;
+mod writer;
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::format::header::Header;
+use crate::format::segment::RecordType;
+use crate::format::{Hash, Id};
+use crate::media::Media;
+use crate::seal::{IdKind, VaultKeys};
+
+pub use codec::{decode, encode};
+pub use index::Index;
+pub use reader::{CacheSizes, Reader};
+pub use segments::{RecordFault, SegmentCheck, Segments};
+pub use writer::{Stored, Writer};
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The segment.
+    pub segment: Id,
+    /// Offset of the record header there, in bytes.
+    pub offset: u64,
+    /// Stored length of the payload in bytes.
+    pub stored_bytes: u32,
+    /// Plain length in bytes.
+    pub plain_bytes: u32,
+}
+
+/// The records of an open vault.
+pub struct Store {
+    media: Arc<dyn Media>,
+    keys: Arc<VaultKeys>,
+    header: Header,
+    segments: Segments,
+    index: Index,
+}
+
+impl Store {
+    /// Opens the store; reads the headers of the index and the tables of segments that it does not cover.
+    pub fn open(media: Arc<dyn Media>, keys: Arc<VaultKeys>, header: Header) -> Result<Self> {
+        let segments = Segments::new(Arc::clone(&media), Arc::clone(&keys));
+        let index = Index::open(Arc::clone(&media), *keys.vault())?;
+        let store = Self { media, keys, header, segments, index };
+        store.refresh()?;
+        Ok(store)
+    }
+
+    /// The vault's header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &Arc<VaultKeys> {
+        &self.keys
+    }
+
+    /// Where the objects are.
+    pub fn media(&self) -> &Arc<dyn Media> {
+        &self.media
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Learns of segments that others published since, from their tables.
+    pub fn refresh(&self) -> Result<()> {
+        load::load(self, &self.index.missing(&self.segments.list()?)?)
+    }
+
+    /// The place of a record, as far as it is known.
+    pub fn locate(&self, id: &Hash) -> Option<Place> {
+        self.index.lookup(&self.keys.index_tag(id))
+    }
+
+    /// The plain bytes of a record.
+    pub fn read(&self, kind: RecordType, id: &Hash) -> Result<Vec<u8>> {
+        reader::read(self, kind, id)
+    }
+
+    /// The id of plain bytes of a kind.
+    pub fn id_of(&self, kind: RecordType, plain: &[u8]) -> Hash {
+        let kind = match kind {
+            RecordType::Chunk => IdKind::Chunk,
+            RecordType::MapNode => IdKind::MapNode,
+            RecordType::Manifest => IdKind::Manifest,
+        };
+        self.keys.record_id(kind, plain)
+    }
+}

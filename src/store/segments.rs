@@ -1,0 +1,335 @@
+//! Published segments: listing them, opening them, reading a record by its place, walking all records.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use super::{Place, decode};
+use crate::error::{Error, Problem, Result};
+use crate::format::segment::{
+    self, ALIGNMENT, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TRAILER_BYTES, TableEntry, Trailer, padded,
+};
+use crate::format::{Hash, Id};
+use crate::media::{Media, Object};
+use crate::seal::{SegmentSeal, VaultKeys};
+
+/// Most segments held open at a time: each is a mapping and a file descriptor.
+const MOST_OPEN: usize = 512;
+
+/// Records read ahead in one piece when a segment is walked, in bytes.
+const WALK_BYTES: usize = 1 << 20;
+
+/// The segments of a vault.
+pub struct Segments {
+    media: Arc<dyn Media>,
+    keys: Arc<VaultKeys>,
+    open: Cache<Id, Arc<OpenSegment>>,
+}
+
+struct OpenSegment {
+    object: Arc<dyn Object>,
+    seal: SegmentSeal,
+}
+
+/// Why a record could not be read from its place.
+#[derive(Debug)]
+pub enum RecordFault {
+    /// At the place is some other record, or none: the index is wrong.
+    Elsewhere(Error),
+    /// The record is there and damaged, or can't be read for another reason.
+    Here(Error),
+}
+
+/// What a walk over one segment found.
+#[derive(Debug, Default)]
+pub struct SegmentCheck {
+    /// Records that were whole.
+    pub records: u64,
+    /// Length of the segment in bytes.
+    pub bytes: u64,
+    /// What was wrong, in order of place.
+    pub damage: Vec<Error>,
+    /// The ids of damaged records, where they could still be told.
+    pub lost: Vec<Hash>,
+}
+
+impl Segments {
+    pub(super) fn new(media: Arc<dyn Media>, keys: Arc<VaultKeys>) -> Self {
+        Self { media, keys, open: Cache::new(MOST_OPEN) }
+    }
+
+    /// The segments there are, in no order.
+    pub fn list(&self) -> Result<Vec<Id>> {
+        Ok(self.media.list(segment::FOLDER)?.iter().filter_map(|name| segment::id_of(name)).collect())
+    }
+
+    /// Length of a segment in bytes.
+    pub fn length(&self, id: &Id) -> Result<u64> {
+        Ok(self.media.open(&segment::object(id))?.length())
+    }
+
+    fn open(&self, id: &Id) -> Result<Arc<OpenSegment>> {
+        self.open.get_or_insert_with(id, || {
+            let object = self.media.open(&segment::object(id))?;
+            let mut header = [0; HEADER_BYTES];
+            object.read_exact_at(0, &mut header)?;
+            let seal = SegmentSeal::open(&self.keys, id, &header)?;
+            Ok(Arc::new(OpenSegment { object, seal }))
+        })
+    }
+
+    /// Forgets that a segment is open, before it is removed.
+    pub(super) fn close(&self, id: &Id) {
+        self.open.remove(id);
+    }
+
+    /// The plain bytes of the record `id` of `kind` at `place`.
+    pub(super) fn read(&self, kind: RecordType, id: &Hash, place: &Place) -> std::result::Result<Vec<u8>, RecordFault> {
+        let open = self.open(&place.segment).map_err(RecordFault::Here)?;
+        let name = open.object.name();
+        let elsewhere = |problem| RecordFault::Elsewhere(Error::damaged(name, place.offset, problem));
+        let length = RECORD_HEADER_BYTES as u64 + u64::from(place.stored_bytes);
+        if place.stored_bytes > segment::MOST_STORED_BYTES
+            || place.offset.checked_add(length).is_none_or(|end| end > open.object.length())
+        {
+            return Err(elsewhere(Problem::Length { expected: place.offset.saturating_add(length), found: open.object.length() }));
+        }
+        // Header and payload in one piece; the payload then lies in memory of its own, where it is opened in place.
+        let mut header = [0; RECORD_HEADER_BYTES];
+        open.object.read_exact_at(place.offset, &mut header).map_err(RecordFault::Here)?;
+        let header = RecordHeader::decode(&header).map_err(|error| RecordFault::Elsewhere(error.at(name, place.offset)))?;
+        if header.kind != kind || header.stored_bytes != place.stored_bytes || header.plain_bytes != place.plain_bytes {
+            return Err(elsewhere(Problem::Misplaced("record")));
+        }
+        let mut payload = vec![0; place.stored_bytes as usize];
+        open.object
+            .read_exact_at(place.offset + RECORD_HEADER_BYTES as u64, &mut payload)
+            .map_err(RecordFault::Here)?;
+        if let Err(error) = open.seal.open_payload(&header, id, place.offset, &mut payload) {
+            // Either the payload is damaged or this is another chunk's record: the sealed id in the header tells.
+            return Err(match open.seal.open_id(&header, place.offset) {
+                Ok(found) if found != *id => elsewhere(Problem::Misplaced("record id")),
+                _ => RecordFault::Here(error),
+            });
+        }
+        decode(header.encoding, payload, header.plain_bytes)
+            .ok_or_else(|| RecordFault::Here(Error::damaged(name, place.offset, Problem::Decompression(header.plain_bytes))))
+    }
+
+    /// The records of a segment by its own table. Needs no intact header: the table's key follows from the name.
+    pub(super) fn table(&self, id: &Id) -> Result<Vec<TableEntry>> {
+        let object = self.media.open(&segment::object(id))?;
+        let (trailer, _) = read_trailer(object.as_ref(), id)?;
+        let mut sealed = vec![0; trailer.sealed_table_bytes()];
+        object.read_exact_at(trailer.table_offset, &mut sealed)?;
+        SegmentSeal::of_table(&self.keys, id).open_table(&trailer, sealed)
+    }
+
+    /// The records of a segment whose table can't be used, found by their own headers.
+    pub(super) fn salvage(&self, id: &Id) -> Result<Vec<TableEntry>> {
+        let object = self.media.open(&segment::object(id))?;
+        let seal = SegmentSeal::of_table(&self.keys, id);
+        let mut entries = Vec::new();
+        walk(object.as_ref(), object.length(), &mut |offset, found| {
+            if let Found::Record(header, _) = found {
+                if let Ok(id) = seal.open_id(&header, offset) {
+                    entries.push(TableEntry {
+                        id,
+                        offset,
+                        stored_bytes: header.stored_bytes,
+                        plain_bytes: header.plain_bytes,
+                        kind: header.kind,
+                    });
+                }
+            }
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Checks everything of a segment that the keys at hand can check.
+    ///
+    /// `id_of` gives the id of plain bytes; a record must have the id that it was sealed with. Damage is collected, and
+    /// only what is wrong with the medium ends the check.
+    pub fn check(&self, id: &Id, id_of: &dyn Fn(RecordType, &[u8]) -> Hash) -> Result<SegmentCheck> {
+        let mut check = SegmentCheck::default();
+        let object = match self.media.open(&segment::object(id)) {
+            Ok(object) => object,
+            Err(error @ Error::Damaged(_)) => {
+                check.damage.push(error);
+                return Ok(check);
+            }
+            Err(error) => return Err(error),
+        };
+        check.bytes = object.length();
+        let table = match self.table(id) {
+            Ok(table) => Some(table),
+            Err(error @ Error::Vault { .. }) => return Err(error),
+            Err(error) => {
+                check.damage.push(error);
+                None
+            }
+        };
+        // A segment whose header is gone can't be opened; its table still says what was in it.
+        let open = match self.open(id) {
+            Ok(open) => open,
+            Err(error @ Error::Vault { .. }) => return Err(error),
+            Err(error) => {
+                check.damage.push(error);
+                check.lost.extend(table.iter().flatten().map(|entry| entry.id));
+                return Ok(check);
+            }
+        };
+        let mut whole = std::collections::HashSet::new();
+        let mut tree = blake3::Hasher::new();
+        let mut header = [0; HEADER_BYTES];
+        object.read_exact_at(0, &mut header)?;
+        tree.update(&header);
+        let end = match read_trailer(object.as_ref(), id) {
+            Ok((trailer, _)) => trailer.table_offset,
+            Err(_) => object.length(),
+        };
+        let seal = &open.seal;
+        let reads = self.keys.reads_data() || !seal.is_data();
+        walk(object.as_ref(), end, &mut |offset, found| {
+            match found {
+                Found::Gap(error) => check.damage.push(error),
+                Found::Record(header, payload) => {
+                    tree.update(&header.encode());
+                    match check_record(seal, &header, offset, payload, reads, id_of) {
+                        Ok(_) => {
+                            check.records += 1;
+                            whole.insert(offset);
+                        }
+                        Err(error) => check.damage.push(error),
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if let Some(table) = table {
+            let (trailer, hash) = read_trailer(object.as_ref(), id)?;
+            let mut sealed = vec![0; trailer.sealed_table_bytes()];
+            object.read_exact_at(trailer.table_offset, &mut sealed)?;
+            tree.update(&sealed).update(&trailer.bound_bytes());
+            if check.damage.is_empty() && *tree.finalize().as_bytes() != hash {
+                check.damage.push(Error::damaged(object.name(), 0, Problem::Checksum("segment")));
+            }
+            check.lost.extend(table.iter().filter(|entry| !whole.contains(&entry.offset)).map(|entry| entry.id));
+        }
+        Ok(check)
+    }
+}
+
+fn check_record(
+    seal: &SegmentSeal,
+    header: &RecordHeader,
+    offset: u64,
+    payload: Vec<u8>,
+    reads: bool,
+    id_of: &dyn Fn(RecordType, &[u8]) -> Hash,
+) -> Result<Hash> {
+    let name = segment::object(seal.segment());
+    if crate::format::short_hash::<16>(&payload) != header.checksum {
+        return Err(Error::damaged(name, offset, Problem::Checksum("record")));
+    }
+    let id = seal.open_id(header, offset)?;
+    if reads {
+        let mut payload = payload;
+        seal.open_payload(header, &id, offset, &mut payload)?;
+        let plain = decode(header.encoding, payload, header.plain_bytes)
+            .ok_or_else(|| Error::damaged(&name, offset, Problem::Decompression(header.plain_bytes)))?;
+        if id_of(header.kind, &plain) != id {
+            return Err(Error::damaged(name, offset, Problem::Authentication("record id")));
+        }
+    }
+    Ok(id)
+}
+
+fn read_trailer(object: &dyn Object, id: &Id) -> Result<(Trailer, Hash)> {
+    let least = (HEADER_BYTES + TRAILER_BYTES) as u64;
+    let length = object.length();
+    let Some(offset) = length.checked_sub(TRAILER_BYTES as u64).filter(|_| length >= least) else {
+        return Err(Error::damaged(object.name(), 0, Problem::Length { expected: least, found: length }));
+    };
+    let mut bytes = [0; TRAILER_BYTES];
+    object.read_exact_at(offset, &mut bytes)?;
+    Trailer::decode(&bytes, id, length).map_err(|error| error.at(object.name(), offset))
+}
+
+enum Found {
+    /// A record whose header is whole, with its stored payload.
+    Record(RecordHeader, Vec<u8>),
+    /// Something that is no record; the walk goes on at the next record that can be found.
+    Gap(Error),
+}
+
+/// Visits the records from the segment's header up to `end`, in order; looks for the next record after a broken one.
+fn walk(object: &dyn Object, end: u64, visit: &mut dyn FnMut(u64, Found) -> Result<()>) -> Result<()> {
+    let mut window = Window { object, start: 0, bytes: Vec::new() };
+    let mut offset = HEADER_BYTES as u64;
+    let mut in_gap = false;
+    let mut expected_number = 0;
+    while offset + RECORD_HEADER_BYTES as u64 <= end {
+        let header = window.get(offset, RECORD_HEADER_BYTES)?;
+        let header: &[u8; RECORD_HEADER_BYTES] = header.try_into().expect("the window gives what was asked");
+        match RecordHeader::decode(header) {
+            Ok(header) if offset + RECORD_HEADER_BYTES as u64 + u64::from(header.stored_bytes) <= end => {
+                if header.number != expected_number && !in_gap {
+                    visit(offset, Found::Gap(Error::damaged(object.name(), offset, Problem::Misplaced("record number"))))?;
+                }
+                in_gap = false;
+                expected_number = header.number.saturating_add(1);
+                let payload = window.get(offset + RECORD_HEADER_BYTES as u64, header.stored_bytes as usize)?.to_vec();
+                visit(offset, Found::Record(header, payload))?;
+                offset += RECORD_HEADER_BYTES as u64 + padded(header.stored_bytes);
+            }
+            other => {
+                if !in_gap {
+                    let error = match other {
+                        Err(error) => error.at(object.name(), offset),
+                        Ok(_) => Error::damaged(object.name(), offset, Problem::Field("record length")),
+                    };
+                    visit(offset, Found::Gap(error))?;
+                }
+                in_gap = true;
+                offset += ALIGNMENT;
+            }
+        }
+    }
+    if offset != end && !in_gap {
+        visit(offset, Found::Gap(Error::damaged(object.name(), offset, Problem::Length { expected: end, found: offset })))?;
+    }
+    Ok(())
+}
+
+/// A piece of an object read ahead.
+struct Window<'a> {
+    object: &'a dyn Object,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    fn get(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
+        let inside = |start: u64, have: usize| {
+            let from = usize::try_from(offset.checked_sub(start)?).ok()?;
+            (from.checked_add(length)? <= have).then_some(from)
+        };
+        let from = match inside(self.start, self.bytes.len()) {
+            Some(from) => from,
+            None => {
+                let left = self.object.length().saturating_sub(offset);
+                let take = length.max(usize::try_from(left).unwrap_or(WALK_BYTES).min(WALK_BYTES));
+                self.bytes.resize(take, 0);
+                self.start = offset;
+                if let Err(error) = self.object.read_exact_at(offset, &mut self.bytes) {
+                    self.bytes.clear();
+                    return Err(error);
+                }
+                0
+            }
+        };
+        Ok(&self.bytes[from..from + length])
+    }
+}

@@ -1,9 +1,17 @@
 //! Recovery points of virtual machine disks, kept in an encrypted, deduplicated vault and readable file by file.
 
+pub mod backup;
 pub mod error;
 pub mod format;
 pub mod guest;
 pub mod media;
 pub mod point;
+pub mod restore;
 pub mod seal;
+pub mod source;
 pub mod store;
+pub mod tree;
+pub mod vault;
+
+pub use error::{Error, ErrorKind, Result};
+pub use vault::Vault;

@@ -1,2 +1,2 @@
 //! The icecore command.
-fn main(){}
+fn main() {}

@@ -31,7 +31,9 @@
 //! Buckets and entries carry no checksum: an entry that is wrong makes a chunk be stored again, or a read fail its
 //! authentication and look the record up in the segments themselves. It can't make wrong bytes be believed.
 
-use super::{FormatError, HASH_BYTES, ID_BYTES, Id, VERSION, check_hash, check_magic, check_zero, field, put, u32_at, u64_at};
+use super::{
+    FormatError, HASH_BYTES, ID_BYTES, Id, VERSION, check_hash, check_magic, check_zero, field, put, u32_at, u64_at,
+};
 use crate::error::Problem;
 
 /// Folder of the index.
@@ -168,7 +170,8 @@ impl RunHeader {
             entries: u64_at::<32, PREFIX>(bytes),
             bucket_bits: bytes[40],
         };
-        let bounded = header.segments <= MOST_SEGMENTS && header.bucket_bits <= 32 && u32::try_from(header.entries).is_ok();
+        let bounded =
+            header.segments <= MOST_SEGMENTS && header.bucket_bits <= 32 && u32::try_from(header.entries).is_ok();
         if !bounded || header.total_bytes() != length {
             return Err(Problem::Field("run shape").into());
         }
@@ -178,7 +181,9 @@ impl RunHeader {
     /// Checks the beginning (list of segments and checksum included) and returns the list.
     pub fn decode_segments(&self, bytes: &[u8]) -> Result<Vec<Id>, FormatError> {
         let wrong = Problem::Field("list of segments");
-        let Some((before, sum)) = bytes.split_last_chunk::<HASH_BYTES>() else { return Err(wrong.into()) };
+        let Some((before, sum)) = bytes.split_last_chunk::<HASH_BYTES>() else {
+            return Err(wrong.into());
+        };
         check_hash(before, *sum, STRUCTURE)?;
         let list = before.get(PREFIX..).unwrap_or_default();
         let (ids, rest) = list.as_chunks::<ID_BYTES>();

@@ -31,7 +31,9 @@
 //! | 72 | 32 | public half of the data key pair |
 //! | 104 | 32 | private half; roles restore and admin only |
 
-use super::{FormatError, Hash, Id, TAG_BYTES, VERSION, check_hash, check_magic, check_zero, field, put, u32_at, u64_at};
+use super::{
+    FormatError, Hash, Id, TAG_BYTES, VERSION, check_hash, check_magic, check_zero, field, put, u32_at, u64_at,
+};
 use crate::error::Problem;
 
 /// Folder of the slots in the vault.
@@ -163,7 +165,9 @@ impl KeySlot {
 
     /// Reads the stored form.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let Some(start) = bytes.first_chunk::<12>() else { return Err(Problem::Magic(STRUCTURE).into()) };
+        let Some(start) = bytes.first_chunk::<12>() else {
+            return Err(Problem::Magic(STRUCTURE).into());
+        };
         check_magic(start, MAGIC, STRUCTURE)?;
         let short = Problem::Length { expected: (PREFIX + CHECKSUM) as u64, found: bytes.len() as u64 };
         let (Some(prefix), Some((before, sum))) = (bytes.first_chunk::<PREFIX>(), bytes.split_last_chunk::<CHECKSUM>())

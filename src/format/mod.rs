@@ -128,9 +128,7 @@ pub(crate) fn check_zero(bytes: &[u8], field: &'static str) -> Result<(), Format
 
 /// A slice as a structure of fixed size.
 pub(crate) fn exactly<const SIZE: usize>(bytes: &[u8]) -> Result<&[u8; SIZE], FormatError> {
-    bytes
-        .try_into()
-        .map_err(|_| Problem::Length { expected: SIZE as u64, found: bytes.len() as u64 }.into())
+    bytes.try_into().map_err(|_| Problem::Length { expected: SIZE as u64, found: bytes.len() as u64 }.into())
 }
 
 /// An id as 32 lower-case hex digits.

@@ -23,4 +23,8 @@ pub struct MediumError(pub Box<dyn std::error::Error + Send + Sync + 'static>);
 #[derive(Debug, thiserror::Error)]
 #[error("guest")]
 pub struct Error;
-impl Error { pub(crate) fn kind(&self) -> crate::error::ErrorKind { crate::error::ErrorKind::Damaged } }
+impl Error {
+    pub(crate) fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Damaged
+    }
+}

@@ -109,10 +109,7 @@ impl Media for DirectoryMedia {
     fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>> {
         loop {
             let temporary = self.root.join(TEMPORARY).join(crate::seal::random_name()?);
-            let file = self
-                .files
-                .create_new(&temporary)
-                .map_err(|error| self.failed("create", &temporary, error))?;
+            let file = self.files.create_new(&temporary).map_err(|error| self.failed("create", &temporary, error))?;
             if file.mark_in_use().map_err(|error| self.failed("lock", &temporary, error))? {
                 return Ok(Arc::new(Writer {
                     files: Arc::clone(&self.files),
@@ -215,7 +212,9 @@ impl Writer {
 
     /// Makes the folder that holds the target where it is new: a catalog chain's first entry brings its own folder.
     fn make_folder(&self, target: &Path) -> io::Result<()> {
-        let Some(folder) = target.parent() else { return Ok(()) };
+        let Some(folder) = target.parent() else {
+            return Ok(());
+        };
         match self.files.make_directory(folder) {
             Ok(()) => match folder.parent() {
                 Some(parent) => self.files.sync_directory(parent),

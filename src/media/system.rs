@@ -129,7 +129,9 @@ impl File for SystemFile {
 
     fn start_writeback(&self, offset: u64, length: u64) {
         // Only a hint: what it fails to start, the sync at the end does.
-        let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
+        let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
+            return;
+        };
         // SAFETY: plain integers and a descriptor that lives through the call.
         unsafe {
             use std::os::fd::AsRawFd;

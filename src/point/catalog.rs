@@ -100,7 +100,10 @@ impl Catalog {
         match entry {
             Ok(entry) => {
                 // A damaged or missing predecessor has been reported itself; its hash can't be known any more.
-                if entry.predecessor != expected && !gap && chain.damage.last().is_none_or(|last| !last.is_entry(id, sequence)) {
+                if entry.predecessor != expected
+                    && !gap
+                    && chain.damage.last().is_none_or(|last| !last.is_entry(id, sequence))
+                {
                     let object = catalog_entry::object(id, sequence);
                     let problem = Problem::Chain("does not follow the one before it", sequence);
                     chain.damage.push(Damage { object, offset: 0, problem });
@@ -136,7 +139,8 @@ impl Catalog {
         let id = self.keys.chain_of(machine);
         loop {
             self.refresh_chain(&id)?;
-            let (sequence, head) = self.chains().get(&id).map_or((0, [0; HASH_BYTES]), |chain| (chain.next, chain.head));
+            let (sequence, head) =
+                self.chains().get(&id).map_or((0, [0; HASH_BYTES]), |chain| (chain.next, chain.head));
             let entry = make(head);
             let name = catalog_entry::object(&id, sequence);
             let object = self.media.create(&name)?;

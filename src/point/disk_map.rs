@@ -50,6 +50,16 @@ impl DiskMap {
         })
     }
 
+    /// Name of the disk.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ranges that the backup could not read.
+    pub fn missing(&self) -> &[ByteRange] {
+        &self.missing
+    }
+
     /// Size of the disk in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
@@ -134,16 +144,12 @@ impl DiskMap {
         self.size_bytes.saturating_sub(chunk.saturating_mul(self.chunk_bytes)).min(self.chunk_bytes)
     }
 
-    /// The plain bytes of a chunk; `None` where it is all zeros.
-    pub fn chunk(&self, chunk: u64) -> Result<Option<Arc<Vec<u8>>>> {
-        self.check_missing(chunk * self.chunk_bytes, self.chunk_length(chunk))?;
-        let Some(id) = self.chunk_id(chunk)? else { return Ok(None) };
-        self.check_length(chunk, self.reader.chunk(&id)?).map(Some)
-    }
-
-    /// The same past the cache, for a reader that comes by once.
+    /// The plain bytes of a chunk, past the cache, for a reader that comes by once; `None` where it is all zeros. Bytes
+    /// that the backup could not read are zeros here: see [`Self::missing`].
     pub fn chunk_uncached(&self, chunk: u64) -> Result<Option<Arc<Vec<u8>>>> {
-        let Some(id) = self.chunk_id(chunk)? else { return Ok(None) };
+        let Some(id) = self.chunk_id(chunk)? else {
+            return Ok(None);
+        };
         let plain = self.reader.store().read(crate::format::segment::RecordType::Chunk, &id)?;
         self.check_length(chunk, Arc::new(plain)).map(Some)
     }

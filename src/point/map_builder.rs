@@ -22,7 +22,8 @@ impl<'a> MapBuilder<'a> {
     /// A map for a disk of `chunks` chunks; `store` stores a node and tells its id.
     pub fn new(chunks: u64, store: &'a dyn Fn(&MapNode) -> Result<Hash>) -> Self {
         let root_level = MapNode::root_level(chunks);
-        let levels = (0..=root_level).map(|level| Level { node: MapNode::empty(level), filled: 0, any: false }).collect();
+        let levels =
+            (0..=root_level).map(|level| Level { node: MapNode::empty(level), filled: 0, any: false }).collect();
         Self { store, root_level, levels }
     }
 

@@ -10,7 +10,8 @@ use super::keys::{VaultKeys, cipher, derive, open, seal};
 use super::{Secret, random};
 use crate::error::{Error, Problem, Result};
 use crate::format::segment::{
-    Encoding, RecordHeader, RecordType, SegmentHeader, SegmentKind, TableEntry, Trailer, decode_table, encode_table, object,
+    Encoding, RecordHeader, RecordType, SegmentHeader, SegmentKind, TableEntry, Trailer, decode_table, encode_table,
+    object,
 };
 use crate::format::{HASH_BYTES, Hash, Id, TAG_BYTES};
 
@@ -72,7 +73,8 @@ impl SegmentSeal {
     pub fn open(keys: &VaultKeys, expected: &Id, bytes: &[u8; crate::format::segment::HEADER_BYTES]) -> Result<Self> {
         let name = object(expected);
         let (header, authenticator) = SegmentHeader::decode(bytes).map_err(|error| error.at(&name, 0))?;
-        for (right, what) in [(header.vault == *keys.vault(), "vault id"), (header.segment == *expected, "segment id")] {
+        for (right, what) in [(header.vault == *keys.vault(), "vault id"), (header.segment == *expected, "segment id")]
+        {
             if !right {
                 return Err(Error::damaged(&name, 0, Problem::Misplaced(what)));
             }
@@ -83,7 +85,8 @@ impl SegmentSeal {
         }
         let content = match header.kind {
             SegmentKind::Data { encapsulated, sealed_key } if keys.reads_data() => {
-                let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&encapsulated).map_err(|_| unauthentic())?;
+                let encapsulated =
+                    <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&encapsulated).map_err(|_| unauthentic())?;
                 let opened = single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
                     &OpModeR::Base,
                     &keys.hpke_private()?,

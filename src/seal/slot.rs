@@ -78,10 +78,7 @@ impl Credential {
     }
 
     fn fits(&self, kind: SlotKind) -> bool {
-        matches!(
-            (self, kind),
-            (Self::Password(_), SlotKind::Password { .. }) | (Self::KeyFile(_), SlotKind::KeyFile)
-        )
+        matches!((self, kind), (Self::Password(_), SlotKind::Password { .. }) | (Self::KeyFile(_), SlotKind::KeyFile))
     }
 
     /// The root key that this credential gives with a slot's salt and costs.

@@ -34,7 +34,9 @@ fn compress(plain: &[u8], level: i32, most: usize, out: &mut Vec<u8>) -> bool {
         if kept.as_ref().is_none_or(|(of, _)| *of != level) {
             *kept = Compressor::new(level).ok().map(|new| (level, new));
         }
-        let Some((_, compressor)) = kept else { return false };
+        let Some((_, compressor)) = kept else {
+            return false;
+        };
         // The encoder stops by itself where it would write more than `most`.
         out.resize(most, 0);
         match compressor.compress_to_buffer(plain, out.as_mut_slice()) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::segments::RecordFault;
 use super::Store;
+use super::segments::RecordFault;
 use crate::error::{Error, Problem, Result};
 use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};

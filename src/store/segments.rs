@@ -7,7 +7,8 @@ use quick_cache::sync::Cache;
 use super::{Place, decode};
 use crate::error::{Error, Problem, Result};
 use crate::format::segment::{
-    self, ALIGNMENT, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TRAILER_BYTES, TableEntry, Trailer, padded,
+    self, ALIGNMENT, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TRAILER_BYTES, TableEntry, Trailer,
+    padded,
 };
 use crate::format::{Hash, Id};
 use crate::media::{Media, Object};
@@ -92,12 +93,16 @@ impl Segments {
         if place.stored_bytes > segment::MOST_STORED_BYTES
             || place.offset.checked_add(length).is_none_or(|end| end > open.object.length())
         {
-            return Err(elsewhere(Problem::Length { expected: place.offset.saturating_add(length), found: open.object.length() }));
+            return Err(elsewhere(Problem::Length {
+                expected: place.offset.saturating_add(length),
+                found: open.object.length(),
+            }));
         }
         // Header and payload in one piece; the payload then lies in memory of its own, where it is opened in place.
         let mut header = [0; RECORD_HEADER_BYTES];
         open.object.read_exact_at(place.offset, &mut header).map_err(RecordFault::Here)?;
-        let header = RecordHeader::decode(&header).map_err(|error| RecordFault::Elsewhere(error.at(name, place.offset)))?;
+        let header =
+            RecordHeader::decode(&header).map_err(|error| RecordFault::Elsewhere(error.at(name, place.offset)))?;
         if header.kind != kind || header.stored_bytes != place.stored_bytes || header.plain_bytes != place.plain_bytes {
             return Err(elsewhere(Problem::Misplaced("record")));
         }
@@ -112,8 +117,9 @@ impl Segments {
                 _ => RecordFault::Here(error),
             });
         }
-        decode(header.encoding, payload, header.plain_bytes)
-            .ok_or_else(|| RecordFault::Here(Error::damaged(name, place.offset, Problem::Decompression(header.plain_bytes))))
+        decode(header.encoding, payload, header.plain_bytes).ok_or_else(|| {
+            RecordFault::Here(Error::damaged(name, place.offset, Problem::Decompression(header.plain_bytes)))
+        })
     }
 
     /// The records of a segment by its own table. Needs no intact header: the table's key follows from the name.
@@ -276,7 +282,10 @@ fn walk(object: &dyn Object, end: u64, visit: &mut dyn FnMut(u64, Found) -> Resu
         match RecordHeader::decode(header) {
             Ok(header) if offset + RECORD_HEADER_BYTES as u64 + u64::from(header.stored_bytes) <= end => {
                 if header.number != expected_number && !in_gap {
-                    visit(offset, Found::Gap(Error::damaged(object.name(), offset, Problem::Misplaced("record number"))))?;
+                    visit(
+                        offset,
+                        Found::Gap(Error::damaged(object.name(), offset, Problem::Misplaced("record number"))),
+                    )?;
                 }
                 in_gap = false;
                 expected_number = header.number.saturating_add(1);
@@ -298,7 +307,10 @@ fn walk(object: &dyn Object, end: u64, visit: &mut dyn FnMut(u64, Found) -> Resu
         }
     }
     if offset != end && !in_gap {
-        visit(offset, Found::Gap(Error::damaged(object.name(), offset, Problem::Length { expected: end, found: offset })))?;
+        visit(
+            offset,
+            Found::Gap(Error::damaged(object.name(), offset, Problem::Length { expected: end, found: offset })),
+        )?;
     }
     Ok(())
 }

@@ -215,7 +215,7 @@ impl Writer {
     }
 
     /// Ends all segments and waits until they are published and durable. Returns the stored bytes.
-    pub fn finish(mut self) -> Result<u64> {
+    pub fn finish(&mut self) -> Result<u64> {
         for slot in [&self.shared.data, &self.shared.meta] {
             let open = lock(slot).take();
             if let Some(open) = open {

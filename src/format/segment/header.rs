@@ -15,7 +15,9 @@
 //! | 144 | 32 | BLAKE3 of bytes 0..144, keyed by the segment header key | with the meta key | a segment by somebody without a key |
 //! | 176 | 16 | first half of the BLAKE3 of bytes 0..176 | always | damage |
 
-use super::super::{FormatError, Hash, Id, VERSION, check_hash, check_magic, check_zero, field, put, short_hash, u32_at};
+use super::super::{
+    FormatError, Hash, Id, VERSION, check_hash, check_magic, check_zero, field, put, short_hash, u32_at,
+};
 use crate::error::Problem;
 
 const STRUCTURE: &str = "segment header";

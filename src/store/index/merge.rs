@@ -1,7 +1,7 @@
 //! Writing runs: from the table in memory, or from several runs into one. Memory does not grow with the entries.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::super::Place;
@@ -101,7 +101,9 @@ fn write_exactly(
         out.push(&entry.encode())?;
         written += 1;
     }
-    while buckets.offset() + (BUCKET_BYTES as u64) <= shape.buckets_offset() + ((1 << shape.bucket_bits) + 1) * BUCKET_BYTES as u64 {
+    while buckets.offset() + (BUCKET_BYTES as u64)
+        <= shape.buckets_offset() + ((1 << shape.bucket_bits) + 1) * BUCKET_BYTES as u64
+    {
         buckets.push(&written.to_le_bytes())?;
     }
     buckets.finish()?;

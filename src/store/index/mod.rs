@@ -54,7 +54,14 @@ impl Index {
                 runs.push(Arc::new(run));
             }
         }
-        Ok(Self { media, vault, runs: RwLock::new(runs), fresh: RwLock::default(), tidying: Mutex::new(()), distrusted: AtomicBool::new(false) })
+        Ok(Self {
+            media,
+            vault,
+            runs: RwLock::new(runs),
+            fresh: RwLock::default(),
+            tidying: Mutex::new(()),
+            distrusted: AtomicBool::new(false),
+        })
     }
 
     /// Takes notice of the segments that there are, and returns those that are not covered.
@@ -142,7 +149,9 @@ impl Index {
 
     fn merge(&self) -> Result<()> {
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(chosen) = merge::choose(&runs) else { return Ok(()) };
+        let Some(chosen) = merge::choose(&runs) else {
+            return Ok(());
+        };
         let merged = Arc::new(merge::merge(self.media.as_ref(), &self.vault, &chosen)?);
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));

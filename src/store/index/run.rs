@@ -74,7 +74,8 @@ impl Run {
         let mut bounds = [0; 2 * BUCKET_BYTES];
         let offset = self.header.buckets_offset() + self.header.bucket(tag) * BUCKET_BYTES as u64;
         self.object.read_exact_at(offset, &mut bounds).ok()?;
-        let [first, end] = [0, 4].map(|at| u32::from_le_bytes([bounds[at], bounds[at + 1], bounds[at + 2], bounds[at + 3]]));
+        let [first, end] =
+            [0, 4].map(|at| u32::from_le_bytes([bounds[at], bounds[at + 1], bounds[at + 2], bounds[at + 3]]));
         let count = end.checked_sub(first).filter(|count| *count <= MOST_IN_BUCKET)?;
         if u64::from(end) > self.header.entries {
             return None;

@@ -1,0 +1,124 @@
+//! The mapper: puts the chunk ids of each disk in order and builds the disk maps.
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::Receiver;
+
+use super::{BackupDisk, Progress, store_node};
+use crate::error::{Error, Result};
+use crate::format::Hash;
+use crate::format::map_node::MapNode;
+use crate::point::{ByteRange, ManifestDisk, MapBuilder};
+use crate::store::{Store, Writer};
+
+/// Ids of consecutive chunks.
+pub(super) enum Ids {
+    /// One by one; `None` is all zeros.
+    Chunks(Vec<Option<Hash>>),
+    /// So many chunks of zeros.
+    Zeros(u64),
+}
+
+/// Chunks of a disk that are dealt with.
+pub(super) struct Done {
+    /// The disk's number in the request.
+    pub disk: usize,
+    /// Number of the first chunk.
+    pub first: u64,
+    pub ids: Ids,
+    /// Ranges of the disk that could not be read.
+    pub missing: Vec<ByteRange>,
+}
+
+struct Disk<'a> {
+    builder: MapBuilder<'a>,
+    next: u64,
+    chunks: u64,
+    /// What came before its turn; bounded by the pieces that are under way.
+    early: BTreeMap<u64, Ids>,
+    missing: Vec<ByteRange>,
+}
+
+/// Builds all maps; returns what the manifest says of each disk.
+pub(super) fn run(
+    done: &Receiver<Done>,
+    writer: &Writer,
+    store: &Store,
+    disks: &[BackupDisk],
+    progress: &Progress,
+) -> Result<Vec<ManifestDisk>> {
+    let chunk_bytes = store.header().chunk_bytes();
+    let keep = |node: &MapNode| store_node(writer, store, node);
+    let mut maps: Vec<Disk<'_>> = disks
+        .iter()
+        .map(|disk| {
+            let chunks = disk.source.size_bytes().div_ceil(u64::from(chunk_bytes));
+            Disk {
+                builder: MapBuilder::new(chunks, &keep),
+                next: 0,
+                chunks,
+                early: BTreeMap::new(),
+                missing: Vec::new(),
+            }
+        })
+        .collect();
+    for Done { disk, first, ids, missing } in done {
+        let map = maps.get_mut(disk).ok_or(Error::Poisoned)?;
+        map.missing.extend(missing);
+        map.early.insert(first, ids);
+        map.advance()?;
+    }
+    let mut described = Vec::with_capacity(disks.len());
+    for ((disk, map), counted) in disks.iter().zip(maps).zip(progress.disks()) {
+        if map.next != map.chunks {
+            // A reader or worker stopped early; it tells why.
+            return Err(Error::Poisoned);
+        }
+        let map_level = map.builder.root_level();
+        let root = map.builder.finish()?;
+        described.push(ManifestDisk {
+            name: disk.name.clone(),
+            size_bytes: disk.source.size_bytes(),
+            chunk_bytes,
+            map: ManifestDisk::map_text(root),
+            map_level,
+            read_bytes: counted.read_bytes(),
+            zero_bytes: counted.zero_bytes(),
+            new_bytes: counted.new_bytes(),
+            stored_bytes: counted.stored_bytes(),
+            missing: joined(map.missing),
+        });
+    }
+    Ok(described)
+}
+
+impl Disk<'_> {
+    fn advance(&mut self) -> Result<()> {
+        while let Some(ids) = self.early.remove(&self.next) {
+            match ids {
+                Ids::Zeros(count) => {
+                    self.builder.push_zeros(count)?;
+                    self.next += count;
+                }
+                Ids::Chunks(ids) => {
+                    self.next += ids.len() as u64;
+                    ids.into_iter().try_for_each(|id| self.builder.push(id))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ranges in order, those that touch made one.
+fn joined(mut ranges: Vec<ByteRange>) -> Vec<ByteRange> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|later, earlier| {
+        let touches = later.start <= earlier.end;
+        if touches {
+            earlier.end = earlier.end.max(later.end);
+        }
+        touches
+    });
+    ranges
+}

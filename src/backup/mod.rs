@@ -1,0 +1,345 @@
+//! The pipeline: readers per disk, a pool of workers for hash, compress and seal, an ordered append, the commit.
+//!
+//! ```text
+//! reader (one per disk) -> pieces -> workers -> ids -> mapper -> disk maps -> manifest -> catalog entry
+//!                                       \-> records -> appender -> sealer       (the store's writer)
+//! ```
+//!
+//! Invariants:
+//! - a point exists when its catalog entry does; every record that it needs is durable before;
+//! - memory is bounded by the number of piece buffers, however large the disks: a reader without a buffer waits;
+//! - a chunk that is known is neither compressed nor sealed nor written;
+//! - on any failure, and on cancellation, no point is left and the vault is as usable as before.
+
+mod mapper;
+mod progress;
+mod reader;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::bounded;
+use jiff::Timestamp;
+
+pub use progress::{DiskProgress, Progress};
+
+use crate::error::{Error, Result};
+use crate::format::catalog_entry::PointMade;
+use crate::format::map_node::MapNode;
+use crate::format::segment::RecordType;
+use crate::format::{Hash, Id};
+use crate::media::{Lock, LockKind};
+use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
+use crate::source::Source;
+use crate::store::{Place, Reader, Store, Stored, Writer};
+
+/// Bytes that a reader reads at a time.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// The lock that backups share and the removal of segments takes alone.
+pub(crate) const WRITERS_LOCK: &str = "writers";
+
+/// Longest tag in bytes, and most tags of a point.
+const MOST_TAG_BYTES: usize = 256;
+const MOST_TAGS: usize = 64;
+
+/// A disk to be backed up.
+pub struct BackupDisk {
+    /// Its name in the point.
+    pub name: String,
+    /// Where its bytes come from.
+    pub source: Box<dyn Source>,
+}
+
+/// What to back up, and how.
+pub struct BackupRequest {
+    /// The machine's name.
+    pub machine: String,
+    /// Its disks.
+    pub disks: Vec<BackupDisk>,
+    /// The moment that the point stands for; now, where none is given. Whole seconds count.
+    pub time: Option<Timestamp>,
+    /// How consistent the source is.
+    pub consistency: Consistency,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Whether a range that can't be read is left out and named in the point, instead of failing the backup.
+    pub allow_incomplete: bool,
+    /// Whether every sealed chunk is opened, decoded and compared before the point is acknowledged.
+    pub verify: bool,
+    /// Worker threads; as many as there are cores, where none is given.
+    pub workers: Option<usize>,
+}
+
+impl BackupRequest {
+    /// A crash-consistent backup of now, verified, that fails on unreadable ranges.
+    pub fn new(machine: impl Into<String>) -> Self {
+        Self {
+            machine: machine.into(),
+            disks: Vec::new(),
+            time: None,
+            consistency: Consistency::Crash,
+            tags: Vec::new(),
+            allow_incomplete: false,
+            verify: true,
+            workers: None,
+        }
+    }
+
+    /// Adds a disk.
+    #[must_use]
+    pub fn disk(mut self, name: impl Into<String>, source: impl Source + 'static) -> Self {
+        self.disks.push(BackupDisk { name: name.into(), source: Box::new(source) });
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        check_name("machine name", &self.machine)?;
+        let invalid = |value: &str, rule| Err(Error::Invalid { what: "backup", value: value.to_owned(), rule });
+        if self.disks.is_empty() {
+            return invalid(&self.machine, "it has no disks");
+        }
+        for (number, disk) in self.disks.iter().enumerate() {
+            check_name("disk name", &disk.name)?;
+            if self.disks.iter().take(number).any(|before| before.name == disk.name) {
+                return Err(Error::DuplicateDisk { name: disk.name.clone() });
+            }
+        }
+        if self.tags.len() > MOST_TAGS || self.tags.iter().any(|tag| tag.is_empty() || tag.len() > MOST_TAG_BYTES) {
+            return invalid("--tag", "a point takes at most 64 tags of 1 to 256 bytes");
+        }
+        Ok(())
+    }
+}
+
+/// What a backup did.
+#[derive(Clone, Debug)]
+pub struct BackupReport {
+    /// The point.
+    pub point: Arc<PointInfo>,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Bytes added to the vault, everything included.
+    pub added_bytes: u64,
+    /// Seconds from the first read to the acknowledged point.
+    pub seconds: f64,
+}
+
+impl BackupReport {
+    /// Ranges that could not be read, by disk.
+    pub fn missing(&self) -> impl Iterator<Item = (&str, &ByteRange)> {
+        self.manifest.disks.iter().flat_map(|disk| disk.missing.iter().map(|range| (disk.name.as_str(), range)))
+    }
+}
+
+/// Backs up. `progress` shows how far it is and takes the wish to stop.
+pub(crate) fn run(
+    reader: &Arc<Reader>,
+    catalog: &Catalog,
+    request: &BackupRequest,
+    progress: &Progress,
+) -> Result<BackupReport> {
+    request.check()?;
+    let store = reader.store();
+    let began = Instant::now();
+    let started = Timestamp::now();
+    // Shared with other backups; whoever removes segments waits until we are through, and we for them.
+    let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
+    store.media().clear_abandoned()?;
+    store.refresh()?;
+    catalog.refresh()?;
+    let entries_before = catalog.entries();
+    let mut writer = Writer::start(Arc::clone(store), request.verify);
+    let outcome = transfer(reader, catalog, request, progress, &writer)
+        .and_then(|disks| describe(store, request, progress, &writer, started, disks))
+        .and_then(|made| commit(catalog, &mut writer, made));
+    match outcome {
+        Ok((point, manifest, added_bytes)) => {
+            // The point is made. An index that can't be written now is made again by the next open.
+            let _ = store.flush_index();
+            Ok(BackupReport { point, manifest, added_bytes, seconds: began.elapsed().as_secs_f64() })
+        }
+        Err(error) => Err(give_up(store, catalog, writer, error, entries_before, lock)),
+    }
+}
+
+/// Writes the manifest, the last record of a backup.
+fn describe(
+    store: &Store,
+    request: &BackupRequest,
+    progress: &Progress,
+    writer: &Writer,
+    started: Timestamp,
+    disks: Vec<ManifestDisk>,
+) -> Result<(Manifest, Hash, Place)> {
+    progress.check()?;
+    let time = request.time.unwrap_or(started);
+    let manifest = Manifest {
+        format: crate::format::VERSION,
+        point: crate::format::hex(&crate::seal::random::<16>()?),
+        machine: request.machine.clone(),
+        time: Timestamp::from_second(time.as_second()).unwrap_or(time),
+        started,
+        ended: Timestamp::now(),
+        consistency: request.consistency,
+        tags: request.tags.clone(),
+        program: concat!("icecore ", env!("CARGO_PKG_VERSION")).to_owned(),
+        disks,
+    };
+    let plain = manifest.encode();
+    let id = store.id_of(RecordType::Manifest, &plain);
+    match writer.store(RecordType::Manifest, &id, &plain)? {
+        Stored::New { place } => Ok((manifest, id, place)),
+        // Its random point id makes every manifest new.
+        Stored::Known => Err(Error::Poisoned),
+    }
+}
+
+/// Makes the records durable, then the point, in this order: an entry must never name what a power cut can take back.
+fn commit(
+    catalog: &Catalog,
+    writer: &mut Writer,
+    (manifest, id, place): (Manifest, Hash, Place),
+) -> Result<(Arc<PointInfo>, Manifest, u64)> {
+    let added_bytes = writer.finish()?;
+    let point = crate::format::id_from_hex(&manifest.point).ok_or(Error::Poisoned)?;
+    let recorded = Timestamp::now().as_second();
+    let point = catalog.append(&manifest.machine, &|predecessor| PointMade {
+        predecessor,
+        consistency: manifest.consistency,
+        point,
+        time_unix_seconds: manifest.time.as_second(),
+        recorded_unix_seconds: recorded,
+        segment: place.segment,
+        offset: place.offset,
+        manifest: id,
+        machine: manifest.machine.clone(),
+    })?;
+    Ok((point, manifest, added_bytes))
+}
+
+/// Ends a backup that failed, and returns the error that began it.
+fn give_up(
+    store: &Store,
+    catalog: &Catalog,
+    writer: Writer,
+    error: Error,
+    entries_before: u64,
+    lock: Option<Lock>,
+) -> Error {
+    // What a thread reports may be the echo of a failure that the writer saw first.
+    let error = match (writer.failure(), error) {
+        (Some(first), Error::Poisoned) => first,
+        (_, error) => error,
+    };
+    let published = writer.abandon();
+    drop(lock);
+    if error.is_out_of_space() {
+        // The next backup would find these segments useful, but now their space is worth more. What can't be given
+        // back stays known to the index, and is of use then.
+        let _ = give_back(store, catalog, &published, entries_before);
+    }
+    error
+}
+
+/// Removes the segments of a failed backup, if nobody else can be relying on them: no other backup runs, and none
+/// became a point since this one began (it would have found these segments in the index).
+fn give_back(store: &Store, catalog: &Catalog, published: &[Id], entries_before: u64) -> Result<()> {
+    let Some(_alone) = store.media().lock(WRITERS_LOCK, LockKind::Exclusive, false)? else {
+        return Ok(());
+    };
+    catalog.refresh()?;
+    if catalog.entries() == entries_before { store.remove_segments(published) } else { Ok(()) }
+}
+
+fn transfer(
+    reader: &Arc<Reader>,
+    catalog: &Catalog,
+    request: &BackupRequest,
+    progress: &Progress,
+    writer: &Writer,
+) -> Result<Vec<ManifestDisk>> {
+    let parents = parents(reader, catalog, request)?;
+    let chunk_bytes = reader.store().header().chunk_bytes();
+    let workers = request
+        .workers
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .max(1);
+    let piece_bytes = PIECE_BYTES.max(chunk_bytes as usize);
+    let buffers = 2 * workers + 2 * request.disks.len().min(16);
+    let (give, take) = bounded::<Vec<u8>>(buffers);
+    for _ in 0..buffers {
+        let _ = give.send(Vec::with_capacity(piece_bytes));
+    }
+    let (to_workers, pieces) = bounded(buffers);
+    let (to_mapper, done) = bounded(4 * buffers);
+    progress.begin(request.disks.iter().map(|disk| (disk.name.clone(), disk.source.size_bytes())));
+
+    std::thread::scope(|scope| {
+        let mapper = scope.spawn(move || {
+            // Owned here: when the mapper ends early, nobody waits to send to it.
+            let done = done;
+            mapper::run(&done, writer, reader.store(), &request.disks, progress).inspect_err(|_| progress.fail())
+        });
+        let mut threads = Vec::new();
+        for _ in 0..workers {
+            let (pieces, to_mapper, give) = (pieces.clone(), to_mapper.clone(), give.clone());
+            threads.push(scope.spawn(move || {
+                worker::run(&pieces, &to_mapper, &give, writer, reader.store(), progress)
+                    .inspect_err(|_| progress.fail())
+            }));
+        }
+        for (number, (disk, parent)) in request.disks.iter().zip(&parents).enumerate() {
+            let (take, to_workers, to_mapper) = (take.clone(), to_workers.clone(), to_mapper.clone());
+            let allow_incomplete = request.allow_incomplete;
+            threads.push(scope.spawn(move || {
+                let job =
+                    reader::Job { number, disk, parent: parent.as_ref(), chunk_bytes, piece_bytes, allow_incomplete };
+                reader::run(&job, &take, &to_workers, &to_mapper, progress).inspect_err(|_| progress.fail())
+            }));
+        }
+        // The last sender of each channel must be a thread's, or the receivers would wait for ever.
+        drop((to_workers, to_mapper, give, take, pieces));
+        let mut first = Ok(());
+        for thread in threads {
+            first = worse(first, thread.join().unwrap_or(Err(Error::Poisoned)));
+        }
+        let disks = mapper.join().unwrap_or(Err(Error::Poisoned));
+        match (first, disks) {
+            (Ok(()), disks) => disks,
+            (Err(error), Err(other)) => worse(Err(error), Err(other)).map(|()| Vec::new()),
+            (Err(error), Ok(_)) => Err(error),
+        }
+    })
+}
+
+/// Of two outcomes the one that says more about the cause.
+fn worse(first: Result<()>, second: Result<()>) -> Result<()> {
+    match (first, second) {
+        (Ok(()), second) => second,
+        (Err(Error::Poisoned | Error::Interrupted), Err(error)) if !matches!(error, Error::Poisoned) => Err(error),
+        (first, _) => first,
+    }
+}
+
+/// The same disks in the machine's newest point, to compare with before the index is asked.
+fn parents(reader: &Arc<Reader>, catalog: &Catalog, request: &BackupRequest) -> Result<Vec<Option<DiskMap>>> {
+    let manifest = match catalog.point(&request.machine, "latest") {
+        Ok(point) => crate::vault::read_manifest(reader.store(), &point).ok(),
+        Err(Error::UnknownMachine { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    // A damaged parent is no reason not to make a new point: without it the index answers.
+    let parent = |disk: &BackupDisk| DiskMap::open(Arc::clone(reader), manifest.as_ref()?.disk(&disk.name)?).ok();
+    let chunk_bytes = u64::from(reader.store().header().chunk_bytes());
+    Ok(request.disks.iter().map(|disk| parent(disk).filter(|map| map.chunk_bytes() == chunk_bytes)).collect())
+}
+
+/// Stores a map node and tells its id.
+fn store_node(writer: &Writer, store: &Store, node: &MapNode) -> Result<Hash> {
+    let bytes = node.encode();
+    let id = store.id_of(RecordType::MapNode, &bytes);
+    writer.store(RecordType::MapNode, &id, &bytes)?;
+    Ok(id)
+}

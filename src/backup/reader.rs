@@ -1,0 +1,125 @@
+//! The reader of one disk: from front to end, holes passed over, in pieces.
+
+use std::io;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::mapper::{Done, Ids};
+use super::worker::Piece;
+use super::{BackupDisk, Progress};
+use crate::error::{Error, Result};
+use crate::point::{ByteRange, DiskMap};
+
+/// Where a range can't be read, it is tried again in blocks of this size, so that no more is lost than must be.
+const BLOCK_BYTES: usize = 4096;
+
+/// What a reader works on.
+pub(super) struct Job<'a> {
+    /// The disk's number in the request.
+    pub number: usize,
+    pub disk: &'a BackupDisk,
+    /// The same disk in the machine's newest point.
+    pub parent: Option<&'a DiskMap>,
+    pub chunk_bytes: u32,
+    /// Bytes to read at a time, a multiple of the chunk size.
+    pub piece_bytes: usize,
+    pub allow_incomplete: bool,
+}
+
+/// Reads the whole disk.
+pub(super) fn run(
+    job: &Job<'_>,
+    buffers: &Receiver<Vec<u8>>,
+    pieces: &Sender<Piece>,
+    done: &Sender<Done>,
+    progress: &Progress,
+) -> Result<()> {
+    let size = job.disk.source.size_bytes();
+    let chunk_bytes = u64::from(job.chunk_bytes);
+    let mut at = 0;
+    while at < size {
+        progress.check()?;
+        let data = job.disk.source.next_data(at).map_err(|error| job.failed(at, error))?;
+        let (start, end) = match data {
+            // Chunks are the unit: one that is partly a hole is read whole.
+            Some(range) => (
+                (range.start.max(at) / chunk_bytes * chunk_bytes).max(at),
+                range.end.div_ceil(chunk_bytes).saturating_mul(chunk_bytes).min(size),
+            ),
+            None => (size, size),
+        };
+        if start > at {
+            let zeros = Ids::Zeros((start - at).div_ceil(chunk_bytes));
+            progress.disks()[job.number].add_hole(start - at);
+            send(done, Done { disk: job.number, first: at / chunk_bytes, ids: zeros, missing: Vec::new() })?;
+        }
+        at = start;
+        while at < end {
+            progress.check()?;
+            let buffer = buffers.recv().map_err(|_| Error::Poisoned)?;
+            let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(job.piece_bytes);
+            let piece = read_piece(job, at, length, buffer)?;
+            progress.disks()[job.number].add_read(length as u64);
+            send(pieces, piece)?;
+            at += length as u64;
+        }
+    }
+    Ok(())
+}
+
+fn send<T>(sender: &Sender<T>, message: T) -> Result<()> {
+    // A receiver that is gone has failed and tells its own reason.
+    sender.send(message).map_err(|_| Error::Poisoned)
+}
+
+fn read_piece(job: &Job<'_>, at: u64, length: usize, mut buffer: Vec<u8>) -> Result<Piece> {
+    buffer.resize(length, 0);
+    let mut missing = Vec::new();
+    if read_exactly(job, at, &mut buffer).is_err() {
+        read_in_blocks(job, at, &mut buffer, &mut missing)?;
+    }
+    let chunk_bytes = u64::from(job.chunk_bytes);
+    let first = at / chunk_bytes;
+    let mut parents = vec![None; buffer.len().div_ceil(job.chunk_bytes as usize)];
+    if let Some(parent) = job.parent {
+        // A parent that can't be read only costs the short cut.
+        if parent.chunk_ids(first, &mut parents).is_err() {
+            parents.fill(None);
+        }
+    }
+    Ok(Piece { disk: job.number, first, bytes: buffer, parents, missing })
+}
+
+fn read_exactly(job: &Job<'_>, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let wanted = buffer.len();
+    if job.disk.source.read_at(at, buffer)? == wanted {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the disk became shorter while it was read"))
+}
+
+/// Finds out which blocks can't be read. Without `allow_incomplete` the first of them ends the backup.
+fn read_in_blocks(job: &Job<'_>, at: u64, buffer: &mut [u8], missing: &mut Vec<ByteRange>) -> Result<()> {
+    let mut start = at;
+    for block in buffer.chunks_mut(BLOCK_BYTES) {
+        let end = start + block.len() as u64;
+        if let Err(error) = read_exactly(job, start, block) {
+            if !job.allow_incomplete {
+                return Err(job.failed(start, error));
+            }
+            block.fill(0);
+            match missing.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => missing.push(ByteRange { start, end }),
+            }
+        }
+        start = end;
+    }
+    Ok(())
+}
+
+impl Job<'_> {
+    fn failed(&self, offset: u64, source: io::Error) -> Error {
+        Error::Source { disk: self.disk.name.clone(), offset, source }
+    }
+}

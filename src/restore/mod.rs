@@ -1,0 +1,145 @@
+//! From a point to a file or a block device.
+//!
+//! A file is written beside its target under another name and takes its place when it is whole and synced; a failed
+//! restore leaves what was there before. A device is written in place, zeros included. Every chunk is authenticated and
+//! decoded by the same path as any other read, so what arrives is what was backed up, or the restore fails.
+
+mod target;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::point::{ByteRange, DiskMap};
+use target::Target;
+
+/// Chunks that a worker takes at a time.
+const CHUNKS_AT_A_TIME: u64 = 8;
+
+/// How to restore.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RestoreOptions {
+    /// Whether an existing file is replaced, or a device that holds something overwritten.
+    pub force: bool,
+    /// Whether a disk with ranges that the backup could not read is restored with zeros there.
+    pub allow_incomplete: bool,
+    /// Worker threads; as many as there are cores, where none is given.
+    pub workers: Option<usize>,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestoreReport {
+    /// Where the disk is now.
+    pub target: PathBuf,
+    /// Size of the disk in bytes.
+    pub size_bytes: u64,
+    /// Bytes written, zeros on a device included.
+    pub written_bytes: u64,
+    /// Ranges that the backup could not read; zeros in the target.
+    pub missing: Vec<ByteRange>,
+    /// Seconds it took, the sync at the end included.
+    pub seconds: f64,
+}
+
+/// How far a restore is, and the wish to stop it.
+#[derive(Default)]
+pub struct Progress {
+    total: AtomicU64,
+    done: AtomicU64,
+    stop: AtomicBool,
+    cancelled: AtomicBool,
+}
+
+impl Progress {
+    /// Size of the disk in bytes, once the restore has begun.
+    pub fn total_bytes(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the disk dealt with.
+    pub fn done_bytes(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Asks the restore to stop; it ends with [`Error::Interrupted`].
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.cancelled.load(Ordering::Acquire) {
+            return Err(Error::Interrupted);
+        }
+        if self.stop.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }
+    }
+}
+
+/// Restores a disk.
+pub(crate) fn run(
+    disk: &DiskMap,
+    path: &Path,
+    data_bytes: u64,
+    options: &RestoreOptions,
+    progress: &Progress,
+) -> Result<RestoreReport> {
+    if let Some(range) = disk.missing().first().filter(|_| !options.allow_incomplete) {
+        return Err(Error::Missing { disk: disk.name().to_owned(), start: range.start, end: range.end });
+    }
+    let began = Instant::now();
+    progress.total.store(disk.size_bytes(), Ordering::Relaxed);
+    let target = Target::open(path, disk.size_bytes(), data_bytes, options.force)?;
+    let written = AtomicU64::new(0);
+    let next = AtomicU64::new(0);
+    let workers = options
+        .workers
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .max(1);
+    let outcome = std::thread::scope(|scope| {
+        let work = || {
+            copy(disk, &target, &next, &written, progress).inspect_err(|_| progress.stop.store(true, Ordering::Release))
+        };
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().fold(Ok(()), |first, thread| match (first, thread.join().unwrap_or(Err(Error::Poisoned))) {
+            (Ok(()) | Err(Error::Poisoned), second @ Err(_)) => second,
+            (first, _) => first,
+        })
+    });
+    outcome?;
+    target.finish()?;
+    Ok(RestoreReport {
+        target: path.to_path_buf(),
+        size_bytes: disk.size_bytes(),
+        written_bytes: written.into_inner(),
+        missing: disk.missing().to_vec(),
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+fn copy(disk: &DiskMap, target: &Target, next: &AtomicU64, written: &AtomicU64, progress: &Progress) -> Result<()> {
+    let chunk_bytes = disk.chunk_bytes();
+    let zeros = vec![0; if target.needs_zeros() { usize::try_from(chunk_bytes).unwrap_or(0) } else { 0 }];
+    loop {
+        progress.check()?;
+        let first = next.fetch_add(CHUNKS_AT_A_TIME, Ordering::Relaxed);
+        if first >= disk.chunks() {
+            return Ok(());
+        }
+        for chunk in first..(first + CHUNKS_AT_A_TIME).min(disk.chunks()) {
+            let (offset, length) = (chunk * chunk_bytes, disk.chunk_length(chunk));
+            match disk.chunk_uncached(chunk)? {
+                Some(plain) => target.write_at(offset, &plain)?,
+                None if target.needs_zeros() => {
+                    target.write_at(offset, &zeros[..usize::try_from(length).unwrap_or(0)])?;
+                }
+                None => {
+                    progress.done.fetch_add(length, Ordering::Relaxed);
+                    continue;
+                }
+            }
+            written.fetch_add(length, Ordering::Relaxed);
+            progress.done.fetch_add(length, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Where a disk is restored to.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Bytes at the front of a device that tell whether it holds something: boot sector, tables, the first superblocks.
+const FRONT_BYTES: u64 = 1 << 20;
+
+/// An open target.
+pub(super) struct Target {
+    file: File,
+    path: PathBuf,
+    /// The name that a new file has until it is whole.
+    partial: Option<PathBuf>,
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::File { operation, path: path.clone(), source }
+}
+
+impl Target {
+    /// Opens a device, or begins a file, after everything was checked that can be checked first.
+    pub(super) fn open(path: &Path, size_bytes: u64, data_bytes: u64, force: bool) -> Result<Self> {
+        match fs::metadata(path) {
+            Ok(found) if found.file_type().is_block_device() => Self::open_device(path, size_bytes, force),
+            Ok(found) if found.is_file() && force => Self::open_file(path, size_bytes, data_bytes),
+            Ok(found) if found.is_file() => Err(Error::TargetExists { path: path.to_path_buf() }),
+            Ok(_) => {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a block device");
+                Err(failed("restore to", path)(error))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::open_file(path, size_bytes, data_bytes),
+            Err(error) => Err(failed("restore to", path)(error)),
+        }
+    }
+
+    fn open_device(path: &Path, size_bytes: u64, force: bool) -> Result<Self> {
+        // The kernel refuses O_EXCL on a device that is mounted or otherwise claimed; no flag of ours overrides that.
+        let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).unwrap_or(0);
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(path);
+        let mut file = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => Error::TargetInUse {
+                path: path.to_path_buf(),
+                use_: "it is mounted or held by another program".to_owned(),
+            },
+            _ => failed("open", path)(error),
+        })?;
+        let available = file.seek(SeekFrom::End(0)).map_err(failed("measure", path))?;
+        if available < size_bytes {
+            return Err(Error::TargetTooSmall { path: path.to_path_buf(), available, needed: size_bytes });
+        }
+        if !force {
+            let mut front = Vec::new();
+            file.seek(SeekFrom::Start(0)).map_err(failed("read", path))?;
+            (&file).take(FRONT_BYTES).read_to_end(&mut front).map_err(failed("read", path))?;
+            if front.iter().any(|byte| *byte != 0) {
+                return Err(Error::TargetExists { path: path.to_path_buf() });
+            }
+        }
+        Ok(Self { file, path: path.to_path_buf(), partial: None })
+    }
+
+    fn open_file(path: &Path, size_bytes: u64, data_bytes: u64) -> Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let space = rustix::fs::statvfs(folder).map_err(|error| failed("look at", folder)(error.into()))?;
+        let available = space.f_bavail.saturating_mul(space.f_frsize);
+        if available < data_bytes {
+            return Err(Error::TargetTooSmall { path: folder.to_path_buf(), available, needed: data_bytes });
+        }
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}.partial", &crate::seal::random_name()?[..8]));
+        let partial = path.with_file_name(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&partial);
+        let file = file.map_err(failed("create", &partial))?;
+        let target = Self { file, path: path.to_path_buf(), partial: Some(partial) };
+        target.file.set_len(size_bytes).map_err(failed("set the length of", path))?;
+        Ok(target)
+    }
+
+    /// Whether zeros must be written, because what was there before shows otherwise.
+    pub(super) fn needs_zeros(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))
+    }
+
+    /// Syncs; a file then takes its name.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.file.sync_all().map_err(failed("sync", &self.path))?;
+        if let Some(partial) = &self.partial {
+            fs::rename(partial, &self.path).map_err(failed("rename to", &self.path))?;
+            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            self.partial = None;
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed("sync the folder of", &self.path))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            let _ = fs::remove_file(partial);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A raw image file or a block device.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::Path;
+
+use rustix::fs::{Advice, SeekFrom as Whence};
+use rustix::io::Errno;
+
+use super::Source;
+
+/// A raw image file or a block device, byte for byte the disk.
+pub struct RawSource {
+    file: File,
+    size_bytes: u64,
+    /// Whether the file can tell its holes.
+    knows_holes: bool,
+}
+
+impl RawSource {
+    /// Opens a file or device for reading.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).open(path)?;
+        let kind = file.metadata()?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a block device"));
+        }
+        // A device's length is where its end is.
+        let size_bytes = file.seek(SeekFrom::End(0))?;
+        // One pass from front to end: the kernel reads further ahead.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
+        Ok(Self { file, size_bytes, knows_holes: kind.is_file() })
+    }
+}
+
+impl Source for RawSource {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let whole = (offset < self.size_bytes).then_some(offset..self.size_bytes);
+        if !self.knows_holes {
+            return Ok(whole);
+        }
+        let start = match rustix::fs::seek(&self.file, Whence::Data(offset)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            // A file system that knows no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(whole),
+            Err(error) => return Err(error.into()),
+        };
+        // The data may be gone by now if somebody punches holes: then the rest counts as data, and reads as zeros.
+        let end = rustix::fs::seek(&self.file, Whence::Hole(start)).unwrap_or(self.size_bytes).min(self.size_bytes);
+        Ok((start < end).then_some(start..end))
+    }
+}

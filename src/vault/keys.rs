@@ -1,0 +1,88 @@
+//! The vault's key slots: listing, adding, removing.
+
+use super::{Vault, put};
+use crate::error::{Error, Result};
+use crate::format::hex;
+use crate::format::key_slot::{FOLDER, KeySlot, Role};
+use crate::media::Media;
+use crate::seal::{Credential, PasswordCost, SlotInfo, wrap};
+
+/// Longest slot that is read, in bytes.
+const MOST_SLOT_BYTES: u64 = 1024;
+
+/// A slot that was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSlot {
+    /// What is known of it.
+    pub info: SlotInfo,
+}
+
+fn object(slot: &KeySlot) -> String {
+    format!("{FOLDER}/{}.slot", hex(&slot.id))
+}
+
+/// Publishes a slot.
+pub(super) fn publish(media: &dyn Media, slot: &KeySlot) -> Result<()> {
+    put(media, &object(slot), &slot.encode())?;
+    media.sync_folder(FOLDER)
+}
+
+/// All slots that can be read, and why others can't.
+pub(super) fn read_slots(media: &dyn Media) -> Result<(Vec<(String, KeySlot)>, Vec<Error>)> {
+    let (mut slots, mut damaged) = (Vec::new(), Vec::new());
+    for name in media.list(FOLDER)? {
+        let name = format!("{FOLDER}/{name}");
+        let read = || {
+            let object = media.open(&name)?;
+            let mut bytes = vec![0; usize::try_from(object.length().min(MOST_SLOT_BYTES)).unwrap_or(0)];
+            object.read_exact_at(0, &mut bytes)?;
+            KeySlot::decode(&bytes).map_err(|error| error.at(&name, 0))
+        };
+        match read() {
+            Ok(slot) => slots.push((name, slot)),
+            Err(error) => damaged.push(error),
+        }
+    }
+    Ok((slots, damaged))
+}
+
+impl Vault {
+    /// The key slots, oldest first.
+    pub fn key_slots(&self) -> Result<Vec<SlotInfo>> {
+        let (slots, _) = read_slots(self.media.as_ref())?;
+        let mut infos: Vec<SlotInfo> = slots.iter().map(|(_, slot)| SlotInfo::from(slot)).collect();
+        infos.sort_by(|a, b| (a.created_unix_seconds, &a.id).cmp(&(b.created_unix_seconds, &b.id)));
+        Ok(infos)
+    }
+
+    fn needs_admin(&self) -> Result<()> {
+        if self.slot.role == Role::Admin {
+            return Ok(());
+        }
+        Err(Error::NotPermitted { held: self.slot.role.name(), needed: "the role admin" })
+    }
+
+    /// Adds a way to open the vault. Needs the role `admin`.
+    pub fn add_key(&self, role: Role, credential: &Credential, cost: PasswordCost) -> Result<NewSlot> {
+        self.needs_admin()?;
+        let keys = self.reader.store().keys();
+        let now = jiff::Timestamp::now().as_second().unsigned_abs();
+        let slot = wrap(*keys.vault(), keys.role_keys(), role, credential, cost, now)?;
+        publish(self.media.as_ref(), &slot)?;
+        Ok(NewSlot::from(&slot))
+    }
+
+    /// Removes a slot by its id. Needs the role `admin`; the last slot of that role stays.
+    pub fn remove_key(&self, id: &str) -> Result<()> {
+        self.needs_admin()?;
+        let slots = self.key_slots()?;
+        let unknown = || Error::Invalid { what: "key slot", value: id.to_owned(), rule: "the vault has no such slot" };
+        let slot = slots.iter().find(|slot| slot.id == id).ok_or_else(unknown)?;
+        let admins = slots.iter().filter(|slot| slot.role == Role::Admin).count();
+        if slot.role == Role::Admin && admins == 1 {
+            return Err(Error::LastAdminSlot);
+        }
+        self.media.remove(&format!("{FOLDER}/{id}.slot"))?;
+        self.media.sync_folder(FOLDER)
+    }
+}

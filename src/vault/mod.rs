@@ -1,0 +1,229 @@
+//! Open, init, locks: the facade that the library's users call.
+
+mod check;
+mod keys;
+mod options;
+mod stats;
+
+pub use check::{DamagedRange, VerifyProgress, VerifyReport};
+pub use keys::NewSlot;
+pub use options::{InitOptions, OpenOptions};
+pub use stats::{MachineStats, Stats};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::backup::{self, BackupReport, BackupRequest, Progress, WRITERS_LOCK};
+use crate::error::{Damage, Error, Problem, Result};
+use crate::format::catalog_entry;
+use crate::format::header::{self, Header};
+use crate::format::index_run;
+use crate::format::key_slot::{self, KeySlot, Role};
+use crate::format::segment::{self, RecordType};
+use crate::media::{DirectoryMedia, Media};
+use crate::point::{ByteRange, Catalog, DiskMap, Manifest, PointInfo};
+use crate::restore::{self, RestoreOptions, RestoreReport};
+use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, open_any, random, wrap};
+use crate::store::{Reader, Store};
+use crate::tree::VaultTree;
+
+/// Folders of a vault.
+const FOLDERS: [&str; 4] = [key_slot::FOLDER, segment::FOLDER, catalog_entry::FOLDER, index_run::FOLDER];
+
+/// An open vault. Any number of calls may run at once, from any number of threads and processes.
+pub struct Vault {
+    media: Arc<dyn Media>,
+    header: Header,
+    slot: SlotInfo,
+    reader: Arc<Reader>,
+    catalog: Arc<Catalog>,
+}
+
+impl Vault {
+    /// Makes a vault in a directory, which must be empty or absent, with one key slot of role `admin`.
+    pub fn init(path: &Path, credential: &Credential, options: &InitOptions) -> Result<Self> {
+        let media = Arc::new(DirectoryMedia::new(path, options.read_mode));
+        options.check()?;
+        media.initialize(&FOLDERS, &[WRITERS_LOCK])?;
+        Self::init_on(media, credential, options)
+    }
+
+    /// Makes a vault on media whose folders are there.
+    pub fn init_on(media: Arc<dyn Media>, credential: &Credential, options: &InitOptions) -> Result<Self> {
+        let role_keys = RoleKeys::generate()?;
+        let now = Timestamp::now().as_second().unsigned_abs();
+        let header = Header {
+            vault: random()?,
+            created_unix_seconds: now,
+            chunk_size_log2: options.chunk_size_log2()?,
+            level: options.level,
+            segment_bytes: options.segment_bytes,
+            public: role_keys.public(),
+        };
+        let keys = VaultKeys::new(header.vault, Role::Admin, role_keys.clone());
+        // The slot before the header: what has a header is a vault, and a vault can be opened.
+        let slot = wrap(header.vault, &role_keys, Role::Admin, credential, options.password_cost, now)?;
+        keys::publish(media.as_ref(), &slot)?;
+        put(media.as_ref(), header::OBJECT, &header.encode(keys.authenticate_header(&header)))?;
+        media.sync_folder("")?;
+        Self::assemble(media, header, keys, SlotInfo::from(&slot), &OpenOptions::default())
+    }
+
+    /// Opens the vault in a directory.
+    pub fn open(path: &Path, credential: &Credential, options: &OpenOptions) -> Result<Self> {
+        let media = Arc::new(DirectoryMedia::new(path, options.read_mode));
+        if !media.exists(header::OBJECT)? {
+            return Err(Error::NoVault { path: path.to_path_buf() });
+        }
+        Self::open_on(media, credential, options)
+    }
+
+    /// Opens the vault on any media.
+    pub fn open_on(media: Arc<dyn Media>, credential: &Credential, options: &OpenOptions) -> Result<Self> {
+        let decoded = {
+            let object = media.open(header::OBJECT)?;
+            let mut bytes = vec![0; usize::try_from(object.length()).unwrap_or(usize::MAX).min(header::SIZE + 1)];
+            object.read_exact_at(0, &mut bytes)?;
+            Header::decode(&bytes).map_err(|error| error.at(header::OBJECT, 0))?
+        };
+        let (slots, damaged) = keys::read_slots(media.as_ref())?;
+        let vault = decoded.header.vault;
+        let (slot, role_keys) = match open_any(&slots, &vault, credential) {
+            // A damaged slot may be the one that would have opened: that is no wrong password.
+            Err(Error::WrongKey { .. }) if !damaged.is_empty() => {
+                return Err(damaged.into_iter().next().ok_or(Error::Poisoned)?);
+            }
+            opened => opened?,
+        };
+        let keys = VaultKeys::new(vault, slot.role, role_keys);
+        keys.check_header(&decoded)?;
+        Self::assemble(media, decoded.header, keys, slot, options)
+    }
+
+    fn assemble(
+        media: Arc<dyn Media>,
+        header: Header,
+        keys: VaultKeys,
+        slot: SlotInfo,
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        let keys = Arc::new(keys);
+        let store = Arc::new(Store::open(Arc::clone(&media), Arc::clone(&keys), header.clone())?);
+        let catalog = Arc::new(Catalog::open(Arc::clone(&media), keys)?);
+        let reader = Arc::new(Reader::new(store, options.cache));
+        Ok(Self { media, header, slot, reader, catalog })
+    }
+
+    /// What `init` decided.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The slot that opened the vault.
+    pub fn opened_by(&self) -> &SlotInfo {
+        &self.slot
+    }
+
+    /// Where the vault is.
+    pub fn location(&self) -> &Path {
+        self.media.location()
+    }
+
+    /// Reads what others added to the catalog since.
+    pub fn refresh(&self) -> Result<()> {
+        self.catalog.refresh()
+    }
+
+    /// The machines that have points, in order of name.
+    pub fn machines(&self) -> Vec<String> {
+        self.catalog.machines()
+    }
+
+    /// The points of a machine, oldest first.
+    pub fn points(&self, machine: &str) -> Result<Vec<Arc<PointInfo>>> {
+        self.catalog.points(machine)
+    }
+
+    /// One point: by its name, `latest`, or the first digits of its id.
+    pub fn point(&self, machine: &str, point: &str) -> Result<Arc<PointInfo>> {
+        self.catalog.point(machine, point)
+    }
+
+    /// What is known to be damaged in the catalog.
+    pub fn catalog_damage(&self) -> Vec<Damage> {
+        self.catalog.damage()
+    }
+
+    /// A point's manifest.
+    pub fn manifest(&self, point: &PointInfo) -> Result<Manifest> {
+        read_manifest(self.reader.store(), point)
+    }
+
+    /// One disk of a point.
+    pub fn disk(&self, point: &PointInfo, disk: &str) -> Result<DiskMap> {
+        let manifest = self.manifest(point)?;
+        let unknown = || Error::UnknownDisk { point: point.name.clone(), disk: disk.to_owned() };
+        DiskMap::open(Arc::clone(&self.reader), manifest.disk(disk).ok_or_else(unknown)?)
+    }
+
+    /// Backs up a machine's disks as a new point.
+    pub fn backup(&self, request: &BackupRequest, progress: &Progress) -> Result<BackupReport> {
+        backup::run(&self.reader, &self.catalog, request, progress)
+    }
+
+    /// Restores one disk of a point to a file or a block device.
+    pub fn restore(
+        &self,
+        point: &PointInfo,
+        disk: &str,
+        target: &Path,
+        options: &RestoreOptions,
+        progress: &restore::Progress,
+    ) -> Result<RestoreReport> {
+        let manifest = self.manifest(point)?;
+        let unknown = || Error::UnknownDisk { point: point.name.clone(), disk: disk.to_owned() };
+        let disk = manifest.disk(disk).ok_or_else(unknown)?;
+        let data_bytes = disk.size_bytes.saturating_sub(disk.zero_bytes);
+        let map = DiskMap::open(Arc::clone(&self.reader), disk)?;
+        restore::run(&map, target, data_bytes, options, progress)
+    }
+
+    /// The ranges of a disk that differ between two points, in bytes.
+    pub fn diff(&self, a: (&PointInfo, &str), b: (&PointInfo, &str)) -> Result<Vec<ByteRange>> {
+        self.disk(a.0, a.1)?.diff(&self.disk(b.0, b.1)?)
+    }
+
+    /// Everything in the vault as one read-only tree.
+    pub fn tree(&self) -> VaultTree {
+        VaultTree::new(Arc::clone(&self.reader), Arc::clone(&self.catalog))
+    }
+}
+
+/// Writes a whole object.
+fn put(media: &dyn Media, name: &str, bytes: &[u8]) -> Result<()> {
+    let object = media.create(name)?;
+    object.write_at(0, bytes)?;
+    if object.publish()? {
+        return Ok(());
+    }
+    Err(Error::VaultExists { path: media.location().to_path_buf() })
+}
+
+/// Reads and checks the manifest that a catalog entry names.
+pub(crate) fn read_manifest(store: &Store, point: &PointInfo) -> Result<Manifest> {
+    let bytes = store.read(RecordType::Manifest, &point.entry.manifest)?;
+    let object = segment::object(&point.entry.segment);
+    let manifest = Manifest::decode(&bytes, &object)?;
+    if manifest.point != point.id || manifest.machine != point.machine {
+        return Err(Error::damaged(object, point.entry.offset, Problem::Misplaced("point id")));
+    }
+    Ok(manifest)
+}
+
+impl From<&KeySlot> for NewSlot {
+    fn from(slot: &KeySlot) -> Self {
+        Self { info: SlotInfo::from(slot) }
+    }
+}

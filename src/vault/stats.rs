@@ -1,0 +1,102 @@
+//! What a vault holds, in numbers.
+
+use serde::Serialize;
+
+use super::Vault;
+use crate::error::Result;
+
+/// A vault in numbers. All sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stats {
+    /// Number of machines.
+    pub machines: Vec<MachineStats>,
+    /// Number of points.
+    pub points: u64,
+    /// Sum of the sizes of all disks of all points.
+    pub protected_bytes: u64,
+    /// The same without zeros: what the points would take uncompressed, each for itself.
+    pub used_bytes: u64,
+    /// Number of segments.
+    pub segments: u64,
+    /// Bytes of all segments.
+    pub stored_bytes: u64,
+    /// Number of records that the index knows.
+    pub records: u64,
+    /// Number of runs of the index.
+    pub index_runs: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// Used bytes for each stored byte.
+    pub ratio: f64,
+}
+
+/// A machine in numbers. All sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MachineStats {
+    /// Its name.
+    pub machine: String,
+    /// Number of its points.
+    pub points: u64,
+    /// Name of the newest.
+    pub latest: String,
+    /// Size of the disks of the newest.
+    pub protected_bytes: u64,
+    /// The same without zeros.
+    pub used_bytes: u64,
+    /// Stored bytes that its points added when they were made.
+    pub added_bytes: u64,
+}
+
+impl Vault {
+    /// Counts everything. Reads the manifest of every point.
+    pub fn stats(&self) -> Result<Stats> {
+        self.refresh()?;
+        let store = self.reader.store();
+        store.refresh()?;
+        let (mut points, mut protected, mut used) = (0, 0, 0);
+        let mut machines = Vec::new();
+        for machine in self.machines() {
+            let mut stats = MachineStats {
+                machine: machine.clone(),
+                points: 0,
+                latest: String::new(),
+                protected_bytes: 0,
+                used_bytes: 0,
+                added_bytes: 0,
+            };
+            for point in self.points(&machine)? {
+                let manifest = self.manifest(&point)?;
+                stats.points += 1;
+                stats.latest.clone_from(&point.name);
+                stats.protected_bytes = manifest.disks.iter().map(|disk| disk.size_bytes).sum();
+                stats.used_bytes =
+                    manifest.disks.iter().map(|disk| disk.size_bytes.saturating_sub(disk.zero_bytes)).sum();
+                stats.added_bytes += manifest.disks.iter().map(|disk| disk.stored_bytes).sum::<u64>();
+                protected += stats.protected_bytes;
+                used += stats.used_bytes;
+            }
+            points += stats.points;
+            machines.push(stats);
+        }
+        let segments = store.segments().list()?;
+        let mut stored = 0;
+        for id in &segments {
+            stored += store.segments().length(id)?;
+        }
+        let index = store.index().size();
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+        let ratio = if stored == 0 { 0.0 } else { used as f64 / stored as f64 };
+        Ok(Stats {
+            machines,
+            points,
+            protected_bytes: protected,
+            used_bytes: used,
+            segments: segments.len() as u64,
+            stored_bytes: stored,
+            records: index.entries,
+            index_runs: index.runs as u64,
+            index_bytes: index.bytes,
+            ratio,
+        })
+    }
+}

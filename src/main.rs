@@ -1,2 +1,7 @@
 //! The icecore command.
-fn main() {}
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,138 @@
+//! The command line's definition: parser, `--help`, completions and man pages all come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use icecore::media::ReadMode;
+
+use super::exit;
+use super::{backup, cat, completions, cp, diff, find, init, key, ls, man, mount, points, restore, stats, umount, verify};
+
+/// Heading of the options that every verb takes.
+const GLOBAL: &str = "Options of every verb";
+
+const LONG_ABOUT: &str = "\
+Keeps recovery points of virtual machine disks in an encrypted, deduplicated vault, and lets anyone with the key walk \
+into any of them as a read-only directory.
+
+Everything in a vault has one path, the same in `ls`, `cat`, `cp`, `find` and in the mount:
+
+  MACHINE/POINT/disks/DISK.raw           a disk, byte for byte
+  MACHINE/POINT/files/DISK/VOLUME/...    the guest's own files
+  MACHINE/POINT/point.json               what the point is
+  MACHINE/latest                         the newest point
+
+POINT is a point's time (2026-11-20T02-00-00Z), the first digits of its id, or `latest`.";
+
+const SECRETS_HELP: &str = "\
+The password or key file comes from the first of these that is there:
+  --key-file, --password-file, --password-command
+  ICECORE_KEY_FILE           path of a key file, 32 random bytes or more
+  ICECORE_PASSWORD_FILE      path of a file whose line is the password
+  ICECORE_PASSWORD_COMMAND   shell command that prints the password
+  ICECORE_PASSWORD           the password
+  a prompt, on a terminal";
+
+const EXAMPLES: &str = "\
+Examples:
+  export ICECORE_VAULT=/srv/vault ICECORE_PASSWORD_FILE=/root/pw
+  icecore init
+  icecore backup web01 --disk os=/images/web01.raw
+  icecore cp -r web01/latest/files/os/p2/etc/nginx ./nginx-back";
+
+/// Recovery points of virtual machine disks, browsable file by file
+#[derive(Debug, Parser)]
+#[command(name = "icecore", version, long_about = LONG_ABOUT, propagate_version = true, max_term_width = 120)]
+#[command(after_long_help = format!("{SECRETS_HELP}\n\n{}\n\n{EXAMPLES}", exit::HELP))]
+#[command(after_help = "`icecore help` says more: paths, passwords, exit codes.")]
+pub struct CommandLine {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// The vault's directory
+    #[arg(long, global = true, env = "ICECORE_VAULT", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(help_heading = GLOBAL)]
+    pub vault: Option<PathBuf>,
+    /// Take the password from this file's line [env: ICECORE_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
+    pub password_file: Option<PathBuf>,
+    /// Take the password from what this shell command prints [env: ICECORE_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND", value_hint = ValueHint::CommandString, help_heading = GLOBAL)]
+    pub password_command: Option<String>,
+    /// Use this file's content instead of a password [env: ICECORE_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
+    pub key_file: Option<PathBuf>,
+    /// Print JSON for programs, errors included
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub json: bool,
+    /// Print no progress and no summary
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub quiet: bool,
+    /// How files of the vault are read: mapped into memory, or read piece by piece
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "MODE", help_heading = GLOBAL)]
+    pub read_mode: Reading,
+}
+
+/// How files of the vault are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Reading {
+    /// Through a memory map.
+    #[default]
+    Map,
+    /// With pread.
+    Pread,
+}
+
+impl From<Reading> for ReadMode {
+    fn from(reading: Reading) -> Self {
+        match reading {
+            Reading::Map => Self::Map,
+            Reading::Pread => Self::Pread,
+        }
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a vault
+    Init(init::Arguments),
+    /// Back up a machine's disks as a new recovery point
+    Backup(backup::Arguments),
+    /// List recovery points
+    Points(points::Arguments),
+    /// List a directory of the vault
+    Ls(ls::Arguments),
+    /// Print files of the vault
+    Cat(cat::Arguments),
+    /// Copy files out of the vault
+    Cp(cp::Arguments),
+    /// Find files by name
+    Find(find::Arguments),
+    /// Tell which ranges of the disks of two points differ
+    Diff(diff::Arguments),
+    /// Write a disk of a point to a file or a block device
+    Restore(restore::Arguments),
+    /// Check the whole vault
+    Verify(verify::Arguments),
+    /// Tell what the vault holds, in numbers
+    Stats(stats::Arguments),
+    /// Mount the vault as a read-only directory
+    Mount(mount::Arguments),
+    /// Unmount it
+    Umount(umount::Arguments),
+    /// Manage what opens the vault
+    Key(key::Arguments),
+    /// Print completions for a shell
+    Completions(completions::Arguments),
+    /// Print the man page, or write those of all verbs
+    Man(man::Arguments),
+}

@@ -1,0 +1,63 @@
+//! Exit codes. Scripts rely on them, so none ever changes its meaning.
+
+use std::process::ExitCode;
+
+use icecore::error::{Error, ErrorKind};
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All that was asked is done.
+    Done = 0,
+    /// It is not done; for `verify`: damage was found.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// Done in part: a point or a restored disk with ranges missing, or some files or points that could not be read.
+    Incomplete = 3,
+    /// There is no vault.
+    NoVault = 10,
+    /// Somebody holds a lock, or uses the mount.
+    Busy = 11,
+    /// Wrong password or key file, or its role may not do this.
+    WrongPassword = 12,
+    /// Ctrl-C or SIGTERM.
+    Interrupted = 130,
+}
+
+/// The table for `--help`.
+pub const HELP: &str = "\
+Exit codes:
+  0    done
+  1    failed, or verify found damage
+  2    wrong usage
+  3    done in part: ranges or files are missing, and said so
+  10   no vault there
+  11   busy
+  12   wrong password or key file, or its role may not do this
+  130  interrupted";
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The code for an error of the engine.
+    pub fn of(error: &Error) -> Self {
+        match (error.kind(), error) {
+            (ErrorKind::NoVault, _) => Self::NoVault,
+            (ErrorKind::KeyHolder, _) => Self::WrongPassword,
+            (ErrorKind::Busy, _) => Self::Busy,
+            (ErrorKind::Interrupted, _) => Self::Interrupted,
+            (_, Error::Invalid { .. } | Error::DuplicateDisk { .. }) => Self::Usage,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

@@ -1,0 +1,89 @@
+//! `icecore init`
+
+use clap::Args;
+use icecore::Vault;
+use icecore::error::Error;
+use icecore::format::{header, hex};
+use icecore::vault::InitOptions;
+use serde_json::json;
+
+use super::arguments::Global;
+use super::exit::Exit;
+use super::problem::Problem;
+use super::{human, output, secrets, signals};
+
+const EXAMPLES: &str = "\
+Examples:
+  icecore --vault /srv/vault init
+  icecore --vault /srv/vault --password-file /root/pw init --chunk-size 64KiB --level 3
+  head -c 64 /dev/urandom > /root/key && icecore --vault /srv/vault --key-file /root/key init";
+
+/// Makes a vault in a directory that is empty or not there yet. Its first key has the role `admin`. Chunk size and
+/// level stay as they are for the vault's whole life.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Size of chunks, the unit of deduplication: a power of two from 4KiB to 4MiB
+    #[arg(long, value_name = "SIZE", default_value = "128KiB", value_parser = parse_size)]
+    chunk_size: u32,
+    /// zstd level, -7 to 22: higher is smaller and slower
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-7..=22))]
+    level: i8,
+}
+
+fn parse_size(text: &str) -> Result<u32, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let factor: u32 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "K" | "k" | "KiB" => 1 << 10,
+        "M" | "m" | "MiB" => 1 << 20,
+        _ => return Err("write it as 131072, 128K or 128KiB".to_owned()),
+    };
+    let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
+    let usable = |bytes: &u32| bytes.is_power_of_two() && (4096..=4 << 20).contains(bytes);
+    number.filter(usable).ok_or_else(|| "it must be a power of two from 4KiB to 4MiB".to_owned())
+}
+
+/// Makes the vault.
+pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
+    let path = global.vault()?;
+    if path.join(header::OBJECT).exists() {
+        return Err(Error::VaultExists { path }.into());
+    }
+    let credential = secrets::new_credential(global)?;
+    signals::end_at_once().map_err(signals::refused)?;
+    let options = InitOptions {
+        chunk_bytes: arguments.chunk_size,
+        level: arguments.level,
+        read_mode: global.read_mode.into(),
+        ..InitOptions::default()
+    };
+    let vault = Vault::init(&path, &credential, &options)?;
+    let id = hex(&vault.header().vault);
+    if global.json {
+        output::json(&json!({
+            "message_type": "initialized",
+            "id": id,
+            "vault": path.to_string_lossy(),
+            "chunk_bytes": options.chunk_bytes,
+            "level": options.level,
+        }))?;
+    } else if !global.quiet {
+        let path = human::escaped(path.as_os_str().as_encoded_bytes());
+        output::line(&format!("vault {} made at {path}: chunks of {}, zstd level {}", &id[..8], human::size(options.chunk_bytes.into()), options.level))?;
+        output::line("Keep the password or key file in a second place: without it nobody can read the vault, and nobody can help.")?;
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_sizes_are_powers_of_two_with_a_unit() {
+        let sizes = ["128KiB", "131072", "4K", "4MiB", "100K", "8M", "x", "K", "128GB", "4294967296K"].map(|text| parse_size(text).ok());
+        let expected = [Some(131_072), Some(131_072), Some(4096), Some(4 << 20), None, None, None, None, None, None];
+        assert_eq!(sizes, expected);
+    }
+}

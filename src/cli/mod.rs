@@ -1,0 +1,80 @@
+//! The command line: one file per verb, and the only code that prints.
+//!
+//! A verb parses its own arguments, calls the engine and tells the result. It returns an [`Exit`], or a
+//! [`Problem`](problem::Problem), which becomes exactly one line on standard error, here and nowhere else.
+
+mod arguments;
+mod backup;
+mod cat;
+mod completions;
+mod cp;
+mod diff;
+mod exit;
+mod find;
+mod human;
+mod init;
+mod key;
+mod ls;
+mod man;
+mod mount;
+mod opening;
+mod output;
+mod paths;
+mod points;
+mod problem;
+mod progress;
+mod restore;
+mod secrets;
+mod signals;
+mod stats;
+mod umount;
+mod usage;
+mod verify;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{CommandLine, Global, Verb};
+use exit::Exit;
+use problem::{Doing, Problem};
+
+/// Runs the command.
+pub fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return usage::refuse(&error).into(),
+    };
+    let (outcome, doing) = run(&line.verb, &line.global);
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(problem) => {
+            if let Some(sentence) = problem.sentence(doing) {
+                output::error(&sentence, problem.exit(), line.global.json);
+            }
+            problem.exit().into()
+        }
+    }
+}
+
+fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
+    match verb {
+        Verb::Init(arguments) => (init::run(arguments, global), Doing::Init),
+        Verb::Backup(arguments) => (backup::run(arguments, global), Doing::Backup),
+        Verb::Points(arguments) => (points::run(arguments, global), Doing::Reading),
+        Verb::Ls(arguments) => (ls::run(arguments, global), Doing::Reading),
+        Verb::Cat(arguments) => (cat::run(arguments, global), Doing::Reading),
+        Verb::Cp(arguments) => (cp::run(arguments, global), Doing::Reading),
+        Verb::Find(arguments) => (find::run(arguments, global), Doing::Reading),
+        Verb::Diff(arguments) => (diff::run(arguments, global), Doing::Reading),
+        Verb::Restore(arguments) => (restore::run(arguments, global), restore::doing(arguments)),
+        Verb::Verify(arguments) => (verify::run(arguments, global), Doing::Reading),
+        Verb::Stats(arguments) => (stats::run(arguments, global), Doing::Reading),
+        Verb::Mount(arguments) => (mount::run(arguments, global), Doing::Mount),
+        Verb::Umount(arguments) => (umount::run(arguments, global), Doing::Reading),
+        Verb::Key(arguments) => (key::run(arguments, global), Doing::Keys),
+        Verb::Completions(arguments) => (completions::run(arguments), Doing::Reading),
+        Verb::Man(arguments) => (man::run(arguments), Doing::Reading),
+    }
+}

@@ -1,0 +1,51 @@
+//! From the options of every verb to an open vault.
+
+use std::path::PathBuf;
+
+use icecore::Vault;
+use icecore::error::Error;
+use icecore::format::header;
+use icecore::vault::OpenOptions;
+
+use super::arguments::Global;
+use super::problem::Problem;
+use super::{secrets, signals};
+
+impl Global {
+    /// Where the vault is.
+    pub fn vault(&self) -> Result<PathBuf, Problem> {
+        let given = self.vault.clone().filter(|path| !path.as_os_str().is_empty());
+        given.ok_or_else(|| Problem::usage("no vault is named", "set ICECORE_VAULT or give --vault DIR"))
+    }
+
+    /// Where the vault is, if there is one: nobody should type a password for nothing.
+    pub fn existing_vault(&self) -> Result<PathBuf, Problem> {
+        let path = self.vault()?;
+        match path.join(header::OBJECT).symlink_metadata() {
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                Err(Error::NoVault { path }.into())
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Opens the vault. Whoever interrupts from then on ends the command at once.
+    pub fn open(&self) -> Result<Vault, Problem> {
+        let vault = self.open_with_signals_as_they_are()?;
+        signals::end_at_once().map_err(signals::refused)?;
+        Ok(vault)
+    }
+
+    /// Opens the vault, for verbs that end cleanly when they are interrupted.
+    pub fn open_with_signals_as_they_are(&self) -> Result<Vault, Problem> {
+        let path = self.existing_vault()?;
+        let credential = secrets::credential(self)?;
+        let options = OpenOptions { read_mode: self.read_mode.into(), ..OpenOptions::default() };
+        Ok(Vault::open(&path, &credential, &options)?)
+    }
+
+    /// Whether a person reads along who wants to know.
+    pub fn tells_people(&self) -> bool {
+        !self.json && !self.quiet
+    }
+}

@@ -1,0 +1,118 @@
+//! Standard output and standard error.
+//!
+//! Results go to standard output, everything else to standard error. Bytes of names pass as they are into a file or a
+//! pipe, and escaped onto a terminal. A reader that goes away ends the command quietly.
+
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use serde::Serialize;
+
+use super::exit::Exit;
+use super::human;
+use super::problem::{Problem, Sentence};
+
+/// Bytes gathered before they are written.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// What a verb prints to. Flush it before the verb ends.
+pub struct Output {
+    to: BufWriter<StdoutLock<'static>>,
+    terminal: bool,
+}
+
+impl Output {
+    /// Standard output.
+    pub fn open() -> Self {
+        let to = io::stdout();
+        let terminal = to.is_terminal();
+        Self { to: BufWriter::with_capacity(BUFFER_BYTES, to.lock()), terminal }
+    }
+
+    /// Text that came from us.
+    pub fn text(&mut self, text: &str) -> Result<(), Problem> {
+        self.to.write_all(text.as_bytes()).map_err(Problem::output)
+    }
+
+    /// A line of text that came from us.
+    pub fn line(&mut self, text: &str) -> Result<(), Problem> {
+        self.text(text)?;
+        self.text("\n")
+    }
+
+    /// A name that came from a guest or a user.
+    pub fn name(&mut self, name: &[u8]) -> Result<(), Problem> {
+        if self.terminal {
+            return self.text(&human::escaped(name));
+        }
+        self.bytes(name)
+    }
+
+    /// Bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.to.write_all(bytes).map_err(Problem::output)
+    }
+
+    /// A value as one line of JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Problem> {
+        serde_json::to_writer(&mut self.to, value).map_err(|error| Problem::output(error.into()))?;
+        self.text("\n")
+    }
+
+    /// Writes out what was gathered.
+    pub fn flush(&mut self) -> Result<(), Problem> {
+        self.to.flush().map_err(Problem::output)
+    }
+}
+
+/// Prints one value as a line of JSON at once.
+pub fn json(value: &impl Serialize) -> Result<(), Problem> {
+    let mut out = Output::open();
+    out.json(value)?;
+    out.flush()
+}
+
+/// Prints one line at once.
+pub fn line(text: &str) -> Result<(), Problem> {
+    let mut out = Output::open();
+    out.line(text)?;
+    out.flush()
+}
+
+/// An error as whoever reads JSON gets it; restic calls it by the same name.
+#[derive(Serialize)]
+struct ExitError<'a> {
+    message_type: &'static str,
+    code: u8,
+    message: &'a str,
+    #[serde(flatten)]
+    sentence: &'a Sentence,
+}
+
+/// Tells on standard error why the command failed: one line.
+pub fn error(sentence: &Sentence, exit: Exit, as_json: bool) {
+    let message = sentence.line();
+    let line = if as_json {
+        let error = ExitError { message_type: "exit_error", code: exit.code(), message: &message, sentence };
+        serde_json::to_string(&error).unwrap_or(message)
+    } else {
+        format!("icecore: {message}")
+    };
+    // Nobody is left to tell that nobody could be told.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Tells on standard error of one thing of several that went wrong; the command goes on.
+pub fn warning(text: &str, as_json: bool) {
+    #[derive(Serialize)]
+    struct Warning<'a> {
+        message_type: &'static str,
+        message: &'a str,
+    }
+    let text = human::escaped(text.as_bytes());
+    let line = if as_json {
+        serde_json::to_string(&Warning { message_type: "error", message: &text }).unwrap_or(text)
+    } else {
+        format!("icecore: {text}")
+    };
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,262 @@
+//! Why a verb ended early, and the one line that a person gets for it.
+//!
+//! The line has three parts: what happened, what is still safe, what to do next. The first comes from the error, the
+//! second from the verb that was running, the third from both. It stays one line whatever names the error carries.
+
+use std::io;
+use std::path::Path;
+
+use icecore::error::Error;
+use serde::Serialize;
+
+use super::exit::Exit;
+use super::human;
+
+/// Why a verb ended early.
+#[derive(Debug)]
+pub enum Problem {
+    /// The engine said so.
+    Engine(Error),
+    /// The command line itself found it.
+    Said {
+        /// What to tell.
+        sentence: Sentence,
+        /// The exit code.
+        exit: Exit,
+    },
+    /// Whoever read our output has gone, as `head` does: no failure.
+    OutputClosed,
+}
+
+/// What was being done when something went wrong: says what is still safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Making a vault.
+    Init,
+    /// Making a point.
+    Backup,
+    /// Only reading the vault.
+    Reading,
+    /// Reading the vault, writing a new file.
+    RestoreFile,
+    /// Reading the vault, writing a device in place.
+    RestoreDevice,
+    /// Changing key slots.
+    Keys,
+    /// Mounting.
+    Mount,
+}
+
+/// One line for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sentence {
+    /// What happened.
+    pub happened: String,
+    /// What is still safe.
+    pub safe: String,
+    /// What to do next.
+    pub next: String,
+}
+
+impl Sentence {
+    /// A sentence of three parts.
+    pub fn new(happened: impl Into<String>, safe: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { happened: happened.into(), safe: safe.into(), next: next.into() }
+    }
+
+    /// The line, without the newline.
+    pub fn line(&self) -> String {
+        human::escaped(format!("{}; {}; {}", self.happened, self.safe, self.next).as_bytes())
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl Problem {
+    /// The command line makes no sense.
+    pub fn usage(happened: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::said(Exit::Usage, Sentence::new(happened, "nothing was done", next))
+    }
+
+    /// Any other exit code.
+    pub fn said(exit: Exit, sentence: Sentence) -> Self {
+        Self::Said { sentence, exit }
+    }
+
+    /// A file of the user's that can't be used.
+    pub fn file(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Engine(Error::File { operation, path: path.clone(), source })
+    }
+
+    /// A write to standard output failed.
+    pub fn output(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
+        }
+        Self::file("write to", Path::new("standard output"))(error)
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Engine(error) => Exit::of(error),
+            Self::Said { exit, .. } => *exit,
+            Self::OutputClosed => Exit::Done,
+        }
+    }
+
+    /// What to tell, if anything.
+    pub fn sentence(&self, doing: Doing) -> Option<Sentence> {
+        match self {
+            Self::Engine(error) => Some(sentence(error, doing)),
+            Self::Said { sentence, .. } => Some(sentence.clone()),
+            Self::OutputClosed => None,
+        }
+    }
+}
+
+/// An error of the engine as one sentence.
+pub fn sentence(error: &Error, doing: Doing) -> Sentence {
+    let happened = match error {
+        Error::Vault { path, .. } if error.is_out_of_space() => {
+            format!("no space is left under the vault (writing {})", path.display())
+        }
+        Error::Interrupted => "interrupted".to_owned(),
+        error => error.to_string(),
+    };
+    Sentence { happened, safe: safe(error, doing).to_owned(), next: next(error, doing) }
+}
+
+fn safe(error: &Error, doing: Doing) -> &'static str {
+    let untouched = matches!(
+        error,
+        Error::TargetExists { .. }
+            | Error::TargetTooSmall { .. }
+            | Error::TargetInUse { .. }
+            | Error::UnknownMachine { .. }
+            | Error::UnknownPoint { .. }
+            | Error::AmbiguousPoint { .. }
+            | Error::UnknownDisk { .. }
+            | Error::Missing { .. }
+            | Error::WrongKey { .. }
+            | Error::NoVault { .. }
+    );
+    match doing {
+        Doing::Init if matches!(error, Error::VaultExists { .. } | Error::NotEmpty { .. }) => "nothing in it was changed",
+        Doing::Init => "no vault was made",
+        Doing::Backup if error.is_out_of_space() => {
+            "no point was made, earlier points are intact and the space of this attempt was given back"
+        }
+        _ if matches!(error, Error::NoVault { .. }) => "nothing was done",
+        Doing::Backup => "no point was made and earlier points are intact",
+        Doing::Reading if matches!(error, Error::Damaged(_)) => "points that do not need those bytes are whole",
+        Doing::Reading => "the vault is unchanged",
+        Doing::RestoreFile | Doing::RestoreDevice if untouched => "nothing was written",
+        Doing::RestoreFile => "the vault is unchanged and no partial file was left",
+        Doing::RestoreDevice => "the vault is unchanged but the device now holds only part of the disk",
+        Doing::Keys => "the key slots are unchanged",
+        Doing::Mount => "nothing was mounted",
+    }
+}
+
+fn next(error: &Error, doing: Doing) -> String {
+    let fixed = match error {
+        Error::NoVault { .. } => "check --vault or ICECORE_VAULT, or make a vault there with `icecore init`",
+        Error::VaultExists { .. } => "use it as it is, or choose another directory",
+        Error::NotEmpty { .. } => "choose an empty or a new directory",
+        Error::UnknownMachine { .. } => "see the machines with `icecore points`",
+        Error::UnknownPoint { machine, .. } => return format!("see its points with `icecore points {machine}`"),
+        Error::AmbiguousPoint { .. } => "give more digits of the id, or the point's time",
+        Error::UnknownDisk { .. } => "see its disks with `icecore points --json`",
+        Error::NoSuchPath { .. } => "look around with `icecore ls`",
+        Error::WrongNode { .. } => "see what it is with `icecore ls -l`",
+        Error::Invalid { .. } => "choose another value",
+        Error::DuplicateDisk { .. } => "give each disk a name of its own",
+        Error::TargetExists { .. } => "choose another target, or overwrite it with --force",
+        Error::TargetTooSmall { .. } => "choose a larger target",
+        Error::TargetInUse { .. } => "unmount it or stop what uses it",
+        Error::WrongKey { .. } => "check the password or key file (ICECORE_PASSWORD_FILE, --key-file)",
+        Error::NotPermitted { .. } => "use a password or key file of that role (`icecore key list`)",
+        Error::LastAdminSlot => "add another admin key with `icecore key add --role admin` first",
+        Error::Vault { .. } if error.is_out_of_space() => "free some space there and run it again",
+        Error::Source { .. } => "check that disk, or keep what can be read with --allow-incomplete",
+        Error::Vault { source, .. } | Error::File { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            "run it as a user who may do that"
+        }
+        Error::Vault { .. } => "check the file system under the vault, then run it again",
+        Error::File { source, .. } if source.kind() == io::ErrorKind::NotFound => "check the path",
+        Error::File { .. } if error.is_out_of_space() => "free some space there and run it again",
+        Error::File { .. } => "check that file or device, then run it again",
+        Error::UnsupportedVersion { found, supported, .. } if found > supported => "use a newer icecore",
+        Error::UnsupportedVersion { .. } => "check that this is a vault of icecore",
+        Error::Guest(_) => "read the disk itself under disks/, and check the guest's own file system",
+        Error::Damaged(_) => "run `icecore verify` to see which points are hit",
+        Error::Missing { .. } if matches!(doing, Doing::RestoreFile | Doing::RestoreDevice) => {
+            "add --allow-incomplete to restore the rest, with zeros there, or take another point"
+        }
+        Error::Missing { .. } => "take that range from another point",
+        Error::Busy { .. } => "wait until that has ended, then run it again",
+        Error::Interrupted => "run it again when it suits",
+        _ => "run it again; if it fails again, report it",
+    };
+    fixed.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn full() -> Error {
+        Error::Vault {
+            operation: "write",
+            path: PathBuf::from("tmp/x"),
+            source: io::Error::from(io::ErrorKind::StorageFull),
+        }
+    }
+
+    #[test]
+    fn a_sentence_says_what_happened_what_is_safe_and_what_to_do() {
+        let line = |error: &Error, doing| sentence(error, doing).line();
+        assert_eq!(
+            line(&Error::NoVault { path: "/srv/v".into() }, Doing::Backup),
+            "no vault at /srv/v; nothing was done; check --vault or ICECORE_VAULT, or make a vault there with `icecore init`"
+        );
+        assert_eq!(
+            line(&full(), Doing::Backup),
+            "no space is left under the vault (writing tmp/x); no point was made, earlier points are intact and the \
+             space of this attempt was given back; free some space there and run it again"
+        );
+        assert_eq!(
+            line(&Error::Interrupted, Doing::RestoreDevice),
+            "interrupted; the vault is unchanged but the device now holds only part of the disk; run it again when it suits"
+        );
+        assert!(line(&Error::TargetExists { path: "x".into() }, Doing::RestoreDevice).contains("nothing was written"));
+    }
+
+    #[test]
+    fn a_hostile_name_stays_on_its_line() {
+        let error = Error::NoSuchPath { path: "a\nicecore: all is well\u{1b}[2K".into() };
+        let line = sentence(&error, Doing::Reading).line();
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+
+    #[test]
+    fn exit_codes_follow_who_must_act() {
+        let of = |error| Problem::Engine(error).exit().code();
+        assert_eq!(of(Error::NoVault { path: "x".into() }), 10);
+        assert_eq!(of(Error::Busy { what: "x" }), 11);
+        assert_eq!(of(Error::WrongKey { slots: 1 }), 12);
+        assert_eq!(of(Error::Interrupted), 130);
+        assert_eq!(of(Error::DuplicateDisk { name: "x".into() }), 2);
+        assert_eq!(of(Error::UnknownMachine { name: "x".into() }), 1);
+        assert_eq!(of(full()), 1);
+    }
+}

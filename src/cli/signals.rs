@@ -1,0 +1,50 @@
+//! Ctrl-C and SIGTERM.
+//!
+//! Asked for only after the password prompt, where Ctrl-C keeps its usual meaning.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::exit::Exit;
+use super::problem::Problem;
+
+/// The wish to stop, set by the first signal.
+#[derive(Clone, Debug)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// From now on the first signal is only noted, for work that has to end cleanly; the second ends the process at once.
+    pub fn noted() -> io::Result<Self> {
+        let noted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the signal that sets the flag must not find it set.
+            flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), Arc::clone(&noted))?;
+            flag::register(signal, Arc::clone(&noted))?;
+        }
+        Ok(Self(noted))
+    }
+
+    /// Whether a signal came.
+    pub fn came(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// From now on a signal ends the process at once with the code for it: for verbs that leave nothing half done.
+pub fn end_at_once() -> io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        let always = Arc::new(AtomicBool::new(true));
+        flag::register_conditional_shutdown(signal, i32::from(Exit::Interrupted.code()), always)?;
+    }
+    Ok(())
+}
+
+/// The system would not let us handle signals.
+pub fn refused(error: io::Error) -> Problem {
+    Problem::file("handle signals of", Path::new("this process"))(error)
+}

@@ -65,7 +65,7 @@ impl Inode {
             node: self.number,
             kind: self.kind,
             size_bytes: self.size_bytes,
-            blocks_512: self.blocks_512,
+            blocks_512: self.blocks_512.saturating_add(self.inline_blocks_512()),
             mode: self.mode & 0o7777,
             uid: self.uid,
             gid: self.gid,
@@ -76,6 +76,13 @@ impl Inode {
             changed: self.changed,
             created: self.created,
         }
+    }
+
+    /// A file within its inode takes no block; Linux shows the space that its content takes all the same, so that
+    /// nobody mistakes it for a hole.
+    fn inline_blocks_512(&self) -> u64 {
+        let is_inline = self.kind == FileType::Regular && self.has_flag(flags::INLINE_DATA);
+        if is_inline { self.size_bytes.div_ceil(512) } else { 0 }
     }
 
     /// Device numbers stand in the first word of `i_block` (8 + 8 bits) or else in the second (12 + 20 bits).

@@ -82,7 +82,11 @@ impl Inode {
     /// nobody mistakes it for a hole.
     fn inline_blocks_512(&self) -> u64 {
         let is_inline = self.kind == FileType::Regular && self.has_flag(flags::INLINE_DATA);
-        if is_inline { self.size_bytes.div_ceil(512) } else { 0 }
+        if is_inline {
+            self.size_bytes.div_ceil(512)
+        } else {
+            0
+        }
     }
 
     /// Device numbers stand in the first word of `i_block` (8 + 8 bits) or else in the second (12 + 20 bits).

@@ -1,0 +1,37 @@
+//! Promise 5: browsing is quick; here: of what never changes, the kernel remembers names, absent names, links and bytes.
+#![cfg(feature = "server")]
+
+mod common;
+
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+
+use common::{Content, MemoryTree, Mounted, ROOT, can_mount, noise};
+use icecore_fuse::MUTABLE_TTL;
+
+#[test]
+fn what_never_changes_is_asked_once() {
+    if !can_mount("what_never_changes_is_asked_once") {
+        return;
+    }
+    let tree = MemoryTree::new();
+    tree.add(ROOT, "directory", 2, Content::Directory(Vec::new()));
+    tree.add(2, "file", 3, Content::File(noise(1, 500_000)));
+    tree.add(2, "link", 4, Content::Link(b"file".to_vec()));
+    let mounted = Mounted::new(tree);
+    let look = || {
+        assert_eq!(fs::read_dir(mounted.join("directory")).unwrap().count(), 2);
+        assert!(fs::read(mounted.join("directory/file")).unwrap() == noise(1, 500_000));
+        assert_eq!(
+            fs::metadata(mounted.join("directory/link")).unwrap().len(),
+            500_000
+        );
+        assert!(fs::metadata(mounted.join("directory/missing")).is_err());
+    };
+    look();
+    let calls = mounted.tree.calls.load(Ordering::Relaxed);
+    sleep(MUTABLE_TTL * 3 / 2);
+    look();
+    assert_eq!(mounted.tree.calls.load(Ordering::Relaxed), calls);
+}

@@ -36,7 +36,7 @@ pub(super) fn attach(path: &Path, options: &MountOptions) -> Result<Attached, Mo
             return Err(MountError::DeviceMissing(error.into()));
         }
         Err(error) if geteuid().is_root() => return Err(MountError::DeviceDenied(error.into())),
-        // The helper, being setuid, may be allowed what we are not.
+        // The helper, being setuid, may be allowed what we are not: older ones open the device with root's rights.
         Err(_) => (helper::mount(&mount_point.path, options)?, false),
     };
     mount_point.remember();

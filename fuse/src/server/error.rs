@@ -21,7 +21,8 @@ pub enum MountError {
     MountPointDenied(PathBuf, io::Error),
     /// `/dev/fuse` is missing: the kernel has no FUSE, or a container hides it.
     DeviceMissing(io::Error),
-    /// `/dev/fuse` is there and root may not open it, as in containers with a device list.
+    /// `/dev/fuse` is there and this user may not open it: its mode should be 0666, and a container's device list
+    /// must hold it.
     DeviceDenied(io::Error),
     /// Not root, and `fusermount3` (package fuse3), which mounts for ordinary users, is not installed.
     HelperMissing,

@@ -52,6 +52,10 @@ pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<OwnedFd, Moun
     match received.map_err(MountError::Session)? {
         Some(device) => Ok(device),
         None if reason.contains("user_allow_other") => Err(MountError::AllowOtherForbidden),
+        // Newer helpers open it with the user's rights only.
+        None if reason.contains("failed to open /dev/fuse") => Err(MountError::DeviceDenied(
+            io::ErrorKind::PermissionDenied.into(),
+        )),
         None => Err(MountError::HelperRefused(reason)),
     }
 }

@@ -6,7 +6,8 @@ use std::thread;
 /// Choices for [`mount`](crate::mount); start from [`MountOptions::default`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountOptions {
-    /// Threads that serve requests: so many tree calls run at once.
+    /// Threads that serve requests: so many tree calls run at once. Each costs a little memory and, where the tree is
+    /// busy on every core, nothing is won by more of them than twice the cores.
     pub threads: NonZeroUsize,
     /// Whether users other than the mounting one may look. File permissions then count, checked by the kernel;
     /// otherwise the mounting user may read everything. For an ordinary user, `/etc/fuse.conf` must permit it.

@@ -13,6 +13,7 @@ use icecore_fuse::{
     Attributes, DirectoryEntry, FileType, Mount, MountOptions, NodeId, ReadOnlyTree, Seek, Space,
     Timestamp, mount,
 };
+use rustix::mount::{UnmountFlags, unmount};
 
 /// Any number but 1, which is the kernel's.
 pub const ROOT: NodeId = 77;
@@ -349,6 +350,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // What a failed test left behind must go too, or it would hang whoever looks here next.
+        while is_mounted(&self.0) && unmount(&self.0, UnmountFlags::DETACH).is_ok() {}
         let _ = fs::remove_dir(&self.0);
     }
 }

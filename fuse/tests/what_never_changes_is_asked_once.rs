@@ -30,8 +30,16 @@ fn what_never_changes_is_asked_once() {
         assert!(fs::metadata(mounted.join("directory/missing")).is_err());
     };
     look();
-    let calls = mounted.tree.calls.load(Ordering::Relaxed);
-    sleep(MUTABLE_TTL * 3 / 2);
-    look();
-    assert_eq!(mounted.tree.calls.load(Ordering::Relaxed), calls);
+    // The kernel may forget at any time for lack of memory, and other programs may look in: one quiet round will do.
+    let mut rounds = Vec::new();
+    for _ in 0..4 {
+        let before = mounted.tree.calls.load(Ordering::Relaxed);
+        sleep(MUTABLE_TTL * 3 / 2);
+        look();
+        rounds.push(mounted.tree.calls.load(Ordering::Relaxed) - before);
+        if rounds.ends_with(&[0]) {
+            return;
+        }
+    }
+    panic!("calls in each round: {rounds:?}");
 }

@@ -16,8 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use icecore_fuse::{
-    Attributes, DirectoryEntry, FileType, MountOptions, NodeId, ReadOnlyTree, Seek, Space,
-    Timestamp, mount,
+    Attributes, DirectoryEntry, FileType, MountOptions, NodeId, ReadOnlyTree, Seek, Space, Timestamp, mount,
 };
 
 const FILE_BYTES: u64 = 1 << 44;
@@ -46,11 +45,7 @@ impl ReadOnlyTree for Zeros {
         let directory = node == 1;
         Ok(Attributes {
             node,
-            kind: if directory {
-                FileType::Directory
-            } else {
-                FileType::Regular
-            },
+            kind: if directory { FileType::Directory } else { FileType::Regular },
             size_bytes: if directory { 0 } else { FILE_BYTES },
             blocks_512: 0,
             mode: if directory { 0o755 } else { 0o644 },
@@ -80,12 +75,7 @@ impl ReadOnlyTree for Zeros {
         visit: &mut dyn FnMut(DirectoryEntry<'_>) -> bool,
     ) -> Result<(), Infallible> {
         if position == 0 {
-            visit(DirectoryEntry {
-                name: b"zeros",
-                node: 2,
-                kind: FileType::Regular,
-                next: 1,
-            });
+            visit(DirectoryEntry { name: b"zeros", node: 2, kind: FileType::Regular, next: 1 });
         }
         Ok(())
     }
@@ -96,9 +86,7 @@ impl ReadOnlyTree for Zeros {
 
     /// The server's buffer holds zeros already: this is the least that a read can cost.
     fn read(&self, _node: NodeId, offset: u64, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        Ok(buffer
-            .len()
-            .min(usize::try_from(FILE_BYTES.saturating_sub(offset)).unwrap_or(usize::MAX)))
+        Ok(buffer.len().min(usize::try_from(FILE_BYTES.saturating_sub(offset)).unwrap_or(usize::MAX)))
     }
 
     fn seek(&self, _node: NodeId, offset: u64, what: Seek) -> Result<Option<u64>, Infallible> {
@@ -137,16 +125,8 @@ impl PageBuffer {
 }
 
 fn open(path: &Path, direct: bool) -> File {
-    let flags = if direct {
-        rustix::fs::OFlags::DIRECT.bits()
-    } else {
-        0
-    };
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags as i32)
-        .open(path)
-        .expect("the file opens")
+    let flags = if direct { rustix::fs::OFlags::DIRECT.bits() } else { 0 };
+    OpenOptions::new().read(true).custom_flags(flags as i32).open(path).expect("the file opens")
 }
 
 /// GB/s of reading 1 MiB after the other from `offset` on.
@@ -155,8 +135,7 @@ fn sequential(path: &Path, direct: bool, offset: u64) -> f64 {
     let mut buffer = PageBuffer::new(MIB);
     let (started, mut done) = (Instant::now(), 0);
     while started.elapsed() < MEASURED {
-        file.read_exact_at(buffer.slice(MIB), offset + done)
-            .expect("zeros are readable");
+        file.read_exact_at(buffer.slice(MIB), offset + done).expect("zeros are readable");
         done += MIB as u64;
     }
     done as f64 / started.elapsed().as_secs_f64() / 1e9
@@ -171,59 +150,36 @@ fn random(path: &Path, direct: bool, readers: u64) -> f64 {
             let mut buffer = PageBuffer::new(4096);
             let (started, mut done, mut state) = (Instant::now(), 0_u64, seed);
             while started.elapsed() < MEASURED {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let offset = (state >> 21) % (FILE_BYTES / 4096) * 4096;
-                file.read_exact_at(buffer.slice(4096), offset)
-                    .expect("zeros are readable");
+                file.read_exact_at(buffer.slice(4096), offset).expect("zeros are readable");
                 done += 1;
             }
             done as f64 / started.elapsed().as_secs_f64() / 1e3
         })
     };
     let all: Vec<_> = (1..=readers).map(reader).collect();
-    all.into_iter()
-        .map(|reader| reader.join().expect("a reader ends"))
-        .sum()
+    all.into_iter().map(|reader| reader.join().expect("a reader ends")).sum()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let mount_point = PathBuf::from(
-        arguments
-            .next()
-            .ok_or("usage: zeros <empty directory> [threads]")?,
-    );
+    let mount_point = PathBuf::from(arguments.next().ok_or("usage: zeros <empty directory> [threads]")?);
     let mut options = MountOptions::default();
     if let Some(threads) = arguments.next() {
         options.threads = threads.parse::<NonZeroUsize>()?;
     }
-    let mounted = mount(Arc::new(Zeros), &mount_point, &options, |failure| {
-        eprintln!("{failure}")
-    })?;
+    let mounted = mount(Arc::new(Zeros), &mount_point, &options, |failure| eprintln!("{failure}"))?;
     let path = mounted.mount_point().join("zeros");
 
     println!("{} threads", options.threads);
-    println!(
-        "sequential, page cache: {:5.1} GB/s",
-        sequential(&path, false, 0)
-    );
-    println!(
-        "sequential, direct:     {:5.1} GB/s",
-        sequential(&path, true, 0)
-    );
+    println!("sequential, page cache: {:5.1} GB/s", sequential(&path, false, 0));
+    println!("sequential, direct:     {:5.1} GB/s", sequential(&path, true, 0));
     for readers in [1, 4] {
-        println!(
-            "random 4 KiB, direct, {readers} readers: {:5.0} k/s",
-            random(&path, true, readers)
-        );
+        println!("random 4 KiB, direct, {readers} readers: {:5.0} k/s", random(&path, true, readers));
     }
     for readers in [1, 4] {
-        println!(
-            "random 4 KiB, page cache, {readers} readers: {:5.0} k/s",
-            random(&path, false, readers)
-        );
+        println!("random 4 KiB, page cache, {readers} readers: {:5.0} k/s", random(&path, false, readers));
     }
     mounted.unmount()?;
     Ok(())

@@ -10,10 +10,5 @@ mod server;
 mod tree;
 
 #[cfg(feature = "server")]
-pub use server::{
-    Cause, Ended, Failure, MUTABLE_TTL, Mount, MountError, MountOptions, UnmountError, Unmounter,
-    mount,
-};
-pub use tree::{
-    Attributes, DirectoryEntry, FileType, NodeId, ReadOnlyTree, Seek, Space, Timestamp,
-};
+pub use server::{Cause, Ended, Failure, MUTABLE_TTL, Mount, MountError, MountOptions, UnmountError, Unmounter, mount};
+pub use tree::{Attributes, DirectoryEntry, FileType, NodeId, ReadOnlyTree, Seek, Space, Timestamp};

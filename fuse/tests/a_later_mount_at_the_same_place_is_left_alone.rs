@@ -15,9 +15,7 @@ fn a_later_mount_at_the_same_place_is_left_alone() {
         return;
     }
     let place = Place::new();
-    let start = |tree: &Arc<MemoryTree>| {
-        mount(Arc::clone(tree), &place.0, &MountOptions::default(), |_| {}).unwrap()
-    };
+    let start = |tree: &Arc<MemoryTree>| mount(Arc::clone(tree), &place.0, &MountOptions::default(), |_| {}).unwrap();
     let tree = MemoryTree::new();
     let first = start(&tree);
     let first_handle = first.unmounter();
@@ -30,10 +28,7 @@ fn a_later_mount_at_the_same_place_is_left_alone() {
     let above = MemoryTree::new();
     above.add(ROOT, "above", 5, Content::File(Vec::new()));
     let third = start(&above);
-    assert!(matches!(
-        second.unmounter().unmount(),
-        Err(UnmountError::Covered(_))
-    ));
+    assert!(matches!(second.unmounter().unmount(), Err(UnmountError::Covered(_))));
     assert!(fs::metadata(place.0.join("above")).is_ok());
     third.unmount().unwrap();
     second.unmount().unwrap();

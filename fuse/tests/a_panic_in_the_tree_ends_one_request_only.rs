@@ -19,15 +19,9 @@ fn a_panic_in_the_tree_ends_one_request_only() {
 
     // More often than there are threads: were one lost each time, none would be left.
     for _ in 0..50 {
-        assert_eq!(
-            fs::read(mounted.join("bug")).unwrap_err().raw_os_error(),
-            Some(EIO)
-        );
+        assert_eq!(fs::read(mounted.join("bug")).unwrap_err().raw_os_error(), Some(EIO));
     }
     assert_eq!(fs::read(mounted.join("file")).unwrap(), b"fine");
     let told = mounted.failures.lock().unwrap().clone();
-    assert!(
-        told.contains(&"read of node 2: panicked: a bug on purpose".to_owned()),
-        "{told:?}"
-    );
+    assert!(told.contains(&"read of node 2: panicked: a bug on purpose".to_owned()), "{told:?}");
 }

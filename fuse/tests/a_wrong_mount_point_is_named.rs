@@ -20,10 +20,7 @@ fn a_wrong_mount_point_is_named() {
     }
     let place = Place::new();
     let missing = attempt(&place.0.join("missing"));
-    assert!(
-        matches!(missing, Err(MountError::MountPointMissing(_))),
-        "{missing:?}"
-    );
+    assert!(matches!(missing, Err(MountError::MountPointMissing(_))), "{missing:?}");
 
     let file = place.0.join("file");
     fs::write(&file, b"").unwrap();
@@ -31,17 +28,8 @@ fn a_wrong_mount_point_is_named() {
     let below = attempt(&file.join("below"));
     let not_empty = attempt(&place.0);
     fs::remove_file(&file).unwrap();
-    assert!(
-        matches!(no_directory, Err(MountError::MountPointNotADirectory(_))),
-        "{no_directory:?}"
-    );
-    assert!(
-        matches!(below, Err(MountError::MountPointNotADirectory(_))),
-        "{below:?}"
-    );
-    assert!(
-        matches!(not_empty, Err(MountError::MountPointNotEmpty(_))),
-        "{not_empty:?}"
-    );
+    assert!(matches!(no_directory, Err(MountError::MountPointNotADirectory(_))), "{no_directory:?}");
+    assert!(matches!(below, Err(MountError::MountPointNotADirectory(_))), "{below:?}");
+    assert!(matches!(not_empty, Err(MountError::MountPointNotEmpty(_))), "{not_empty:?}");
     assert!(!is_mounted(&place.0));
 }

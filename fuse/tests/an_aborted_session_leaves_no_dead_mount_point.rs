@@ -26,10 +26,7 @@ fn an_aborted_session_leaves_no_dead_mount_point() {
     let open = File::open(mounted.join("file")).unwrap();
 
     // Aborts, and then cannot unmount: the file is open.
-    assert_eq!(
-        unmount(mounted.path(), UnmountFlags::FORCE),
-        Err(Errno::BUSY)
-    );
+    assert_eq!(unmount(mounted.path(), UnmountFlags::FORCE), Err(Errno::BUSY));
     mounted.mount.take().unwrap().join();
     assert!(!is_mounted(mounted.path()));
     assert_eq!(fs::read_dir(mounted.path()).unwrap().count(), 0);

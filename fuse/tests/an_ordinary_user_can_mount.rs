@@ -7,9 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use common::{
-    Content, MemoryTree, Mounted, Place, ROOT, can_mount, has, is_mounted, is_root, noise,
-};
+use common::{Content, MemoryTree, Mounted, Place, ROOT, can_mount, has, is_mounted, is_root, noise};
 use icecore_fuse::{Ended, MountError, MountOptions, mount};
 
 const NAME: &str = "an_ordinary_user_can_mount";
@@ -46,16 +44,8 @@ fn mount_read_and_unmount() {
     let mode = fs::metadata("/dev/fuse").unwrap().permissions().mode();
     if mode & 0o006 != 0o006 {
         let place = Place::new();
-        let refused = mount(
-            MemoryTree::new(),
-            &place.0,
-            &MountOptions::default(),
-            |_| {},
-        );
-        assert!(
-            matches!(refused, Err(MountError::DeviceDenied(_))),
-            "{refused:?}"
-        );
+        let refused = mount(MemoryTree::new(), &place.0, &MountOptions::default(), |_| {});
+        assert!(matches!(refused, Err(MountError::DeviceDenied(_))), "{refused:?}");
         eprintln!("NOT RUN: {NAME}: /dev/fuse is closed to ordinary users");
         return;
     }
@@ -67,46 +57,26 @@ fn mount_read_and_unmount() {
 
     let mut idle = Mounted::new(tree.clone());
     assert!(fs::read(idle.join("file")).unwrap() == bytes);
-    assert_eq!(
-        idle.mount.take().unwrap().unmount().unwrap(),
-        Ended::Unmounted
-    );
+    assert_eq!(idle.mount.take().unwrap().unmount().unwrap(), Ended::Unmounted);
     assert!(!is_mounted(idle.path()));
 
     let mut busy = Mounted::new(tree.clone());
     let open = File::open(busy.join("file")).unwrap();
-    assert_eq!(
-        busy.mount.take().unwrap().unmount().unwrap(),
-        Ended::StillInUse
-    );
+    assert_eq!(busy.mount.take().unwrap().unmount().unwrap(), Ended::StillInUse);
     assert!(!is_mounted(busy.path()));
     drop(open);
 
     let refused = mount(tree.clone(), "/usr".as_ref(), &allowing_non_empty(), |_| {});
-    assert!(
-        matches!(refused, Err(MountError::MountPointDenied(..))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(MountError::MountPointDenied(..))), "{refused:?}");
 
-    if !fs::read_to_string("/etc/fuse.conf")
-        .is_ok_and(|all| all.lines().any(|line| line == "user_allow_other"))
-    {
+    if !fs::read_to_string("/etc/fuse.conf").is_ok_and(|all| all.lines().any(|line| line == "user_allow_other")) {
         let place = Place::new();
-        let options = MountOptions {
-            allow_other: true,
-            ..MountOptions::default()
-        };
+        let options = MountOptions { allow_other: true, ..MountOptions::default() };
         let refused = mount(tree, &place.0, &options, |_| {});
-        assert!(
-            matches!(refused, Err(MountError::AllowOtherForbidden)),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(MountError::AllowOtherForbidden)), "{refused:?}");
     }
 }
 
 fn allowing_non_empty() -> MountOptions {
-    MountOptions {
-        allow_non_empty: true,
-        ..MountOptions::default()
-    }
+    MountOptions { allow_non_empty: true, ..MountOptions::default() }
 }

@@ -50,9 +50,6 @@ fn extended_attributes_keep_to_the_rules() {
     let size = listxattr(&file, &mut buffer[..]).unwrap();
     assert_eq!(&buffer[..size], names);
     assert_eq!(listxattr_query(&file), Ok(names.len()));
-    assert_eq!(
-        listxattr(&file, &mut buffer[..names.len() - 1]),
-        Err(Errno::RANGE)
-    );
+    assert_eq!(listxattr(&file, &mut buffer[..names.len() - 1]), Err(Errno::RANGE));
     assert_eq!(listxattr(mounted.join("bare"), &mut buffer[..]), Ok(0));
 }

@@ -24,24 +24,16 @@ fn large_reads_arrive_in_one_piece() {
     let mounted = Mounted::new(tree);
 
     let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(direct)
-        .open(mounted.join("direct"))
-        .unwrap();
+    let file = OpenOptions::new().read(true).custom_flags(direct).open(mounted.join("direct")).unwrap();
     let mut buffer = vec![0; MIB + 4096];
     let start = buffer.as_ptr().align_offset(4096);
-    file.read_exact_at(&mut buffer[start..start + MIB], MIB as u64)
-        .unwrap();
+    file.read_exact_at(&mut buffer[start..start + MIB], MIB as u64).unwrap();
     assert_eq!(buffer[start..start + MIB], bytes[MIB..2 * MIB]);
     assert_eq!(mounted.tree.largest_read.swap(0, Ordering::Relaxed), MIB);
 
     // Only root may raise what the kernel reads ahead.
     let mut read = Vec::new();
-    File::open(mounted.join("ahead"))
-        .unwrap()
-        .read_to_end(&mut read)
-        .unwrap();
+    File::open(mounted.join("ahead")).unwrap().read_to_end(&mut read).unwrap();
     assert!(read == bytes);
     let ahead = mounted.tree.largest_read.load(Ordering::Relaxed);
     assert!(ahead >= if is_root() { MIB } else { 128 << 10 }, "{ahead}");

@@ -21,25 +21,14 @@ fn links_lead_where_the_tree_says() {
     tree.add(ROOT, "three", 3, Content::File(b"second".to_vec()));
     tree.add(ROOT, "fixed", 4, Content::Link(b"one".to_vec()));
     tree.add(ROOT, "latest", 5, Content::Link(b"one".to_vec()));
-    tree.add(
-        ROOT,
-        "dangling",
-        6,
-        Content::Link(b"/no/\xff/where".to_vec()),
-    );
+    tree.add(ROOT, "dangling", 6, Content::Link(b"/no/\xff/where".to_vec()));
     tree.change(5, |link| link.immutable = false);
     let mounted = Mounted::new(tree);
 
     for _ in 0..2 {
-        assert_eq!(
-            fs::read_link(mounted.join("fixed")).unwrap(),
-            Path::new("one")
-        );
+        assert_eq!(fs::read_link(mounted.join("fixed")).unwrap(), Path::new("one"));
         assert_eq!(fs::read(mounted.join("fixed")).unwrap(), b"first");
-        assert_eq!(
-            fs::read_link(mounted.join("latest")).unwrap(),
-            Path::new("one")
-        );
+        assert_eq!(fs::read_link(mounted.join("latest")).unwrap(), Path::new("one"));
         assert_eq!(fs::read(mounted.join("latest")).unwrap(), b"first");
     }
     let dangling = fs::read_link(mounted.join("dangling")).unwrap();
@@ -50,9 +39,6 @@ fn links_lead_where_the_tree_says() {
         link.attributes.size_bytes = 5;
     });
     sleep(MUTABLE_TTL * 3 / 2);
-    assert_eq!(
-        fs::read_link(mounted.join("latest")).unwrap(),
-        Path::new("three")
-    );
+    assert_eq!(fs::read_link(mounted.join("latest")).unwrap(), Path::new("three"));
     assert_eq!(fs::read(mounted.join("latest")).unwrap(), b"second");
 }

@@ -19,10 +19,7 @@ fn new_entries_appear_while_mounted() {
     tree.add(ROOT, "old", 2, Content::File(b"old".to_vec()));
     let mounted = Mounted::new(tree);
     let list = || {
-        let mut names: Vec<_> = fs::read_dir(mounted.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let mut names: Vec<_> = fs::read_dir(mounted.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         names
     };
@@ -32,16 +29,12 @@ fn new_entries_appear_while_mounted() {
         assert!(fs::metadata(mounted.join("new")).is_err());
     }
 
-    mounted
-        .tree
-        .add(ROOT, "new", 3, Content::File(b"new".to_vec()));
+    mounted.tree.add(ROOT, "new", 3, Content::File(b"new".to_vec()));
     sleep(Duration::from_millis(1500));
     assert_eq!(list(), ["new", "old"]);
     assert_eq!(fs::read(mounted.join("new")).unwrap(), b"new");
 
-    mounted.tree.change(ROOT, |root| {
-        root.content = Content::Directory(vec![(b"new".to_vec(), 3)])
-    });
+    mounted.tree.change(ROOT, |root| root.content = Content::Directory(vec![(b"new".to_vec(), 3)]));
     sleep(Duration::from_millis(1500));
     assert_eq!(list(), ["new"]);
     assert!(fs::metadata(mounted.join("old")).is_err());

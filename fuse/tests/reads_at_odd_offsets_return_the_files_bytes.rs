@@ -21,9 +21,7 @@ fn reads_at_odd_offsets_return_the_files_bytes() {
 
     let file = File::open(mounted.join("file")).unwrap();
     let mut offset = 3_333_332;
-    for size in [
-        1, 2, 511, 4095, 4097, 131_071, 131_073, 1_048_577, 5_000_000,
-    ] {
+    for size in [1, 2, 511, 4095, 4097, 131_071, 131_073, 1_048_577, 5_000_000] {
         for _ in 0..8 {
             offset = (offset * 31 + 17) % (bytes.len() + 10_000);
             let mut buffer = vec![0xee; size];

@@ -24,11 +24,7 @@ fn unmounting_from_outside_ends_join() {
         let mut mounted = Mounted::new(Arc::clone(&tree));
         assert!(is_mounted(mounted.path()));
         let unmounter = mounted.mount.as_ref().unwrap().unmounter();
-        let status = Command::new(program)
-            .args(arguments)
-            .arg(mounted.path())
-            .status()
-            .unwrap();
+        let status = Command::new(program).args(arguments).arg(mounted.path()).status().unwrap();
         assert!(status.success(), "{program}");
 
         assert_eq!(mounted.mount.take().unwrap().join(), Ended::Unmounted);

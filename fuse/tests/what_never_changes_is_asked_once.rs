@@ -23,10 +23,7 @@ fn what_never_changes_is_asked_once() {
     let look = || {
         assert_eq!(fs::read_dir(mounted.join("directory")).unwrap().count(), 2);
         assert!(fs::read(mounted.join("directory/file")).unwrap() == noise(1, 500_000));
-        assert_eq!(
-            fs::metadata(mounted.join("directory/link")).unwrap().len(),
-            500_000
-        );
+        assert_eq!(fs::metadata(mounted.join("directory/link")).unwrap().len(), 500_000);
         assert!(fs::metadata(mounted.join("directory/missing")).is_err());
     };
     look();

@@ -197,7 +197,10 @@ impl VaultTree {
     }
 
     /// Runs a call on a guest's file system.
-    fn guest<R>(shown: &Shown, call: impl FnOnce(&FileSystem) -> std::result::Result<R, crate::guest::Error>) -> Result<R> {
+    fn guest<R>(
+        shown: &Shown,
+        call: impl FnOnce(&FileSystem) -> std::result::Result<R, crate::guest::Error>,
+    ) -> Result<R> {
         match &shown.content {
             Content::Files(file_system) => call(file_system).map_err(block::unwrapped),
             Content::Other(_) | Content::Failed(_) => Err(gone()),

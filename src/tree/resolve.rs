@@ -38,7 +38,10 @@ impl VaultTree {
             let target = self.read_link(node)?;
             (links, bytes) = (links + 1, bytes + target.len());
             if links > MOST_LINKS || bytes > MOST_BYTES {
-                return Err(Error::WrongNode { path: String::from_utf8_lossy(path).into_owned(), wanted: "free of link loops" });
+                return Err(Error::WrongNode {
+                    path: String::from_utf8_lossy(path).into_owned(),
+                    wanted: "free of link loops",
+                });
             }
             if target.first() == Some(&b'/') {
                 at = self.volume_root(at)?;
@@ -84,6 +87,5 @@ fn split(path: &[u8]) -> impl DoubleEndedIterator<Item = Vec<u8>> + '_ {
 }
 
 fn is_absent(error: &Error) -> bool {
-    matches!(error, Error::WrongNode { .. })
-        || matches!(error, Error::Guest(crate::guest::Error::NotADirectory { .. }))
+    matches!(error, Error::WrongNode { .. }) || matches!(error, Error::Guest(crate::guest::Error::NotADirectory { .. }))
 }

@@ -40,11 +40,7 @@ pub(super) fn attach(path: &Path, options: &MountOptions) -> Result<Attached, Mo
         Err(_) => (helper::mount(&mount_point.path, options)?, false),
     };
     mount_point.remember();
-    Ok(Attached {
-        device,
-        mount_point,
-        may_clone,
-    })
+    Ok(Attached { device, mount_point, may_clone })
 }
 
 fn mount_directly(device: &OwnedFd, path: &Path, options: &MountOptions) -> rustix::io::Result<()> {
@@ -60,11 +56,5 @@ fn mount_directly(device: &OwnedFd, path: &Path, options: &MountOptions) -> rust
     }
     let data = CString::new(data).map_err(|_| Errno::INVAL)?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
-    rustix::mount::mount(
-        options.fs_name.as_str(),
-        path,
-        format!("fuse.{}", options.subtype),
-        flags,
-        data.as_c_str(),
-    )
+    rustix::mount::mount(options.fs_name.as_str(), path, format!("fuse.{}", options.subtype), flags, data.as_c_str())
 }

@@ -16,11 +16,7 @@ pub(super) const IMMUTABLE_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 6
 pub(super) const BLOCK_BYTES: u32 = 4096;
 
 pub(super) fn ttl(immutable: bool) -> Duration {
-    if immutable {
-        IMMUTABLE_TTL
-    } else {
-        MUTABLE_TTL
-    }
+    if immutable { IMMUTABLE_TTL } else { MUTABLE_TTL }
 }
 
 /// The kernel calls the root 1, the tree calls it what it likes: these two numbers swap, all others stay. The swap is
@@ -102,14 +98,8 @@ pub(super) fn kind(kind: FileType) -> fuser::FileType {
 fn system_time(time: Timestamp) -> SystemTime {
     let seconds = Duration::from_secs(time.seconds.unsigned_abs());
     let nanoseconds = Duration::from_nanos(u64::from(time.nanoseconds.min(999_999_999)));
-    let whole = if time.seconds < 0 {
-        UNIX_EPOCH.checked_sub(seconds)
-    } else {
-        UNIX_EPOCH.checked_add(seconds)
-    };
-    whole
-        .and_then(|whole| whole.checked_add(nanoseconds))
-        .unwrap_or(UNIX_EPOCH)
+    let whole = if time.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(UNIX_EPOCH)
 }
 
 /// Twelve bits of major and twenty of minor number, the minor's upper twelve on top (`new_encode_dev` in
@@ -137,10 +127,7 @@ mod tests {
     fn times_beyond_reason_do_not_panic() {
         for seconds in [i64::MIN, i64::MIN + 1, -1, 0, 1 << 40, i64::MAX] {
             for nanoseconds in [0, 999_999_999, u32::MAX] {
-                system_time(Timestamp {
-                    seconds,
-                    nanoseconds,
-                });
+                system_time(Timestamp { seconds, nanoseconds });
             }
         }
     }

@@ -50,29 +50,16 @@ impl fmt::Display for MountError {
             }
             Self::MountPointDead(path) => {
                 let path = path.display();
-                write!(
-                    f,
-                    "mount point {path} holds a dead mount; remove it with `fusermount3 -u {path}`"
-                )
+                write!(f, "mount point {path} holds a dead mount; remove it with `fusermount3 -u {path}`")
             }
-            Self::MountPointDenied(path, _) => write!(
-                f,
-                "mount point {} may not be used by this user",
-                path.display()
-            ),
+            Self::MountPointDenied(path, _) => write!(f, "mount point {} may not be used by this user", path.display()),
             Self::DeviceMissing(_) => {
                 write!(f, "/dev/fuse is missing: load the kernel module `fuse`")
             }
             Self::DeviceDenied(_) => write!(f, "/dev/fuse may not be opened"),
-            Self::HelperMissing => write!(
-                f,
-                "fusermount3 is missing: install the package fuse3, or mount as root"
-            ),
+            Self::HelperMissing => write!(f, "fusermount3 is missing: install the package fuse3, or mount as root"),
             Self::HelperRefused(reason) => write!(f, "fusermount3 refused: {reason}"),
-            Self::AllowOtherForbidden => write!(
-                f,
-                "other users: add `user_allow_other` to /etc/fuse.conf first"
-            ),
+            Self::AllowOtherForbidden => write!(f, "other users: add `user_allow_other` to /etc/fuse.conf first"),
             Self::KernelRefused(_) => write!(f, "the kernel refused to mount"),
             Self::Session(_) => write!(f, "the session with the kernel did not start"),
         }
@@ -110,10 +97,7 @@ impl fmt::Display for UnmountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Covered(path) => write!(f, "something else is mounted over {}", path.display()),
-            Self::HelperMissing => write!(
-                f,
-                "fusermount3 is missing, so an ordinary user cannot unmount"
-            ),
+            Self::HelperMissing => write!(f, "fusermount3 is missing, so an ordinary user cannot unmount"),
             Self::HelperRefused(reason) => write!(f, "fusermount3 refused to unmount: {reason}"),
             Self::KernelRefused(_) => write!(f, "the kernel refused to unmount"),
         }

@@ -52,11 +52,7 @@ pub(super) fn ask<T: ReadOnlyTree, R>(
     call: impl FnOnce(&T) -> Result<R, T::Error>,
 ) -> Result<R, Errno> {
     let tell = |cause| {
-        let failure = Failure {
-            operation,
-            node,
-            cause,
-        };
+        let failure = Failure { operation, node, cause };
         // Whoever is told may panic as well as the tree may.
         let _ = catch_unwind(AssertUnwindSafe(|| on_failure(&failure)));
     };

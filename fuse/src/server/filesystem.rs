@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 
 use super::convert::{self, BLOCK_BYTES, absent, file_attr, swap_root, ttl};
@@ -59,12 +59,7 @@ pub(super) struct Described {
 impl<T: ReadOnlyTree> Server<T> {
     pub(super) fn new(tree: Arc<T>, on_failure: OnFailure<T::Error>) -> Self {
         let root = tree.root();
-        Self {
-            tree,
-            root,
-            on_failure,
-            agreed: Agreed::default(),
-        }
+        Self { tree, root, on_failure, agreed: Agreed::default() }
     }
 
     pub(super) fn node(&self, inode: INodeNo) -> NodeId {
@@ -97,11 +92,7 @@ impl<T: ReadOnlyTree> Server<T> {
             } else {
                 Generation(0)
             };
-            Ok(Described {
-                attr: file_attr(self.inode(node), &attributes),
-                immutable,
-                generation,
-            })
+            Ok(Described { attr: file_attr(self.inode(node), &attributes), immutable, generation })
         })
     }
 
@@ -143,11 +134,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         });
         match found {
             Ok((Some(node), names_stay)) => match self.describe(node) {
-                Ok(Described {
-                    attr,
-                    immutable,
-                    generation,
-                }) => {
+                Ok(Described { attr, immutable, generation }) => {
                     reply.entry_with_ttls(&ttl(immutable), &ttl(names_stay), &attr, generation);
                 }
                 Err(errno) => reply.error(errno),
@@ -158,21 +145,11 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         }
     }
 
-    fn getattr(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: Option<FileHandle>,
-        reply: ReplyAttr,
-    ) {
+    fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let node = self.node(inode);
-        let answer = self.ask("attributes", node, |tree| {
-            Ok((tree.attributes(node)?, tree.is_immutable(node)))
-        });
+        let answer = self.ask("attributes", node, |tree| Ok((tree.attributes(node)?, tree.is_immutable(node))));
         match answer {
-            Ok((attributes, immutable)) => {
-                reply.attr(&ttl(immutable), &file_attr(inode, &attributes))
-            }
+            Ok((attributes, immutable)) => reply.attr(&ttl(immutable), &file_attr(inode, &attributes)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -250,23 +227,13 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
 
     fn opendir(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match self.is_immutable(self.node(inode)) {
-            Ok(true) => reply.opened(
-                FileHandle(0),
-                FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
-            ),
+            Ok(true) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR),
             Ok(false) => reply.opened(FileHandle(0), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
     }
 
-    fn readdir(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
+    fn readdir(&self, _request: &Request, inode: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         match self.list(self.node(inode), offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
@@ -306,14 +273,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         }
     }
 
-    fn getxattr(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        name: &OsStr,
-        size: u32,
-        reply: ReplyXattr,
-    ) {
+    fn getxattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let node = self.node(inode);
         match self.ask("xattr", node, |tree| tree.xattr(node, name.as_bytes())) {
             Ok(Some(value)) => xattr::answer(reply, size, &value),
@@ -401,16 +361,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         reply.error(Errno::EROFS);
     }
 
-    fn rename(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: &OsStr,
-        _: INodeNo,
-        _: &OsStr,
-        _: RenameFlags,
-        reply: ReplyEmpty,
-    ) {
+    fn rename(&self, _: &Request, _: INodeNo, _: &OsStr, _: INodeNo, _: &OsStr, _: RenameFlags, reply: ReplyEmpty) {
         reply.error(Errno::EROFS);
     }
 
@@ -418,16 +369,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         reply.error(Errno::EROFS);
     }
 
-    fn create(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: &OsStr,
-        _: u32,
-        _: u32,
-        _: i32,
-        reply: ReplyCreate,
-    ) {
+    fn create(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
         reply.error(Errno::EROFS);
     }
 
@@ -446,16 +388,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         reply.error(Errno::EROFS);
     }
 
-    fn fallocate(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
-        _: i32,
-        reply: ReplyEmpty,
-    ) {
+    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
         reply.error(Errno::EROFS);
     }
 
@@ -475,16 +408,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         reply.error(Errno::EROFS);
     }
 
-    fn setxattr(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: &OsStr,
-        _: &[u8],
-        _: i32,
-        _: u32,
-        reply: ReplyEmpty,
-    ) {
+    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
         reply.error(Errno::EROFS);
     }
 

@@ -17,28 +17,19 @@ use super::error::{MountError, UnmountError};
 use super::options::MountOptions;
 
 /// Where the helper may be: on the path, at its usual place for processes with a bare path, and on NixOS.
-const PROGRAMS: [&str; 3] = [
-    "fusermount3",
-    "/usr/bin/fusermount3",
-    "/run/wrappers/bin/fusermount3",
-];
+const PROGRAMS: [&str; 3] = ["fusermount3", "/usr/bin/fusermount3", "/run/wrappers/bin/fusermount3"];
 
 /// Mounts on `path` and returns the descriptor of the session.
 pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<OwnedFd, MountError> {
     // The helper checks this too, but says so in words only.
-    access(path, Access::WRITE_OK)
-        .map_err(|error| MountError::MountPointDenied(path.to_owned(), error.into()))?;
+    access(path, Access::WRITE_OK).map_err(|error| MountError::MountPointDenied(path.to_owned(), error.into()))?;
 
     let (ours, theirs) = UnixStream::pair().map_err(MountError::Session)?;
     let child = start(|command| {
         // The helper's end becomes its standard input: the one descriptor that a child is given without a moment in
         // which other children could inherit it too.
         let theirs = OwnedFd::from(theirs.try_clone()?);
-        command
-            .arg("-o")
-            .arg(mount_options(options))
-            .arg("--")
-            .arg(path);
+        command.arg("-o").arg(mount_options(options)).arg("--").arg(path);
         command.env("_FUSE_COMMFD", "0").stdin(theirs);
         Ok(())
     })
@@ -53,9 +44,9 @@ pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<OwnedFd, Moun
         Some(device) => Ok(device),
         None if reason.contains("user_allow_other") => Err(MountError::AllowOtherForbidden),
         // Newer helpers open it with the user's rights only.
-        None if reason.contains("failed to open /dev/fuse") => Err(MountError::DeviceDenied(
-            io::ErrorKind::PermissionDenied.into(),
-        )),
+        None if reason.contains("failed to open /dev/fuse") => {
+            Err(MountError::DeviceDenied(io::ErrorKind::PermissionDenied.into()))
+        }
         None => Err(MountError::HelperRefused(reason)),
     }
 }
@@ -63,23 +54,14 @@ pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<OwnedFd, Moun
 /// Unmounts `path`; `lazily` also where files are open. `Ok(Err(reason))` where the helper refused.
 pub(super) fn unmount(path: &Path, lazily: bool) -> Result<Result<(), String>, UnmountError> {
     let mut child = start(|command| {
-        command
-            .arg("-u")
-            .args(lazily.then_some("-z"))
-            .arg("--")
-            .arg(path)
-            .stdin(Stdio::null());
+        command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(path).stdin(Stdio::null());
         Ok(())
     })
     .map_err(UnmountError::KernelRefused)?
     .ok_or(UnmountError::HelperMissing)?;
     let status = child.wait().map_err(UnmountError::KernelRefused)?;
     let reason = finish(child).map_err(UnmountError::KernelRefused)?;
-    Ok(if status.success() {
-        Ok(())
-    } else {
-        Err(reason)
-    })
+    Ok(if status.success() { Ok(()) } else { Err(reason) })
 }
 
 /// Starts the first helper that exists; `None` where there is none.
@@ -108,12 +90,7 @@ fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     rustix::io::retry_on_intr(|| {
-        recvmsg(
-            socket,
-            &mut [IoSliceMut::new(&mut byte)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )
+        recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)
     })?;
     Ok(control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
@@ -122,11 +99,8 @@ fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
 }
 
 fn mount_options(options: &MountOptions) -> String {
-    let mut all = format!(
-        "ro,nosuid,nodev,noatime,fsname={},subtype={}",
-        escape(&options.fs_name),
-        escape(&options.subtype)
-    );
+    let mut all =
+        format!("ro,nosuid,nodev,noatime,fsname={},subtype={}", escape(&options.fs_name), escape(&options.subtype));
     if options.allow_other {
         all.push_str(",allow_other,default_permissions");
     }

@@ -50,11 +50,7 @@ struct Entry {
 
 impl Batch {
     const fn new() -> Self {
-        Self {
-            names: Vec::new(),
-            entries: Vec::new(),
-            capacity_bytes: PAGE_BYTES,
-        }
+        Self { names: Vec::new(), entries: Vec::new(), capacity_bytes: PAGE_BYTES }
     }
 
     /// Collects names of about `bytes` in the kernel's buffer; true if the directory ended before.
@@ -79,12 +75,7 @@ impl Batch {
                     let start = self.names.len();
                     self.names.extend_from_slice(entry.name);
                     let name = start..self.names.len();
-                    self.entries.push(Entry {
-                        name,
-                        node: entry.node,
-                        kind: entry.kind,
-                        next: entry.next,
-                    });
+                    self.entries.push(Entry { name, node: entry.node, kind: entry.kind, next: entry.next });
                     collected += entry_bytes(entry.name);
                 }
                 true
@@ -106,27 +97,15 @@ fn entry_bytes(name: &[u8]) -> usize {
 /// The kernel refuses a whole listing for one name that it cannot take. A tree hands out none; should a damaged disk
 /// slip one through, its neighbours stay visible.
 fn is_nameable(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name.len() <= MAX_NAME_BYTES as usize
-        && !name.iter().any(|&byte| byte == b'/' || byte == 0)
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES as usize && !name.iter().any(|&byte| byte == b'/' || byte == 0)
 }
 
 impl<T: ReadOnlyTree> Server<T> {
     /// Lists names from `offset` on until the reply is full. An error after some names ends the reply early: it comes
     /// back when the kernel asks for the rest.
-    pub(super) fn list(
-        &self,
-        directory: NodeId,
-        offset: u64,
-        reply: &mut ReplyDirectory,
-    ) -> Result<(), Errno> {
+    pub(super) fn list(&self, directory: NodeId, offset: u64, reply: &mut ReplyDirectory) -> Result<(), Errno> {
         for (name, next, node) in self.dots(directory, offset) {
-            if reply.add(
-                self.inode(node),
-                next,
-                fuser::FileType::Directory,
-                OsStr::new(name),
-            ) {
+            if reply.add(self.inode(node), next, fuser::FileType::Directory, OsStr::new(name)) {
                 return Ok(());
             }
         }
@@ -137,12 +116,7 @@ impl<T: ReadOnlyTree> Server<T> {
                     return true;
                 }
                 let name = OsStr::from_bytes(entry.name);
-                let full = reply.add(
-                    self.inode(entry.node),
-                    entry.next.wrapping_add(DOTS),
-                    kind(entry.kind),
-                    name,
-                );
+                let full = reply.add(self.inode(entry.node), entry.next.wrapping_add(DOTS), kind(entry.kind), name);
                 added |= !full;
                 !full
             })
@@ -161,14 +135,7 @@ impl<T: ReadOnlyTree> Server<T> {
         let mut used_bytes = 0;
         for (name, next, node) in self.dots(directory, offset) {
             let attr = name_only(self.inode(node), FileType::Directory);
-            if reply.add(
-                attr.ino,
-                next,
-                OsStr::new(name),
-                &ttl(false),
-                &attr,
-                Generation(0),
-            ) {
+            if reply.add(attr.ino, next, OsStr::new(name), &ttl(false), &attr, Generation(0)) {
                 return Ok(());
             }
             used_bytes += entry_bytes(name.as_bytes());
@@ -176,10 +143,7 @@ impl<T: ReadOnlyTree> Server<T> {
         BATCH.with_borrow_mut(|batch| {
             let mut position = offset.saturating_sub(DOTS);
             loop {
-                let wanted_bytes = batch
-                    .capacity_bytes
-                    .saturating_sub(used_bytes)
-                    .max(PAGE_BYTES);
+                let wanted_bytes = batch.capacity_bytes.saturating_sub(used_bytes).max(PAGE_BYTES);
                 let ended = match batch.collect(self, directory, position, wanted_bytes) {
                     Ok(ended) => ended,
                     Err(_) if used_bytes > 0 => return Ok(()),
@@ -190,14 +154,7 @@ impl<T: ReadOnlyTree> Server<T> {
                     let (attr, immutable, generation) = self.describe_entry(entry);
                     let next = entry.next.wrapping_add(DOTS);
                     let ttl = ttl(names_stay && immutable);
-                    if reply.add(
-                        attr.ino,
-                        next,
-                        OsStr::from_bytes(name),
-                        &ttl,
-                        &attr,
-                        generation,
-                    ) {
+                    if reply.add(attr.ino, next, OsStr::from_bytes(name), &ttl, &attr, generation) {
                         batch.capacity_bytes = used_bytes.max(PAGE_BYTES);
                         return Ok(());
                     }
@@ -214,31 +171,16 @@ impl<T: ReadOnlyTree> Server<T> {
     /// A node whose attributes cannot be had is listed by name and kind.
     fn describe_entry(&self, entry: &Entry) -> (FileAttr, bool, Generation) {
         match self.describe(entry.node) {
-            Ok(Described {
-                attr,
-                immutable,
-                generation,
-            }) => (attr, immutable, generation),
-            Err(_) => (
-                name_only(self.inode(entry.node), entry.kind),
-                false,
-                Generation(0),
-            ),
+            Ok(Described { attr, immutable, generation }) => (attr, immutable, generation),
+            Err(_) => (name_only(self.inode(entry.node), entry.kind), false, Generation(0)),
         }
     }
 
     /// `.` and `..`, or what of them comes after `offset`, each with the position after it.
-    fn dots(
-        &self,
-        directory: NodeId,
-        offset: u64,
-    ) -> impl Iterator<Item = (&'static str, u64, NodeId)> {
+    fn dots(&self, directory: NodeId, offset: u64) -> impl Iterator<Item = (&'static str, u64, NodeId)> {
         // A directory whose parent is unknown is its own, as far as a number in a listing goes.
-        let parent = if offset < DOTS {
-            self.ask("parent", directory, |tree| tree.parent(directory))
-        } else {
-            Ok(directory)
-        };
+        let parent =
+            if offset < DOTS { self.ask("parent", directory, |tree| tree.parent(directory)) } else { Ok(directory) };
         [(".", 1, directory), ("..", 2, parent.unwrap_or(directory))]
             .into_iter()
             .filter(move |&(_, next, _)| next > offset)

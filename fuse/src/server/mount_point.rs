@@ -52,10 +52,7 @@ impl MountPoint {
         if !allow_non_empty && fs::read_dir(&full).map_err(refused)?.next().is_some() {
             return Err(MountError::MountPointNotEmpty(path.to_owned()));
         }
-        Ok(Self {
-            path: full,
-            mounted: None,
-        })
+        Ok(Self { path: full, mounted: None })
     }
 
     /// Remembers what is mounted here now as ours; right after mounting, before anybody else could cover it.
@@ -83,13 +80,7 @@ impl MountPoint {
 
     /// `DONT_SYNC`: the kernel answers of itself, so that this works on a mount that nobody serves.
     fn on_top(&self) -> Option<Identity> {
-        let status = statx(
-            CWD,
-            &self.path,
-            AtFlags::STATX_DONT_SYNC,
-            StatxFlags::MNT_ID,
-        )
-        .ok()?;
+        let status = statx(CWD, &self.path, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID).ok()?;
         let known = StatxFlags::from_bits_retain(status.stx_mask).contains(StatxFlags::MNT_ID);
         Some(Identity {
             device: (status.stx_dev_major, status.stx_dev_minor),
@@ -101,9 +92,6 @@ impl MountPoint {
 /// Each line of `mountinfo` begins with a mount's number (proc_pid_mountinfo(5)).
 fn is_in_name_space(mount_id: u64) -> bool {
     let id = mount_id.to_string();
-    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| {
-        mounts
-            .lines()
-            .any(|line| line.split(' ').next() == Some(&id))
-    })
+    fs::read_to_string("/proc/self/mountinfo")
+        .is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').next() == Some(&id)))
 }

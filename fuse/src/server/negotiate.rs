@@ -44,11 +44,7 @@ pub(super) fn agree(config: &mut KernelConfig) -> Agreed {
     let _ = config.set_max_write(MAX_READ_BYTES);
     let _ = config.set_max_background(MAX_BACKGROUND);
     let _ = config.set_congestion_threshold(MAX_BACKGROUND * 3 / 4);
-    Agreed {
-        no_open: config
-            .capabilities()
-            .contains(InitFlags::FUSE_NO_OPEN_SUPPORT),
-    }
+    Agreed { no_open: config.capabilities().contains(InitFlags::FUSE_NO_OPEN_SUPPORT) }
 }
 
 /// The kernel reads 128 KiB ahead whatever a FUSE server answers; only the setting in sysfs can raise that, and only

@@ -66,11 +66,7 @@ pub(super) fn start<F: fuser::Filesystem>(
     attached: Attached,
     options: &MountOptions,
 ) -> Result<Mount, MountError> {
-    let Attached {
-        device,
-        mount_point,
-        may_clone,
-    } = attached;
+    let Attached { device, mount_point, may_clone } = attached;
     let shared = Arc::new(Shared {
         mount_point,
         phase: Mutex::new(Phase::Serving),
@@ -86,13 +82,11 @@ pub(super) fn start<F: fuser::Filesystem>(
 
     let serving = Arc::clone(&shared);
     let started = Session::from_fd(filesystem, device, config.acl, config).and_then(|session| {
-        thread::Builder::new()
-            .name("icecore-fuse".to_owned())
-            .spawn(move || {
-                // The error has nobody to go to and nothing to add: the session is over either way.
-                let _ = session.run();
-                serving.over();
-            })
+        thread::Builder::new().name("icecore-fuse".to_owned()).spawn(move || {
+            // The error has nobody to go to and nothing to add: the session is over either way.
+            let _ = session.run();
+            serving.over();
+        })
     });
     if let Err(error) = started {
         let _ = detach(&shared.mount_point);
@@ -123,16 +117,10 @@ impl Shared {
     }
 
     fn unmount(&self) -> Result<Ended, UnmountError> {
-        let _alone = self
-            .detaching
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.detaching.lock().unwrap_or_else(PoisonError::into_inner);
         if *self.phase() == Phase::Serving && detach(&self.mount_point)? == Detached::Idle {
             let guard = self.phase();
-            drop(
-                self.phase_changed
-                    .wait_timeout_while(guard, END_WAIT, |phase| *phase == Phase::Serving),
-            );
+            drop(self.phase_changed.wait_timeout_while(guard, END_WAIT, |phase| *phase == Phase::Serving));
         }
         let mut phase = self.phase();
         if *phase == Phase::Serving {
@@ -145,21 +133,14 @@ impl Shared {
     fn wait(&self) -> Ended {
         let mut phase = self.phase();
         while *phase == Phase::Serving {
-            phase = self
-                .phase_changed
-                .wait(phase)
-                .unwrap_or_else(PoisonError::into_inner);
+            phase = self.phase_changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
         }
         ended(*phase)
     }
 }
 
 fn ended(phase: Phase) -> Ended {
-    if phase == Phase::Over {
-        Ended::Unmounted
-    } else {
-        Ended::StillInUse
-    }
+    if phase == Phase::Over { Ended::Unmounted } else { Ended::StillInUse }
 }
 
 impl Mount {
@@ -184,9 +165,7 @@ impl Mount {
 
     /// A handle for other threads.
     pub fn unmounter(&self) -> Unmounter {
-        Unmounter {
-            shared: Arc::clone(&self.shared),
-        }
+        Unmounter { shared: Arc::clone(&self.shared) }
     }
 }
 

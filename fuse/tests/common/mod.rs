@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use icecore_fuse::{
-    Attributes, DirectoryEntry, FileType, Mount, MountOptions, NodeId, ReadOnlyTree, Seek, Space,
-    Timestamp, mount,
+    Attributes, DirectoryEntry, FileType, Mount, MountOptions, NodeId, ReadOnlyTree, Seek, Space, Timestamp, mount,
 };
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -83,10 +82,7 @@ impl MemoryTree {
             Content::Indescribable(kind) => (*kind, 0),
             _ => (FileType::Regular, 4096),
         };
-        let time = Timestamp {
-            seconds: 1_700_000_000,
-            nanoseconds: 0,
-        };
+        let time = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
         let attributes = Attributes {
             node,
             kind,
@@ -102,12 +98,7 @@ impl MemoryTree {
             changed: time,
             created: None,
         };
-        let node_ = Node {
-            content,
-            attributes,
-            immutable: true,
-            xattrs: Vec::new(),
-        };
+        let node_ = Node { content, attributes, immutable: true, xattrs: Vec::new() };
         self.nodes.lock().unwrap().insert(node, node_);
     }
 
@@ -130,29 +121,13 @@ impl MemoryTree {
 
     fn node(&self, node: NodeId) -> Result<Node, Broken> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.nodes
-            .lock()
-            .unwrap()
-            .get(&node)
-            .cloned()
-            .ok_or(Broken(ENOENT))
+        self.nodes.lock().unwrap().get(&node).cloned().ok_or(Broken(ENOENT))
     }
 
     /// Entries without a copy of all of them for each request.
-    fn entries<R>(
-        &self,
-        node: NodeId,
-        look: impl FnOnce(&[(Vec<u8>, NodeId)]) -> R,
-    ) -> Result<R, Broken> {
+    fn entries<R>(&self, node: NodeId, look: impl FnOnce(&[(Vec<u8>, NodeId)]) -> R) -> Result<R, Broken> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        match &self
-            .nodes
-            .lock()
-            .unwrap()
-            .get(&node)
-            .ok_or(Broken(ENOENT))?
-            .content
-        {
+        match &self.nodes.lock().unwrap().get(&node).ok_or(Broken(ENOENT))?.content {
             Content::Directory(entries) => Ok(look(entries)),
             Content::Failing(errno) => Err(Broken(*errno)),
             _ => Err(Broken(20)),
@@ -176,11 +151,7 @@ impl ReadOnlyTree for MemoryTree {
     }
 
     fn is_immutable(&self, node: NodeId) -> bool {
-        self.nodes
-            .lock()
-            .unwrap()
-            .get(&node)
-            .is_some_and(|node| node.immutable)
+        self.nodes.lock().unwrap().get(&node).is_some_and(|node| node.immutable)
     }
 
     fn attributes(&self, node: NodeId) -> Result<Attributes, Broken> {
@@ -192,12 +163,7 @@ impl ReadOnlyTree for MemoryTree {
     }
 
     fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Option<NodeId>, Broken> {
-        self.entries(parent, |entries| {
-            entries
-                .iter()
-                .find(|entry| entry.0 == name)
-                .map(|entry| entry.1)
-        })
+        self.entries(parent, |entries| entries.iter().find(|entry| entry.0 == name).map(|entry| entry.1))
     }
 
     fn parent(&self, _directory: NodeId) -> Result<NodeId, Broken> {
@@ -212,31 +178,17 @@ impl ReadOnlyTree for MemoryTree {
     ) -> Result<(), Broken> {
         // Copied, at most a few hundred at a time, so that `kind` may take the lock.
         let entries = self.entries(directory, |entries| {
-            entries
-                .iter()
-                .skip(position as usize)
-                .take(1000)
-                .cloned()
-                .collect::<Vec<_>>()
+            entries.iter().skip(position as usize).take(1000).cloned().collect::<Vec<_>>()
         })?;
         let partial = entries.len() == 1000;
         let mut next = position;
         for (name, node) in &entries {
             next += 1;
-            if !visit(DirectoryEntry {
-                name,
-                node: *node,
-                kind: self.kind(*node),
-                next,
-            }) {
+            if !visit(DirectoryEntry { name, node: *node, kind: self.kind(*node), next }) {
                 return Ok(());
             }
         }
-        if partial {
-            self.read_directory(directory, next, visit)
-        } else {
-            Ok(())
-        }
+        if partial { self.read_directory(directory, next, visit) } else { Ok(()) }
     }
 
     fn read_link(&self, node: NodeId) -> Result<Vec<u8>, Broken> {
@@ -259,9 +211,7 @@ impl ReadOnlyTree for MemoryTree {
                 Ok(size)
             }
             Content::Sparse(pieces) => {
-                let size = buffer
-                    .len()
-                    .min(node.attributes.size_bytes.saturating_sub(offset) as usize);
+                let size = buffer.len().min(node.attributes.size_bytes.saturating_sub(offset) as usize);
                 for (place, byte) in buffer[..size].iter_mut().enumerate() {
                     let at = offset + place as u64;
                     *byte = pieces
@@ -291,46 +241,23 @@ impl ReadOnlyTree for MemoryTree {
         if offset >= size {
             return Ok(None);
         }
-        let inside = pieces
-            .iter()
-            .map(|(start, piece)| (*start, start + piece.len() as u64));
+        let inside = pieces.iter().map(|(start, piece)| (*start, start + piece.len() as u64));
         Ok(match what {
-            Seek::Data => inside
-                .filter(|piece| piece.1 > offset)
-                .map(|piece| piece.0.max(offset))
-                .min(),
-            Seek::Hole => Some(
-                inside
-                    .filter(|piece| (piece.0..piece.1).contains(&offset))
-                    .fold(offset, |_, p| p.1),
-            ),
+            Seek::Data => inside.filter(|piece| piece.1 > offset).map(|piece| piece.0.max(offset)).min(),
+            Seek::Hole => Some(inside.filter(|piece| (piece.0..piece.1).contains(&offset)).fold(offset, |_, p| p.1)),
         })
     }
 
     fn list_xattrs(&self, node: NodeId) -> Result<Vec<Vec<u8>>, Broken> {
-        Ok(self
-            .node(node)?
-            .xattrs
-            .into_iter()
-            .map(|xattr| xattr.0)
-            .collect())
+        Ok(self.node(node)?.xattrs.into_iter().map(|xattr| xattr.0).collect())
     }
 
     fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
-        Ok(self
-            .node(node)?
-            .xattrs
-            .into_iter()
-            .find(|xattr| xattr.0 == name)
-            .map(|xattr| xattr.1))
+        Ok(self.node(node)?.xattrs.into_iter().find(|xattr| xattr.0 == name).map(|xattr| xattr.1))
     }
 
     fn space(&self) -> Result<Space, Broken> {
-        Ok(Space {
-            total_bytes: 1 << 40,
-            free_bytes: 0,
-            files: 12_345,
-        })
+        Ok(Space { total_bytes: 1 << 40, free_bytes: 0, files: 12_345 })
     }
 }
 
@@ -341,8 +268,7 @@ impl Place {
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("icecore-fuse-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("icecore-fuse-{}-{number}", std::process::id()));
         fs::create_dir(&path).expect("a fresh directory");
         Self(path)
     }
@@ -376,12 +302,7 @@ impl Mounted {
         let mount = mount(Arc::clone(&tree), &place.0, options, move |failure| {
             told.lock().unwrap().push(failure.to_string());
         });
-        Self {
-            mount: Some(mount.expect("mounted")),
-            tree,
-            failures,
-            place,
-        }
+        Self { mount: Some(mount.expect("mounted")), tree, failures, place }
     }
 
     pub fn path(&self) -> &Path {
@@ -411,28 +332,19 @@ pub fn is_root() -> bool {
 }
 
 pub fn has(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 pub fn is_mounted(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    mounts
-        .lines()
-        .any(|line| line.split(' ').nth(4) == path.to_str())
+    mounts.lines().any(|line| line.split(' ').nth(4) == path.to_str())
 }
 
 /// Bytes that differ everywhere, the same for the same seed.
 pub fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed;
     let next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     std::iter::repeat_with(next).take(size).collect()

@@ -302,6 +302,23 @@ impl Error {
         }
     }
 
+    /// The `errno` value of Linux that a program reading through a mount gets.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Guest(error) => error.errno(),
+            Self::NoVault { .. }
+            | Self::UnknownMachine { .. }
+            | Self::UnknownPoint { .. }
+            | Self::UnknownDisk { .. }
+            | Self::NoSuchPath { .. } => 2,
+            Self::WrongNode { .. } | Self::Invalid { .. } => 22,
+            Self::NotPermitted { .. } | Self::WrongKey { .. } => 13,
+            Self::Busy { .. } => 16,
+            Self::Interrupted => 4,
+            _ => 5,
+        }
+    }
+
     /// A damaged place in an object of the vault.
     pub(crate) fn damaged(object: impl Into<String>, offset: u64, problem: Problem) -> Self {
         Self::Damaged(Damage { object: object.into(), offset, problem })

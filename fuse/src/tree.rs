@@ -44,7 +44,7 @@ pub struct Attributes {
     pub node: NodeId,
     /// Its kind.
     pub kind: FileType,
-    /// Size in bytes; of a symbolic link, the length of its target.
+    /// Size in bytes; of a symbolic link, the length of its target, to which kernels cut a target that they cache.
     pub size_bytes: u64,
     /// Space taken, in units of 512 bytes; less than the size where a file has holes.
     pub blocks_512: u64,
@@ -77,7 +77,8 @@ pub struct DirectoryEntry<'a> {
     pub node: NodeId,
     /// That node's kind.
     pub kind: FileType,
-    /// Give this as `position` to go on after this entry. Never zero.
+    /// Give this as `position` to go on after this entry. Never zero, and at most 2^63 - 3: kernels take positions for
+    /// signed numbers, and two more go to `.` and `..`.
     pub next: u64,
 }
 
@@ -113,7 +114,8 @@ pub trait ReadOnlyTree: Send + Sync {
     fn root(&self) -> NodeId;
 
     /// Whether this node, and for a directory the set of its entries, stays as it is for ever, so that a kernel may
-    /// cache what it learned, absent names included.
+    /// cache what it learned, absent names included. A mutable file whose content changes must change its size or time
+    /// of modification too: nothing else tells a kernel that its cached pages are old.
     fn is_immutable(&self, node: NodeId) -> bool;
 
     /// The attributes of a node.

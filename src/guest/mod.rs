@@ -3,8 +3,32 @@
 //! Everything here reads bytes that a guest's root wrote, so all of it is hostile input: safe code only, bounded in
 //! depth, size and time, no panic, no allocation by an unchecked number. It knows no vault and no files: a disk is
 //! whatever implements [`BlockRead`].
+//!
+//! The way from a disk to a file:
+//! 1. [`partition::find_volumes`] lists the volumes of a disk, lies in the table marked volume by volume;
+//! 2. [`Slice`] narrows the disk to one of them;
+//! 3. [`probe`] opens the file system on it as a [`FileSystem`], or names what is there instead.
 
 #![forbid(unsafe_code)]
+
+mod bytes;
+mod crc;
+mod error;
+
+pub mod ext;
+mod filesystem;
+pub mod partition;
+mod probe;
+mod slice;
+mod uuid;
+mod volume;
+
+pub use error::{Damage, Error, Fault, Feature, Object};
+pub use filesystem::FileSystem;
+pub use probe::{Content, Probe, probe};
+pub use slice::Slice;
+pub use uuid::Uuid;
+pub use volume::{GuestFileSystem, StaleReason, VolumeInfo, VolumeState};
 
 /// A disk, or a part of one, as a sequence of bytes.
 pub trait BlockRead: Send + Sync {
@@ -19,12 +43,14 @@ pub trait BlockRead: Send + Sync {
 #[derive(Debug)]
 pub struct MediumError(pub Box<dyn std::error::Error + Send + Sync + 'static>);
 
-/// stand-in until merged
-#[derive(Debug, thiserror::Error)]
-#[error("guest")]
-pub struct Error;
-impl Error {
-    pub(crate) fn kind(&self) -> crate::error::ErrorKind {
-        crate::error::ErrorKind::Damaged
+impl std::fmt::Display for MediumError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the disk could not be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for MediumError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.0.as_ref())
     }
 }

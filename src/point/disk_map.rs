@@ -139,6 +139,16 @@ impl DiskMap {
         Ok(Some(Extent { start: chunk * self.chunk_bytes, end, data }))
     }
 
+    /// The next data (or, where `data` is false, hole) at or after `offset`; the end of the disk counts as a hole.
+    pub fn seek(&self, offset: u64, data: bool) -> Result<Option<u64>> {
+        let Some(extent) = self.extent(offset)? else { return Ok(None) };
+        if extent.data == data {
+            return Ok(Some(offset));
+        }
+        let at_end = extent.end == self.size_bytes;
+        Ok(if data && at_end { None } else { Some(extent.end) })
+    }
+
     /// Length of a chunk in bytes; the last may be shorter.
     pub fn chunk_length(&self, chunk: u64) -> u64 {
         self.size_bytes.saturating_sub(chunk.saturating_mul(self.chunk_bytes)).min(self.chunk_bytes)

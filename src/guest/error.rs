@@ -1,0 +1,216 @@
+//! Why something on a guest's disk could not be read, split by who must act.
+
+use super::MediumError;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bytes could not be had from below: look at the vault or the disk.
+    #[error(transparent)]
+    Medium(#[from] MediumError),
+    /// The guest's own structures contradict themselves: only this object is affected.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The guest uses something that this reader does not know.
+    #[error("unsupported: {0}")]
+    Unsupported(Feature),
+    /// There is no such node, or it was deleted.
+    #[error("there is no node {node}")]
+    NoSuchNode {
+        /// The number asked for.
+        node: u64,
+    },
+    /// The node is no directory.
+    #[error("node {node} is not a directory")]
+    NotADirectory {
+        /// The number asked for.
+        node: u64,
+    },
+    /// The node is a directory.
+    #[error("node {node} is a directory")]
+    IsADirectory {
+        /// The number asked for.
+        node: u64,
+    },
+    /// The node is neither a regular file nor a symbolic link, whichever was asked for.
+    #[error("node {node} is of another kind")]
+    WrongKind {
+        /// The number asked for.
+        node: u64,
+    },
+    /// The guest encrypted the node's content with a key that only it has.
+    #[error("node {node} is encrypted by the guest")]
+    Encrypted {
+        /// The number asked for.
+        node: u64,
+    },
+}
+
+impl Error {
+    /// Who must act.
+    pub fn kind(&self) -> crate::error::ErrorKind {
+        use crate::error::ErrorKind;
+        match self {
+            Self::Medium(_) => ErrorKind::Medium,
+            Self::Damaged(_) => ErrorKind::Damaged,
+            Self::Unsupported(_) | Self::Encrypted { .. } => ErrorKind::Unsupported,
+            _ => ErrorKind::Caller,
+        }
+    }
+
+    /// The `errno` value of Linux for it. Damage is `EUCLEAN` and a wrong checksum `EBADMSG`, as Linux has them.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Medium(_) => 5,
+            Self::Damaged(Damage {
+                fault: Fault::Checksum { .. },
+                ..
+            }) => 74,
+            Self::Damaged(_) => 117,
+            Self::Unsupported(_) => 95,
+            Self::NoSuchNode { .. } => 2,
+            Self::NotADirectory { .. } => 20,
+            Self::IsADirectory { .. } => 21,
+            Self::WrongKind { .. } => 22,
+            Self::Encrypted { .. } => 126,
+        }
+    }
+}
+
+/// One damaged object and what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("damaged {object}: {fault}")]
+pub struct Damage {
+    /// Which object.
+    pub object: Object,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// An object of a file system. Blocks are counted in the file system's block size from the volume's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// The superblock.
+    Superblock,
+    /// The descriptor of a block group.
+    GroupDescriptor {
+        /// The group.
+        group: u64,
+    },
+    /// An inode.
+    Inode {
+        /// Its number.
+        inode: u64,
+    },
+    /// A node of an inode's extent tree, or one of its indirect blocks.
+    MapBlock {
+        /// The inode.
+        inode: u64,
+        /// Where the node lies; zero where it lies in the inode itself.
+        block: u64,
+    },
+    /// A block of a directory.
+    DirectoryBlock {
+        /// The directory.
+        inode: u64,
+        /// Which of the directory's blocks, from zero.
+        index: u64,
+    },
+    /// Extended attributes.
+    Xattrs {
+        /// The inode that they belong to.
+        inode: u64,
+        /// Where they lie; zero where they lie in the inode itself.
+        block: u64,
+    },
+    /// The journal.
+    Journal {
+        /// Which of the journal's blocks, from zero.
+        block: u64,
+    },
+}
+
+impl std::fmt::Display for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Superblock => write!(f, "superblock"),
+            Self::GroupDescriptor { group } => write!(f, "descriptor of block group {group}"),
+            Self::Inode { inode } => write!(f, "inode {inode}"),
+            Self::MapBlock { inode, block: 0 } => write!(f, "block map of inode {inode}"),
+            Self::MapBlock { inode, block } => {
+                write!(f, "block {block} of the block map of inode {inode}")
+            }
+            Self::DirectoryBlock { inode, index } => {
+                write!(f, "block {index} of directory {inode}")
+            }
+            Self::Xattrs { inode, block: 0 } => write!(f, "extended attributes of inode {inode}"),
+            Self::Xattrs { inode, block } => {
+                write!(f, "extended attributes of inode {inode} in block {block}")
+            }
+            Self::Journal { block } => write!(f, "journal block {block}"),
+        }
+    }
+}
+
+/// What is wrong with a damaged object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Its checksum is not that of its content.
+    #[error("checksum {stored:#x} is stored, {computed:#x} computed")]
+    Checksum {
+        /// As stored.
+        stored: u32,
+        /// As computed.
+        computed: u32,
+    },
+    /// It does not begin with its magic number.
+    #[error("wrong magic number")]
+    Magic,
+    /// A field has a value that it can't have.
+    #[error("field {field} can't be {value}")]
+    Field {
+        /// The field's name in the format's documentation.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// It refers to a block that is not in the file system.
+    #[error("it refers to block {block}, which is not in the file system")]
+    BlockOutOfRange {
+        /// The block.
+        block: u64,
+    },
+    /// It ends before its fields do.
+    #[error("it is cut short")]
+    CutShort,
+    /// Its parts are not in their order, or overlap.
+    #[error("its parts are out of order or overlap")]
+    Order,
+    /// A directory's entry has a length, a name or an inode number that it can't have.
+    #[error("impossible directory entry at byte {offset}")]
+    DirectoryEntry {
+        /// Where the entry begins in its block.
+        offset: u32,
+    },
+}
+
+/// Something that this reader does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// A feature of ext file systems that is known by name.
+    Ext(&'static str),
+    /// Bits of `s_feature_incompat` that have no name here.
+    ExtIncompatBits(u32),
+    /// A revision of the ext superblock.
+    ExtRevision(u32),
+}
+
+impl std::fmt::Display for Feature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ext(name) => write!(f, "ext feature {name}"),
+            Self::ExtIncompatBits(bits) => write!(f, "ext incompatible features {bits:#x}"),
+            Self::ExtRevision(revision) => write!(f, "ext revision {revision}"),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the tests of guests' disks share: disks over bytes and files, images, mounts, and the comparison of trees.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+pub mod compare;
+pub mod image;
+pub mod source;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use icecore::guest::{BlockRead, FileSystem, MediumError, Probe, probe};
+
+/// A disk in memory.
+pub struct MemoryDisk(pub Vec<u8>);
+
+impl BlockRead for MemoryDisk {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(buffer.len());
+        let bytes = self
+            .0
+            .get(start..end)
+            .ok_or_else(|| MediumError("past the end".into()))?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A disk in a file.
+pub struct FileDisk {
+    file: File,
+    size_bytes: u64,
+}
+
+impl FileDisk {
+    pub fn open(path: &Path) -> Arc<dyn BlockRead> {
+        let file = File::open(path).expect("the image can be opened");
+        let size_bytes = file.metadata().expect("the image has a size").len();
+        Arc::new(Self { file, size_bytes })
+    }
+}
+
+impl BlockRead for FileDisk {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        self.file
+            .read_exact_at(buffer, offset)
+            .map_err(|error| MediumError(Box::new(error)))
+    }
+}
+
+/// Opens the file system on a volume that must have one.
+pub fn open(volume: Arc<dyn BlockRead>) -> FileSystem {
+    match probe(volume).expect("the volume can be probed") {
+        Probe::FileSystem(file_system) => file_system,
+        Probe::Other(content) => panic!("a file system was expected, not {content:?}"),
+    }
+}
+
+/// Says that a test, or a part of one, could not run. The harness collects these lines.
+pub fn not_run(test: &str, why: &str) {
+    eprintln!("NOT RUN: {test}: {why}");
+}

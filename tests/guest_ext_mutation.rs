@@ -16,14 +16,8 @@ const READS: u64 = 40;
 const TIME_MAX: Duration = Duration::from_secs(5);
 
 const MADE_WITH: &[(&str, &str)] = &[
-    (
-        "ext4",
-        "-t ext4 -b 1024 -O ^has_journal,metadata_csum -N 256",
-    ),
-    (
-        "ext4 without checksums",
-        "-t ext4 -b 1024 -O ^has_journal,^metadata_csum,inline_data,ea_inode -N 256",
-    ),
+    ("ext4", "-t ext4 -b 1024 -O ^has_journal,metadata_csum -N 256"),
+    ("ext4 without checksums", "-t ext4 -b 1024 -O ^has_journal,^metadata_csum,inline_data,ea_inode -N 256"),
     ("ext2", "-t ext2 -b 1024 -N 256 -O ^resize_inode"),
 ];
 
@@ -33,23 +27,17 @@ fn fill(root: &std::path::Path) {
         std::fs::create_dir(root.join(directory)).expect("a directory");
     }
     for number in 0..120 {
-        std::fs::write(
-            root.join(format!("many/quite-a-long-name-{number:030}")),
-            b"x",
-        )
-        .expect("a file");
+        std::fs::write(root.join(format!("many/quite-a-long-name-{number:030}")), b"x").expect("a file");
     }
     std::fs::write(root.join("a/b/large"), source::noise(1, 400_000)).expect("a file");
     std::fs::write(root.join("small"), source::noise(2, 130)).expect("a file");
     let file = std::fs::File::create(root.join("a/sparse")).expect("a file");
     for piece in 0..90 {
-        file.write_all_at(&source::noise(piece, 1024), piece * 4096)
-            .expect("a write");
+        file.write_all_at(&source::noise(piece, 1024), piece * 4096).expect("a write");
     }
     std::os::unix::fs::symlink("x".repeat(200), root.join("link")).expect("a link");
     let flags = rustix::fs::XattrFlags::empty();
-    rustix::fs::setxattr(root.join("small"), "user.x", &source::noise(3, 700), flags)
-        .expect("an attribute");
+    rustix::fs::setxattr(root.join("small"), "user.x", &source::noise(3, 700), flags).expect("an attribute");
 }
 
 /// Walks everything that can be reached, as far as the budget goes. Answers how many entries it met.
@@ -64,9 +52,7 @@ fn walk(bytes: Vec<u8>) -> u32 {
         let _ = tree.parent(directory);
         let mut met = Vec::new();
         let _ = tree.read_directory(directory, 0, &mut |entry| {
-            assert!(
-                !entry.name.is_empty() && !entry.name.contains(&b'/') && !entry.name.contains(&0)
-            );
+            assert!(!entry.name.is_empty() && !entry.name.contains(&b'/') && !entry.name.contains(&0));
             assert!(entry.name != b"." && entry.name != b"..");
             met.push((entry.name.to_vec(), entry.node, entry.kind));
             steps += 1;
@@ -74,9 +60,7 @@ fn walk(bytes: Vec<u8>) -> u32 {
         });
         for (name, node, kind) in met {
             let _ = tree.lookup(directory, &name);
-            let size = tree
-                .attributes(node)
-                .map_or(0, |attributes| attributes.size_bytes);
+            let size = tree.attributes(node).map_or(0, |attributes| attributes.size_bytes);
             for name in tree.list_xattrs(node).unwrap_or_default() {
                 let _ = tree.xattr(node, &name);
             }
@@ -102,17 +86,9 @@ fn no_bytes_panic_or_hang() {
     fill(&from);
     for (name, options) in MADE_WITH {
         let made = place.path().join("image");
-        image::make(
-            &made,
-            "2M",
-            &options.split(' ').collect::<Vec<_>>(),
-            Some(&from),
-        );
+        image::make(&made, "2M", &options.split(' ').collect::<Vec<_>>(), Some(&from));
         let whole = std::fs::read(&made).expect("the image");
-        assert!(
-            walk(whole.clone()) > 120,
-            "{name}: the whole image is walked"
-        );
+        assert!(walk(whole.clone()) > 120, "{name}: the whole image is walked");
         let used = used_blocks(&whole);
         let mut random = source::noise(42, 8 * 8 * 4000)
             .chunks_exact(8)
@@ -128,10 +104,7 @@ fn no_bytes_panic_or_hang() {
             }
             let start = Instant::now();
             met += walk(bytes);
-            assert!(
-                start.elapsed() < TIME_MAX,
-                "{name}: round {round} takes too long"
-            );
+            assert!(start.elapsed() < TIME_MAX, "{name}: round {round} takes too long");
         }
         eprintln!("{name}: 1500 damaged images, {met} entries met");
     }
@@ -143,12 +116,7 @@ fn used_blocks(bytes: &[u8]) -> Vec<usize> {
         let zeros = block.iter().filter(|byte| **byte == 0).count();
         (100..1020).contains(&zeros)
     };
-    bytes
-        .chunks(1024)
-        .enumerate()
-        .filter(|(_, block)| is_structure(block))
-        .map(|(index, _)| index)
-        .collect()
+    bytes.chunks(1024).enumerate().filter(|(_, block)| is_structure(block)).map(|(index, _)| index).collect()
 }
 
 /// One change: a bit, a byte, a word of ones or a word of another place.

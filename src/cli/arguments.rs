@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use icecore::media::ReadMode;
 
 use super::exit;
-use super::{backup, cat, completions, cp, diff, find, init, key, ls, man, mount, points, restore, stats, umount, verify};
+use super::{
+    backup, cat, completions, cp, diff, find, init, key, ls, man, mount, points, restore, stats, umount, verify,
+};
 
 /// Heading of the options that every verb takes.
 const GLOBAL: &str = "Options of every verb";

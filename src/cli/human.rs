@@ -63,6 +63,22 @@ pub fn unix_time(seconds: u64) -> String {
     time(Timestamp { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanoseconds: 0 })
 }
 
+/// Lines of cells, padded to columns; the columns `right` are aligned right. Every cell is escaped.
+pub fn columns<const N: usize>(lines: &[[String; N]], right: &[usize]) -> Vec<String> {
+    let lines: Vec<[String; N]> =
+        lines.iter().map(|line| std::array::from_fn(|column| escaped(line[column].as_bytes()))).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let pad = |line: &[String; N]| {
+        let cell = |column: usize| {
+            let (text, width) = (&line[column], widths[column]);
+            if right.contains(&column) { format!("{text:>width$}") } else { format!("{text:<width$}") }
+        };
+        (0..N).map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(pad).collect()
+}
+
 /// Bytes as text that can do nothing to a terminal and stays on its line: control characters, characters that change
 /// the direction of writing, and bytes that are no UTF-8 are escaped.
 pub fn escaped(bytes: &[u8]) -> String {

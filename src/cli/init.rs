@@ -70,8 +70,15 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         }))?;
     } else if !global.quiet {
         let path = human::escaped(path.as_os_str().as_encoded_bytes());
-        output::line(&format!("vault {} made at {path}: chunks of {}, zstd level {}", &id[..8], human::size(options.chunk_bytes.into()), options.level))?;
-        output::line("Keep the password or key file in a second place: without it nobody can read the vault, and nobody can help.")?;
+        output::line(&format!(
+            "vault {} made at {path}: chunks of {}, zstd level {}",
+            &id[..8],
+            human::size(options.chunk_bytes.into()),
+            options.level
+        ))?;
+        output::line(
+            "Keep the password or key file in a second place: without it nobody can read the vault, and nobody can help.",
+        )?;
     }
     Ok(Exit::Done)
 }
@@ -82,7 +89,8 @@ mod tests {
 
     #[test]
     fn chunk_sizes_are_powers_of_two_with_a_unit() {
-        let sizes = ["128KiB", "131072", "4K", "4MiB", "100K", "8M", "x", "K", "128GB", "4294967296K"].map(|text| parse_size(text).ok());
+        let sizes = ["128KiB", "131072", "4K", "4MiB", "100K", "8M", "x", "K", "128GB", "4294967296K"]
+            .map(|text| parse_size(text).ok());
         let expected = [Some(131_072), Some(131_072), Some(4096), Some(4 << 20), None, None, None, None, None, None];
         assert_eq!(sizes, expected);
     }

@@ -17,6 +17,7 @@ mod key;
 mod ls;
 mod man;
 mod mount;
+mod node;
 mod opening;
 mod output;
 mod paths;
@@ -30,6 +31,7 @@ mod stats;
 mod umount;
 mod usage;
 mod verify;
+mod walk;
 mod watch;
 
 use std::process::ExitCode;

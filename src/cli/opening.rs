@@ -43,9 +43,4 @@ impl Global {
         let options = OpenOptions { read_mode: self.read_mode.into(), ..OpenOptions::default() };
         Ok(Vault::open(&path, &credential, &options)?)
     }
-
-    /// Whether a person reads along who wants to know.
-    pub fn tells_people(&self) -> bool {
-        !self.json && !self.quiet
-    }
 }

@@ -147,7 +147,9 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             | Error::NoVault { .. }
     );
     match doing {
-        Doing::Init if matches!(error, Error::VaultExists { .. } | Error::NotEmpty { .. }) => "nothing in it was changed",
+        Doing::Init if matches!(error, Error::VaultExists { .. } | Error::NotEmpty { .. }) => {
+            "nothing in it was changed"
+        }
         Doing::Init => "no vault was made",
         Doing::Backup if error.is_out_of_space() => {
             "no point was made, earlier points are intact and the space of this attempt was given back"

@@ -115,7 +115,8 @@ fn run(command: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
         Problem::said(Exit::Failed, Sentence::new(happened, "nothing was done", "try that command by itself"))
     };
     let ran = Command::new("/bin/sh").arg("-c").arg(command).stdout(Stdio::piped()).spawn();
-    let output = ran.and_then(std::process::Child::wait_with_output).map_err(|error| failed(format!("failed: {error}")))?;
+    let output =
+        ran.and_then(std::process::Child::wait_with_output).map_err(|error| failed(format!("failed: {error}")))?;
     let stdout = Zeroizing::new(output.stdout);
     if output.status.success() { Ok(stdout) } else { Err(failed(format!("ended with {}", output.status))) }
 }

@@ -101,24 +101,15 @@ impl Ext {
     /// Reads a block that was found to lie in the file system.
     fn read_block(&self, block: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; narrow(self.sb.block_bytes)];
-        self.volume
-            .read_exact_at(block.saturating_mul(self.sb.block_bytes), &mut bytes)?;
+        self.volume.read_exact_at(block.saturating_mul(self.sb.block_bytes), &mut bytes)?;
         Ok(bytes)
     }
 }
 
 fn state_of(sb: &Superblock) -> VolumeState {
     if sb.has_incompat(incompat::RECOVER) {
-        let reason = if sb.journal_inode == 0 {
-            StaleReason::ExternalJournal
-        } else {
-            StaleReason::JournalNotReplayed
-        };
+        let reason = if sb.journal_inode == 0 { StaleReason::ExternalJournal } else { StaleReason::JournalNotReplayed };
         return VolumeState::Stale { reason };
     }
-    if sb.is_valid || sb.has_compat(compat::HAS_JOURNAL) {
-        VolumeState::Clean
-    } else {
-        VolumeState::NotUnmounted
-    }
+    if sb.is_valid || sb.has_compat(compat::HAS_JOURNAL) { VolumeState::Clean } else { VolumeState::NotUnmounted }
 }

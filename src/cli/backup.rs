@@ -1,0 +1,253 @@
+//! `icecore backup`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, ValueHint};
+use icecore::Vault;
+use icecore::backup::{BackupReport, BackupRequest, Progress};
+use icecore::error::Error;
+use icecore::point::{Consistency, check_name};
+use icecore::source::RawSource;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::arguments::Global;
+use super::exit::Exit;
+use super::problem::Problem;
+use super::progress::{self, State};
+use super::signals::{self, Interrupt};
+use super::watch::watched;
+use super::{human, output};
+
+const EXAMPLES: &str = "\
+Examples:
+  icecore backup web01 --disk os=/images/web01-os.raw --disk data=/dev/loop3
+  icecore backup web01 --disk os=/dev/vg/web01-snap --tag before-upgrade --consistency file-system
+  icecore backup web01 --disk os=old.raw --time '2026-11-20 02:00'";
+
+/// Reads disks and adds them to the vault as one new recovery point. What the vault has already costs nothing. All
+/// disks are read at once. A disk may be a raw image file or a block device.
+///
+/// Interrupted or failed, it leaves no point, and the vault as usable as before.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The machine's name
+    #[arg(value_parser = |text: &str| name("machine name", text))]
+    machine: String,
+    /// A disk: the name that it gets in the point, and the file or device to read; give it once for each disk
+    #[arg(long = "disk", value_name = "NAME=PATH", required = true, value_parser = parse_disk, value_hint = ValueHint::FilePath)]
+    disks: Vec<Disk>,
+    /// A label for the point; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// The moment that the point stands for, in UTC unless it has an offset [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    time: Option<Timestamp>,
+    /// How consistent the disks are: as after a power cut, file systems frozen, or applications made ready too
+    #[arg(long, value_enum, default_value_t = Level::Crash, value_name = "LEVEL")]
+    consistency: Level,
+    /// Where a disk can't be read, leave that range out and say so, instead of making no point
+    #[arg(long)]
+    allow_incomplete: bool,
+    /// Do not decode and compare what was stored before the point is acknowledged
+    #[arg(long)]
+    no_verify: bool,
+}
+
+/// A disk to back up.
+#[derive(Clone, Debug)]
+struct Disk {
+    name: String,
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Level {
+    Crash,
+    FileSystem,
+    Application,
+}
+
+impl From<Level> for Consistency {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Crash => Self::Crash,
+            Level::FileSystem => Self::FileSystem,
+            Level::Application => Self::Application,
+        }
+    }
+}
+
+fn name(what: &'static str, text: &str) -> Result<String, String> {
+    check_name(what, text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+fn parse_disk(text: &str) -> Result<Disk, String> {
+    match text.split_once('=') {
+        Some((disk, path)) if !path.is_empty() => Ok(Disk { name: name("disk name", disk)?, path: path.into() }),
+        _ => Err("write it as NAME=PATH, such as os=/images/web01.raw".to_owned()),
+    }
+}
+
+/// A time with an offset, one without (UTC), a date alone (its midnight), or the name of a point.
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    let utc = |time: DateTime| time.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
+    text.parse::<Timestamp>()
+        .or_else(|_| text.parse::<DateTime>().and_then(utc))
+        .or_else(|_| DateTime::strptime("%Y-%m-%dT%H-%M-%SZ", text).and_then(utc))
+        .map_err(|_| "write it as 2026-11-20T02:00:00Z or '2026-11-20 02:00'".to_owned())
+}
+
+/// Backs up.
+pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
+    // Before anybody is asked for a password; the engine checks it again.
+    for (number, disk) in arguments.disks.iter().enumerate() {
+        if arguments.disks.iter().take(number).any(|before| before.name == disk.name) {
+            return Err(Error::DuplicateDisk { name: disk.name.clone() }.into());
+        }
+    }
+    let vault = global.open_with_signals_as_they_are()?;
+    let interrupt = Interrupt::noted().map_err(signals::refused)?;
+    let request = request(arguments)?;
+    let report = transfer(&vault, &request, global, &interrupt)?;
+    tell(&report, global)?;
+    Ok(if report.missing().next().is_some() { Exit::Incomplete } else { Exit::Done })
+}
+
+fn request(arguments: &Arguments) -> Result<BackupRequest, Problem> {
+    let mut request = BackupRequest::new(&arguments.machine);
+    for disk in &arguments.disks {
+        let source = RawSource::open(&disk.path).map_err(Problem::file("open disk", &disk.path))?;
+        request = request.disk(&disk.name, source);
+    }
+    request.time = arguments.time;
+    request.consistency = arguments.consistency.into();
+    request.tags.clone_from(&arguments.tags);
+    request.allow_incomplete = arguments.allow_incomplete;
+    request.verify = !arguments.no_verify;
+    Ok(request)
+}
+
+fn transfer(
+    vault: &Vault,
+    request: &BackupRequest,
+    global: &Global,
+    interrupt: &Interrupt,
+) -> Result<BackupReport, Error> {
+    let progress = Progress::default();
+    let watcher = progress::watcher(global, || {
+        let state = |disk: &icecore::backup::DiskProgress| State {
+            name: disk.name.clone(),
+            total_bytes: disk.size_bytes,
+            done_bytes: disk.done_bytes(),
+            new_bytes: Some(disk.new_bytes()),
+        };
+        progress.disks().iter().map(state).collect()
+    });
+    watched(interrupt, watcher, || progress.cancel(), || vault.backup(request, &progress))
+}
+
+/// What a backup did, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    size: u64,
+    read: u64,
+    zero: u64,
+    new: u64,
+    stored: u64,
+}
+
+impl Totals {
+    fn of(report: &BackupReport) -> Self {
+        report.manifest.disks.iter().fold(Self::default(), |sum, disk| Self {
+            size: sum.size + disk.size_bytes,
+            read: sum.read + disk.read_bytes,
+            zero: sum.zero + disk.zero_bytes,
+            new: sum.new + disk.new_bytes,
+            stored: sum.stored + disk.stored_bytes,
+        })
+    }
+
+    /// Bytes that the vault had already.
+    fn deduplicated(self) -> u64 {
+        self.size.saturating_sub(self.zero).saturating_sub(self.new)
+    }
+}
+
+fn tell(report: &BackupReport, global: &Global) -> Result<(), Problem> {
+    let totals = Totals::of(report);
+    let path = format!("{}/{}", report.point.machine, report.point.name);
+    if global.json {
+        let missing: Vec<_> = report
+            .missing()
+            .map(|(disk, range)| json!({"disk": disk, "start": range.start, "end": range.end}))
+            .collect();
+        return output::json(&json!({
+            "message_type": "summary",
+            "machine": report.point.machine,
+            "point": report.point.name,
+            "id": report.point.id,
+            "path": path,
+            "time": report.manifest.time,
+            "consistency": report.manifest.consistency,
+            "tags": report.manifest.tags,
+            "disks": report.manifest.disks,
+            "total_bytes": totals.size,
+            "read_bytes": totals.read,
+            "zero_bytes": totals.zero,
+            "new_bytes": totals.new,
+            "stored_bytes": totals.stored,
+            "deduplicated_bytes": totals.deduplicated(),
+            "added_bytes": report.added_bytes,
+            "seconds": report.seconds,
+            "missing": missing,
+        }));
+    }
+    for (disk, range) in report.missing() {
+        let text =
+            format!("disk {disk:?} bytes {}..{} could not be read and are missing from {path}", range.start, range.end);
+        output::warning(&text, false);
+    }
+    if global.quiet {
+        return Ok(());
+    }
+    let disks = human::count(report.manifest.disks.len() as u64, "disk", "disks");
+    output::line(&format!("{path} ({}): {disks}, {}", &report.point.id[..8], human::size(totals.size)))?;
+    output::line(&format!(
+        "{:.1} s, read {} ({}), new {}, stored {}, deduplicated {}, zeros {}",
+        report.seconds,
+        human::size(totals.read),
+        human::rate(totals.read, report.seconds),
+        human::size(totals.new),
+        human::size(report.added_bytes),
+        human::size(totals.deduplicated()),
+        human::size(totals.zero),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_unless_they_say_otherwise() {
+        let expected: Timestamp = "2026-11-20T02:00:00Z".parse().expect("a time");
+        let forms = ["2026-11-20T02:00:00Z", "2026-11-20 02:00", "2026-11-20T03:00:00+01:00", "2026-11-20T02-00-00Z"];
+        for form in forms {
+            assert_eq!(parse_time(form), Ok(expected), "{form}");
+        }
+        assert_eq!(parse_time("2026-11-20").ok(), "2026-11-20T00:00:00Z".parse().ok());
+        assert!(parse_time("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_path_may_hold_an_equals_sign() {
+        let disk = parse_disk("os=/a=b").expect("a disk");
+        assert_eq!((disk.name.as_str(), disk.path), ("os", PathBuf::from("/a=b")));
+        assert!(parse_disk("os").is_err() && parse_disk("=x").is_err() && parse_disk("os=").is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! `icecore cat`
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use clap::Args;
+use icecore::error::Error;
+use icecore_fuse::{FileType, NodeId, ReadOnlyTree};
+
+use super::arguments::Global;
+use super::exit::Exit;
+use super::output::Output;
+use super::paths::{self, PathTree};
+use super::problem::Problem;
+
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 1 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  icecore cat web01/latest/files/os/p2/etc/hostname
+  icecore cat web01/latest/point.json | jq .disks
+  icecore cat web01/latest/disks/os.raw | sha256sum";
+
+/// Prints files of the vault on standard output, byte for byte, one after the other.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<OsString>,
+}
+
+/// Prints.
+pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
+    let vault = global.open()?;
+    let tree = vault.tree();
+    let mut out = Output::open();
+    for path in &arguments.paths {
+        let path = paths::trimmed(path.as_bytes());
+        let node = tree_file(&tree, &path)?;
+        print(&tree, node, &mut out)?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn tree_file(tree: &impl PathTree, path: &[u8]) -> Result<NodeId, Problem> {
+    let node = tree.resolve(path, true)?;
+    if tree.attributes(node)?.kind == FileType::Regular {
+        return Ok(node);
+    }
+    Err(Error::WrongNode { path: String::from_utf8_lossy(path).into_owned(), wanted: "a file" }.into())
+}
+
+fn print(tree: &impl ReadOnlyTree<Error = Error>, node: NodeId, out: &mut Output) -> Result<(), Problem> {
+    let mut buffer = vec![0; BLOCK_BYTES];
+    let mut offset = 0;
+    loop {
+        let length = tree.read(node, offset, &mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        out.bytes(&buffer[..length])?;
+        offset += length as u64;
+    }
+}

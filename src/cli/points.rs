@@ -1,0 +1,114 @@
+//! `icecore points`
+
+use clap::Args;
+use icecore::point::{Manifest, PointInfo};
+use serde_json::{Value, json};
+
+use super::arguments::Global;
+use super::exit::Exit;
+use super::human;
+use super::output::{self, Output};
+use super::problem::Problem;
+
+const EXAMPLES: &str = "\
+Examples:
+  icecore points
+  icecore points web01
+  icecore points web01 --json | jq -r '.[-1].point'";
+
+/// Lists recovery points, oldest first: all, or those of one machine. Times are UTC.
+///
+/// With --json: one array of objects, sizes in bytes.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// List the points of this machine only
+    machine: Option<String>,
+}
+
+/// Lists them. A point that can't be read does not hide the others.
+pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
+    let vault = global.open()?;
+    let machines = arguments.machine.clone().map_or_else(|| vault.machines(), |machine| vec![machine]);
+    let mut rows = Vec::new();
+    let mut damaged = Vec::new();
+    for machine in machines {
+        for point in vault.points(&machine)? {
+            match vault.manifest(&point) {
+                Ok(manifest) => rows.push((point, Some(manifest))),
+                Err(error) => {
+                    damaged.push(format!("{machine}/{}: {error}", point.name));
+                    rows.push((point, None));
+                }
+            }
+        }
+    }
+    damaged.extend(vault.catalog_damage().into_iter().map(|damage| damage.to_string()));
+    let mut out = Output::open();
+    if global.json {
+        let points: Vec<Value> = rows.iter().map(|(point, manifest)| describe(point, manifest.as_ref())).collect();
+        out.json(&points)?;
+    } else if rows.is_empty() {
+        if !global.quiet {
+            out.line("no points yet: make one with `icecore backup`")?;
+        }
+    } else {
+        table(&mut out, &rows)?;
+    }
+    out.flush()?;
+    for text in &damaged {
+        output::warning(text, global.json);
+    }
+    Ok(if damaged.is_empty() { Exit::Done } else { Exit::Incomplete })
+}
+
+fn describe(point: &PointInfo, manifest: Option<&Manifest>) -> Value {
+    let mut value = json!({
+        "machine": point.machine,
+        "point": point.name,
+        "id": point.id,
+        "path": format!("{}/{}", point.machine, point.name),
+        "time": point.time,
+        "consistency": point.consistency,
+        "readable": manifest.is_some(),
+    });
+    if let (Some(manifest), Some(object)) = (manifest, value.as_object_mut()) {
+        object.insert("tags".to_owned(), json!(manifest.tags));
+        object.insert("started".to_owned(), json!(manifest.started));
+        object.insert("ended".to_owned(), json!(manifest.ended));
+        object.insert("disks".to_owned(), json!(manifest.disks));
+    }
+    value
+}
+
+fn table(out: &mut Output, rows: &[(std::sync::Arc<PointInfo>, Option<Manifest>)]) -> Result<(), Problem> {
+    let mut lines = vec![["POINT", "ID", "CONSISTENCY", "DISKS", "SIZE", "USED", "STORED", "TAGS"].map(str::to_owned)];
+    for (point, manifest) in rows {
+        let consistency = json!(point.consistency).as_str().unwrap_or_default().to_owned();
+        let path = format!("{}/{}", point.machine, point.name);
+        let sum = |part: fn(&icecore::point::ManifestDisk) -> u64| {
+            manifest
+                .as_ref()
+                .map_or_else(|| "?".to_owned(), |manifest| human::size(manifest.disks.iter().map(part).sum()))
+        };
+        let mut disks = manifest.as_ref().map_or_else(|| "?".to_owned(), names);
+        if manifest.as_ref().is_some_and(|manifest| manifest.disks.iter().any(|disk| !disk.missing.is_empty())) {
+            disks.push_str(" (incomplete)");
+        }
+        lines.push([
+            path,
+            point.id[..8].to_owned(),
+            consistency,
+            disks,
+            sum(|disk| disk.size_bytes),
+            sum(|disk| disk.size_bytes.saturating_sub(disk.zero_bytes)),
+            sum(|disk| disk.stored_bytes),
+            manifest.as_ref().map_or_else(String::new, |manifest| manifest.tags.join(",")),
+        ]);
+    }
+    human::columns(&lines, &[4, 5, 6]).iter().try_for_each(|line| out.line(line))
+}
+
+fn names(manifest: &Manifest) -> String {
+    manifest.disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>().join(",")
+}

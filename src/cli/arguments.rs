@@ -44,7 +44,7 @@ Examples:
 
 /// Recovery points of virtual machine disks, browsable file by file
 #[derive(Debug, Parser)]
-#[command(name = "icecore", version, long_about = LONG_ABOUT, propagate_version = true, max_term_width = 120)]
+#[command(name = "icecore", version, long_about = LONG_ABOUT, max_term_width = 120)]
 #[command(after_long_help = format!("{SECRETS_HELP}\n\n{}\n\n{EXAMPLES}", exit::HELP))]
 #[command(after_help = "`icecore help` says more: paths, passwords, exit codes.")]
 pub struct CommandLine {
@@ -102,39 +102,23 @@ impl From<Reading> for ReadMode {
     }
 }
 
-/// The verbs.
+/// The verbs. What `--help` says of each stands at its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Make a vault
     Init(init::Arguments),
-    /// Back up a machine's disks as a new recovery point
     Backup(backup::Arguments),
-    /// List recovery points
     Points(points::Arguments),
-    /// List a directory of the vault
     Ls(ls::Arguments),
-    /// Print files of the vault
     Cat(cat::Arguments),
-    /// Copy files out of the vault
     Cp(cp::Arguments),
-    /// Find files by name
     Find(find::Arguments),
-    /// Tell which ranges of the disks of two points differ
     Diff(diff::Arguments),
-    /// Write a disk of a point to a file or a block device
     Restore(restore::Arguments),
-    /// Check the whole vault
     Verify(verify::Arguments),
-    /// Tell what the vault holds, in numbers
     Stats(stats::Arguments),
-    /// Mount the vault as a read-only directory
     Mount(mount::Arguments),
-    /// Unmount it
     Umount(umount::Arguments),
-    /// Manage what opens the vault
     Key(key::Arguments),
-    /// Print completions for a shell
     Completions(completions::Arguments),
-    /// Print the man page, or write those of all verbs
     Man(man::Arguments),
 }

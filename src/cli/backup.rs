@@ -27,6 +27,8 @@ Examples:
   icecore backup web01 --disk os=/dev/vg/web01-snap --tag before-upgrade --consistency file-system
   icecore backup web01 --disk os=old.raw --time '2026-11-20 02:00'";
 
+/// Back up a machine's disks as a new recovery point
+///
 /// Reads disks and adds them to the vault as one new recovery point. What the vault has already costs nothing. All
 /// disks are read at once. A disk may be a raw image file or a block device.
 ///

@@ -22,6 +22,8 @@ Examples:
   icecore cat web01/latest/point.json | jq .disks
   icecore cat web01/latest/disks/os.raw | sha256sum";
 
+/// Print files of the vault
+///
 /// Prints files of the vault on standard output, byte for byte, one after the other.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -13,6 +13,8 @@ Examples:
   icecore completions bash > /etc/bash_completion.d/icecore
   icecore completions zsh > ~/.zfunc/_icecore";
 
+/// Print completions for a shell
+///
 /// Prints completions for a shell on standard output.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

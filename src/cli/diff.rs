@@ -17,6 +17,8 @@ Examples:
   icecore diff web01/2026-11-19T02-00-00Z web01/latest
   icecore diff web01/3f9a01c2 web02/latest --disk os --json";
 
+/// Tell which ranges of the disks of two points differ
+///
 /// Tells which ranges of each disk differ between two recovery points, to the chunk, without reading the disks. Equal
 /// points and different ones both end with 0.
 #[derive(Args, Debug)]

@@ -21,6 +21,8 @@ Examples:
   icecore find web01/latest/files/os/p2/etc --type l
   icecore find web01/3f9a01c2/files/os 'passwd*' --json";
 
+/// Find files by name
+///
 /// Lists everything below a path of the vault, or what has a name that fits a pattern, by a path that `cp` and `cat` take.
 /// Links are not followed, but for PATH itself.
 ///

@@ -18,6 +18,8 @@ Examples:
   icecore --vault /srv/vault --password-file /root/pw init --chunk-size 64KiB --level 3
   head -c 64 /dev/urandom > /root/key && icecore --vault /srv/vault --key-file /root/key init";
 
+/// Make a vault
+///
 /// Makes a vault in a directory that is empty or not there yet. Its first key has the role `admin`. Chunk size and
 /// level stay as they are for the vault's whole life.
 #[derive(Args, Debug)]

@@ -19,6 +19,8 @@ Examples:
   icecore key add --role backup --new-key-file /root/backup.key
   icecore key remove 4c1d09be11a2c3d4";
 
+/// Manage what opens the vault
+///
 /// Lists, adds and removes what opens the vault. A key has a role: `backup` adds points and can't read any data, `restore`
 /// reads everything too, `admin` manages keys as well.
 #[derive(Args, Debug)]

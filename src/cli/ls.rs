@@ -22,6 +22,8 @@ Examples:
   icecore ls -l web01/latest/files/os/p2/etc
   icecore ls --json web01/latest/disks";
 
+/// List a directory of the vault
+///
 /// Lists a directory of the vault by name: machines, points, disks, or a guest's own files. All names are shown.
 ///
 /// With --json: one object a line.

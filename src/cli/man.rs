@@ -15,6 +15,8 @@ Examples:
   icecore man | man -l -
   icecore man --out /usr/local/share/man/man1";
 
+/// Print the man page, or write those of all verbs
+///
 /// Prints the man page, or writes those of all verbs into a directory.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -67,7 +67,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Points(arguments) => (points::run(arguments, global), Doing::Reading),
         Verb::Ls(arguments) => (ls::run(arguments, global), Doing::Reading),
         Verb::Cat(arguments) => (cat::run(arguments, global), Doing::Reading),
-        Verb::Cp(arguments) => (cp::run(arguments, global), Doing::Reading),
+        Verb::Cp(arguments) => (cp::run(arguments, global), Doing::Copying),
         Verb::Find(arguments) => (find::run(arguments, global), Doing::Reading),
         Verb::Diff(arguments) => (diff::run(arguments, global), Doing::Reading),
         Verb::Restore(arguments) => (restore::run(arguments, global), restore::doing(arguments)),

@@ -16,6 +16,8 @@ Examples:
   icecore points web01
   icecore points web01 --json | jq -r '.[-1].point'";
 
+/// List recovery points
+///
 /// Lists recovery points, oldest first: all, or those of one machine. Times are UTC.
 ///
 /// With --json: one array of objects, sizes in bytes.

@@ -37,6 +37,8 @@ pub enum Doing {
     Backup,
     /// Only reading the vault.
     Reading,
+    /// Reading the vault, copying files out of it.
+    Copying,
     /// Reading the vault, writing a new file.
     RestoreFile,
     /// Reading the vault, writing a device in place.
@@ -88,7 +90,7 @@ impl Problem {
     }
 
     /// A file of the user's that can't be used.
-    pub fn file(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+    pub fn file(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::Engine(Error::File { operation, path: path.clone(), source })
     }
@@ -158,7 +160,8 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::Backup => "no point was made and earlier points are intact",
         Doing::Reading if matches!(error, Error::Damaged(_)) => "points that do not need those bytes are whole",
         Doing::Reading => "the vault is unchanged",
-        Doing::RestoreFile | Doing::RestoreDevice if untouched => "nothing was written",
+        Doing::Copying | Doing::RestoreFile | Doing::RestoreDevice if untouched => "nothing was written",
+        Doing::Copying => "the vault is unchanged and every file that was copied is whole",
         Doing::RestoreFile => "the vault is unchanged and no partial file was left",
         Doing::RestoreDevice => "the vault is unchanged but the device now holds only part of the disk",
         Doing::Keys => "the key slots are unchanged",

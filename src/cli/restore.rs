@@ -22,6 +22,8 @@ Examples:
   icecore restore web01/2026-11-20T02-00-00Z --disk data --to /dev/vg/data --force
   icecore restore web01/3f9a01c2 --disk os --to old.raw --json";
 
+/// Write a disk of a point to a file or a block device
+///
 /// Writes a whole disk of a recovery point to a file or a block device. A file is sparse, and appears under its name when
 /// it is whole. A device is written in place, zeros included; one that is mounted is refused. Every byte is authenticated
 /// on its way.

@@ -13,6 +13,8 @@ Examples:
   icecore stats
   icecore stats --json | jq .stored_bytes";
 
+/// Tell what the vault holds, in numbers
+///
 /// Tells what the vault holds and what it takes.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

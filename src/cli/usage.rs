@@ -2,8 +2,10 @@
 
 use std::io::IsTerminal;
 
+use clap::CommandFactory;
 use clap::error::ErrorKind;
 
+use super::arguments::CommandLine;
 use super::exit::Exit;
 use super::output;
 use super::problem::Sentence;
@@ -20,36 +22,36 @@ pub fn refuse(error: &clap::Error) -> Exit {
         }
         _ => {
             let as_json = std::env::args_os().any(|argument| argument == "--json");
-            output::error(&sentence(&error.render().to_string()), Exit::Usage, as_json);
+            output::error(&sentence(error), Exit::Usage, as_json);
             Exit::Usage
         }
     }
 }
 
 /// The parser's paragraphs as one sentence: what is wrong, its tips, and where the help is.
-fn sentence(rendered: &str) -> Sentence {
-    let paragraphs: Vec<&str> = rendered.split("\n\n").collect();
-    let first = paragraphs.first().copied().unwrap_or_default();
+fn sentence(error: &clap::Error) -> Sentence {
+    let help = verb().map_or_else(|| "icecore --help".to_owned(), |verb| format!("icecore {verb} --help"));
+    if matches!(error.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        return Sentence::new("no verb is given", "nothing was done", format!("see `{help}`"));
+    }
+    let rendered = error.render().to_string();
+    let mut paragraphs = rendered.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
     let lines: Vec<&str> = first.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let happened = match lines.as_slice() {
         [] => "the command line makes no sense".to_owned(),
         [one] => (*one).to_owned(),
         [one, more @ ..] => format!("{one} {}", more.join(", ")),
     };
-    let happened = happened.strip_prefix("error: ").unwrap_or(&happened).to_owned();
-    let verb = rendered.lines().find_map(|line| line.strip_prefix("Usage: icecore ")?.split(' ').next());
-    let verb = verb.filter(|verb| verb.bytes().all(|byte| byte.is_ascii_lowercase()));
-    let help = verb.map_or_else(|| "icecore --help".to_owned(), |verb| format!("icecore {verb} --help"));
-    let tip = paragraphs.iter().find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
-    let next = match tip.and_then(|tip| tip.lines().next()) {
-        Some(tip) => format!("{tip} (see `{help}`)"),
-        None => format!("see `{help}`"),
-    };
-    let happened = if error_is_help(rendered) { "no verb is given".to_owned() } else { happened };
+    let happened = happened.strip_prefix("error: ").unwrap_or(&happened);
+    let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: ")?.lines().next());
+    let next = tip.map_or_else(|| format!("see `{help}`"), |tip| format!("{tip} (see `{help}`)"));
     Sentence::new(happened, "nothing was done", next)
 }
 
-/// Without any argument the parser answers with its help instead of an error.
-fn error_is_help(rendered: &str) -> bool {
-    !rendered.starts_with("error: ")
+/// The verb that was meant: the first argument that is one.
+fn verb() -> Option<String> {
+    let command = CommandLine::command();
+    let known = |argument: &String| command.get_subcommands().any(|verb| verb.get_name() == argument.as_str());
+    std::env::args_os().skip(1).filter_map(|argument| argument.into_string().ok()).find(known)
 }

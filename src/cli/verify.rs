@@ -18,6 +18,8 @@ Examples:
   icecore verify
   icecore verify --json | tail -n 1 | jq .hit";
 
+/// Check the whole vault
+///
 /// Reads and authenticates everything in the vault, and walks the map of every point. Lists what is damaged, and which
 /// ranges of which disks of which points can't be read any more. Ends with 1 if there are any.
 #[derive(Args, Debug)]

@@ -151,11 +151,15 @@ fn latest_copies(
 }
 
 /// Whether the area behind the log begins with a fast commit of the transaction that would come next.
+///
+/// Linux leaves the area's first block unused (`j_fc_first` is `j_last + 1`).
 fn has_fast_commit(journal: &Journal<'_>, sb: &Superblock, log: &Log) -> Result<bool, Problem> {
     const TAG_HEAD: u16 = 0x9;
-    if sb.last >= sb.end {
+    let first = sb.last + 1;
+    if first >= sb.end {
         return Ok(false);
     }
-    let (_, block) = journal.read(sb.last)?;
+    let (_, block) = journal.read(first)?;
+    // Unlike all else in the journal, fast commits are little-endian.
     Ok(u16_at(&block, 0) == Some(TAG_HEAD) && u32_at(&block, 8) == Some(log.next.0))
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use guest_support::compare::{Against, compare};
 use guest_support::image::{self, Mount, run};
-use guest_support::{FileDisk, not_run, open, source};
+use guest_support::{FileDisk, NotRun, not_run, open, source};
 use icecore::guest::{GuestFileSystem, StaleReason, VolumeState};
 
 /// Name, `mke2fs` options, options of the mount that writes.
@@ -125,6 +125,7 @@ fn work(root: &Path, rounds: u64) -> Vec<File> {
 #[test]
 fn a_copy_of_a_mounted_volume_is_replayed() {
     let place = tempfile::tempdir().expect("a directory");
+    let mut not_run = NotRun::new("a_copy_of_a_mounted_volume_is_replayed");
     for (name, options, mount_options) in MADE_WITH {
         for rounds in [1, 4, 25] {
             let (made, ours, theirs) = (
@@ -139,10 +140,7 @@ fn a_copy_of_a_mounted_volume_is_replayed() {
                     copy_while_mounted(&made, &ours);
                 }
                 Err(why) => {
-                    not_run(
-                        "a_copy_of_a_mounted_volume_is_replayed",
-                        &format!("{name}: {why}"),
-                    );
+                    not_run.add(name, &why);
                     continue;
                 }
             }

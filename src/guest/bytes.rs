@@ -53,10 +53,7 @@ pub(crate) fn narrow(length: u64) -> usize {
 
 /// A fixed-width text field up to its first NUL, undecodable bytes replaced; `None` where it is empty.
 pub(crate) fn text(bytes: &[u8]) -> Option<String> {
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let text = String::from_utf8_lossy(bytes.get(..end)?).into_owned();
     (!text.is_empty()).then_some(text)
 }

@@ -14,11 +14,7 @@ const fn table32() -> [u32; 256] {
         let mut value = index;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 {
-                (value >> 1) ^ 0xEDB8_8320
-            } else {
-                value >> 1
-            };
+            value = if value & 1 == 1 { (value >> 1) ^ 0xEDB8_8320 } else { value >> 1 };
             bit += 1;
         }
         table[index as usize] = value;
@@ -31,11 +27,7 @@ const fn table32() -> [u32; 256] {
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         let [low, ..] = crc.to_le_bytes();
-        (crc >> 8)
-            ^ CRC32
-                .get(usize::from(low ^ byte))
-                .copied()
-                .unwrap_or_default()
+        (crc >> 8) ^ CRC32.get(usize::from(low ^ byte)).copied().unwrap_or_default()
     })
 }
 
@@ -43,11 +35,7 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
 pub(crate) fn crc32_be(seed: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(seed, |crc, byte| {
         (0..8).fold(crc ^ (u32::from(*byte) << 24), |crc, _| {
-            if crc & 0x8000_0000 == 0 {
-                crc << 1
-            } else {
-                (crc << 1) ^ 0x04C1_1DB7
-            }
+            if crc & 0x8000_0000 == 0 { crc << 1 } else { (crc << 1) ^ 0x04C1_1DB7 }
         })
     })
 }
@@ -55,13 +43,7 @@ pub(crate) fn crc32_be(seed: u32, bytes: &[u8]) -> u32 {
 /// CRC-16 (polynomial 0xA001, reflected) of group descriptors where only `gdt_csum` is on.
 pub(crate) fn crc16(seed: u16, bytes: &[u8]) -> u16 {
     bytes.iter().fold(seed, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte), |crc, _| {
-            if crc & 1 == 1 {
-                (crc >> 1) ^ 0xA001
-            } else {
-                crc >> 1
-            }
-        })
+        (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xA001 } else { crc >> 1 })
     })
 }
 

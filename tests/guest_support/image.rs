@@ -8,11 +8,7 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{program} can't be started: {error}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{program} {arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
 }
 
@@ -51,22 +47,12 @@ impl Mount {
             return Err("mounting needs root".to_owned());
         }
         std::fs::create_dir_all(path).map_err(|error| error.to_string())?;
-        let output = Command::new("mount")
-            .arg("-o")
-            .arg(format!("{options},loop"))
-            .arg(image)
-            .arg(path)
-            .output();
+        let output = Command::new("mount").arg("-o").arg(format!("{options},loop")).arg(image).arg(path).output();
         let output = output.map_err(|error| error.to_string())?;
         if output.status.success() {
-            return Ok(Self {
-                path: path.to_owned(),
-            });
+            return Ok(Self { path: path.to_owned() });
         }
-        Err(format!(
-            "mount: {}",
-            String::from_utf8_lossy(&output.stderr).replace('\n', " ")
-        ))
+        Err(format!("mount: {}", String::from_utf8_lossy(&output.stderr).replace('\n', " ")))
     }
 }
 

@@ -24,10 +24,7 @@ impl BlockRead for MemoryDisk {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(buffer.len());
-        let bytes = self
-            .0
-            .get(start..end)
-            .ok_or_else(|| MediumError("past the end".into()))?;
+        let bytes = self.0.get(start..end).ok_or_else(|| MediumError("past the end".into()))?;
         buffer.copy_from_slice(bytes);
         Ok(())
     }
@@ -53,9 +50,7 @@ impl BlockRead for FileDisk {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        self.file
-            .read_exact_at(buffer, offset)
-            .map_err(|error| MediumError(Box::new(error)))
+        self.file.read_exact_at(buffer, offset).map_err(|error| MediumError(Box::new(error)))
     }
 }
 
@@ -80,10 +75,7 @@ pub struct NotRun {
 
 impl NotRun {
     pub fn new(test: &'static str) -> Self {
-        Self {
-            test,
-            parts: Vec::new(),
-        }
+        Self { test, parts: Vec::new() }
     }
 
     pub fn add(&mut self, part: &str, why: &str) {

@@ -29,21 +29,12 @@ pub(super) struct Overlay {
 impl Overlay {
     /// The copies were found to lie on the volume.
     pub fn new(volume: Arc<dyn BlockRead>, block_bytes: u64, copies: BTreeMap<u64, Copy>) -> Self {
-        Self {
-            volume,
-            block_bytes,
-            copies,
-        }
+        Self { volume, block_bytes, copies }
     }
 
     /// Reads the part of a block's copy that a buffer asks for.
     fn read_copy(&self, copy: Copy, within: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        self.volume.read_exact_at(
-            copy.block
-                .saturating_mul(self.block_bytes)
-                .saturating_add(within),
-            buffer,
-        )?;
+        self.volume.read_exact_at(copy.block.saturating_mul(self.block_bytes).saturating_add(within), buffer)?;
         if copy.is_escaped {
             let magic = MAGIC.to_be_bytes();
             for (into, byte) in buffer.iter_mut().zip(magic.iter().skip(narrow(within))) {
@@ -67,9 +58,7 @@ impl BlockRead for Overlay {
             let start = block.saturating_mul(self.block_bytes);
             let from = start.max(offset);
             let to = start.saturating_add(self.block_bytes).min(end);
-            if let Some(part) =
-                buffer.get_mut(narrow(from - offset)..narrow(to.saturating_sub(offset)))
-            {
+            if let Some(part) = buffer.get_mut(narrow(from - offset)..narrow(to.saturating_sub(offset))) {
                 self.read_copy(*copy, from - start, part)?;
             }
         }
@@ -106,26 +95,14 @@ mod tests {
             if is_escaped {
                 expected[block * BLOCK..][..4].copy_from_slice(&MAGIC.to_be_bytes());
             }
-            copies.insert(
-                wide(block),
-                Copy {
-                    block: wide(from),
-                    is_escaped,
-                },
-            );
+            copies.insert(wide(block), Copy { block: wide(from), is_escaped });
         }
         let overlay = Overlay::new(Arc::new(Bytes(plain)), wide(BLOCK), copies);
         for start in 0..80 {
             for length in 0..48 {
                 let mut buffer = vec![0; length];
-                overlay
-                    .read_exact_at(wide(start), &mut buffer)
-                    .expect("a read");
-                assert_eq!(
-                    buffer,
-                    expected[start..start + length],
-                    "{length} bytes from {start}"
-                );
+                overlay.read_exact_at(wide(start), &mut buffer).expect("a read");
+                assert_eq!(buffer, expected[start..start + length], "{length} bytes from {start}");
             }
         }
     }

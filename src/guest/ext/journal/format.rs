@@ -94,8 +94,7 @@ impl Superblock {
         };
         let is_sound = superblock.first >= 1
             && superblock.first < superblock.last
-            && (superblock.start == 0
-                || (superblock.first..superblock.last).contains(&superblock.start));
+            && (superblock.start == 0 || (superblock.first..superblock.last).contains(&superblock.start));
         is_sound.then_some(superblock)
     }
 
@@ -194,12 +193,7 @@ impl Superblock {
     pub fn copy_is_right(&self, tag: &Tag, sequence: Sequence, copy: &[u8]) -> bool {
         let Some(seed) = self.seed else { return true };
         let computed = crc32c(crc32c(seed, &sequence.0.to_be_bytes()), copy);
-        tag.checksum
-            == if self.has_v3() {
-                computed
-            } else {
-                computed & 0xFFFF
-            }
+        tag.checksum == if self.has_v3() { computed } else { computed & 0xFFFF }
     }
 
     /// The tags of a descriptor block.
@@ -221,28 +215,14 @@ impl Superblock {
     }
 
     fn tag(&self, block: &[u8], at: usize) -> Option<(Tag, u32)> {
-        let high = if self.is_64bit() {
-            be32_at(block, at + 8)?
-        } else {
-            0
-        };
+        let high = if self.is_64bit() { be32_at(block, at + 8)? } else { 0 };
         let (checksum, flags) = if self.has_v3() {
             (be32_at(block, at + 12)?, be32_at(block, at + 4)?)
         } else {
-            (
-                be16_at(block, at + 4)?.into(),
-                be16_at(block, at + 6)?.into(),
-            )
+            (be16_at(block, at + 4)?.into(), be16_at(block, at + 6)?.into())
         };
         let number = u64::from(be32_at(block, at)?) | (u64::from(high) << 32);
-        Some((
-            Tag {
-                block: number,
-                is_escaped: flags & TAG_ESCAPED != 0,
-                checksum,
-            },
-            flags,
-        ))
+        Some((Tag { block: number, is_escaped: flags & TAG_ESCAPED != 0, checksum }, flags))
     }
 
     /// The blocks that a revoke block names; `None` where its length can't be.
@@ -254,17 +234,9 @@ impl Superblock {
         }
         let records = block.get(REVOKE_HEADER_BYTES..used)?;
         if !self.is_64bit() {
-            return Some(
-                records
-                    .chunks_exact(4)
-                    .filter_map(|record| be32_at(record, 0))
-                    .map(u64::from)
-                    .collect(),
-            );
+            return Some(records.chunks_exact(4).filter_map(|record| be32_at(record, 0)).map(u64::from).collect());
         }
-        let wide = |record: &[u8]| {
-            Some((u64::from(be32_at(record, 0)?) << 32) | u64::from(be32_at(record, 4)?))
-        };
+        let wide = |record: &[u8]| Some((u64::from(be32_at(record, 0)?) << 32) | u64::from(be32_at(record, 4)?));
         Some(records.chunks_exact(8).filter_map(wide).collect())
     }
 }

@@ -86,49 +86,30 @@ pub(super) fn replay(ext: &Ext) -> Result<Replayed, Problem> {
     }
     let journal = Journal { ext, inode };
     let superblock = Superblock::parse(&journal.read(0)?.1)?;
-    let fits = superblock
-        .end
-        .checked_mul(ext.sb.block_bytes)
-        .is_some_and(|bytes| bytes <= journal.inode.size_bytes);
+    let fits = superblock.end.checked_mul(ext.sb.block_bytes).is_some_and(|bytes| bytes <= journal.inode.size_bytes);
     if superblock.block_bytes != ext.sb.block_bytes || !fits {
         return Err(damaged);
     }
     let log = scan::scan(&journal, &superblock)?;
     let copies = latest_copies(&journal, &superblock, &log)?;
-    let has_fast_commits =
-        superblock.has_fast_commits() && has_fast_commit(&journal, &superblock, &log)?;
+    let has_fast_commits = superblock.has_fast_commits() && has_fast_commit(&journal, &superblock, &log)?;
     let blocks = u64::try_from(copies.len()).unwrap_or(u64::MAX);
     let state = if has_fast_commits {
-        VolumeState::Stale {
-            reason: StaleReason::FastCommits,
-        }
+        VolumeState::Stale { reason: StaleReason::FastCommits }
     } else {
-        VolumeState::Replayed {
-            transactions: log.transactions,
-            blocks,
-        }
+        VolumeState::Replayed { transactions: log.transactions, blocks }
     };
     let overlay = Overlay::new(Arc::clone(&ext.volume), ext.sb.block_bytes, copies);
-    Ok(Replayed {
-        volume: Arc::new(overlay),
-        state,
-    })
+    Ok(Replayed { volume: Arc::new(overlay), state })
 }
 
 /// For each block that the log has copies of and does not revoke later, the last one.
-fn latest_copies(
-    journal: &Journal<'_>,
-    sb: &Superblock,
-    log: &Log,
-) -> Result<BTreeMap<u64, Copy>, Problem> {
+fn latest_copies(journal: &Journal<'_>, sb: &Superblock, log: &Log) -> Result<BTreeMap<u64, Copy>, Problem> {
     let damaged = || Problem::Stale(StaleReason::DamagedJournal);
     let mut copies = BTreeMap::new();
     for logged in &log.copies {
         let tag = &logged.tag;
-        let is_revoked = log
-            .revoked
-            .get(&tag.block)
-            .is_some_and(|at| format::is_at_or_after(*at, logged.sequence));
+        let is_revoked = log.revoked.get(&tag.block).is_some_and(|at| format::is_at_or_after(*at, logged.sequence));
         if is_revoked {
             continue;
         }
@@ -139,13 +120,7 @@ fn latest_copies(
         if !sb.copy_is_right(tag, logged.sequence, &bytes) {
             return Err(damaged());
         }
-        copies.insert(
-            tag.block,
-            Copy {
-                block,
-                is_escaped: tag.is_escaped,
-            },
-        );
+        copies.insert(tag.block, Copy { block, is_escaped: tag.is_escaped });
     }
     Ok(copies)
 }

@@ -45,12 +45,7 @@ struct Open {
 
 impl Open {
     fn new() -> Self {
-        Self {
-            copies: Vec::new(),
-            revoked: Vec::new(),
-            checksum: u32::MAX,
-            is_suspect: false,
-        }
+        Self { copies: Vec::new(), revoked: Vec::new(), checksum: u32::MAX, is_suspect: false }
     }
 }
 
@@ -66,12 +61,7 @@ struct Scan<'a> {
 }
 
 pub(super) fn scan(journal: &Journal<'_>, sb: &Superblock) -> Result<Log, Problem> {
-    let log = Log {
-        transactions: 0,
-        copies: Vec::new(),
-        revoked: HashMap::new(),
-        next: sb.sequence,
-    };
+    let log = Log { transactions: 0, copies: Vec::new(), revoked: HashMap::new(), next: sb.sequence };
     let mut scan = Scan {
         journal,
         sb,
@@ -92,11 +82,7 @@ impl Scan<'_> {
     fn step(&mut self) -> Option<u64> {
         let at = self.at;
         self.blocks_left = self.blocks_left.checked_sub(1)?;
-        self.at = if at + 1 >= self.sb.last {
-            self.sb.first
-        } else {
-            at + 1
-        };
+        self.at = if at + 1 >= self.sb.last { self.sb.first } else { at + 1 };
         Some(at)
     }
 
@@ -134,11 +120,7 @@ impl Scan<'_> {
             if self.sb.has_transaction_checksum {
                 open.checksum = crc32_be(open.checksum, &self.journal.read(index)?.1);
             }
-            open.copies.push(Logged {
-                tag,
-                sequence: self.log.next,
-                index,
-            });
+            open.copies.push(Logged { tag, sequence: self.log.next, index });
         }
         if open.copies.len() + self.log.copies.len() > COPIES_MAX {
             return Err(Problem::Stale(StaleReason::UnsupportedJournal));
@@ -147,11 +129,7 @@ impl Scan<'_> {
     }
 
     fn revoke(&mut self, block: &[u8], open: &mut Open) -> Result<(), Problem> {
-        match self
-            .sb
-            .revoked(block)
-            .filter(|_| self.sb.tail_is_right(block))
-        {
+        match self.sb.revoked(block).filter(|_| self.sb.tail_is_right(block)) {
             Some(blocks) => open.revoked.extend(blocks),
             None => open.is_suspect = true,
         }
@@ -169,11 +147,7 @@ impl Scan<'_> {
         let is_left_over = commit.seconds < self.last_commit_seconds;
         if open.is_suspect {
             let damaged = Problem::Stale(StaleReason::DamagedJournal);
-            return if is_left_over {
-                Ok(false)
-            } else {
-                Err(damaged)
-            };
+            return if is_left_over { Ok(false) } else { Err(damaged) };
         }
         if !self.sb.commit_is_right(block) || !self.checksum_is_right(&commit, &open) {
             // A commit that was not wholly written is no commit.

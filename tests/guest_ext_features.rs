@@ -4,7 +4,7 @@ mod guest_support;
 
 use guest_support::compare::{Against, compare};
 use guest_support::image::{self, Mount};
-use guest_support::{FileDisk, not_run, open, source};
+use guest_support::{FileDisk, NotRun, open, source};
 
 /// Name, `mke2fs` options, size, and how large an extended attribute may be.
 const MADE_WITH: &[(&str, &str, &str, usize)] = &[
@@ -38,6 +38,7 @@ const MADE_WITH: &[(&str, &str, &str, usize)] = &[
 #[test]
 fn every_set_of_features_reads_the_same() {
     let place = tempfile::tempdir().expect("a directory");
+    let mut not_run = NotRun::new("every_set_of_features_reads_the_same");
     for (name, options, size, xattr_bytes) in MADE_WITH {
         let from = place.path().join("source");
         std::fs::create_dir(&from).expect("a directory");
@@ -50,7 +51,7 @@ fn every_set_of_features_reads_the_same() {
         compare(&tree, &from, Against::Source).expect_same(&format!("{name}, source"));
         match Mount::new(&made, &place.path().join("mount"), "ro") {
             Ok(mount) => compare(&tree, &mount.path, Against::Kernel).expect_same(&format!("{name}, kernel")),
-            Err(why) => not_run("every_set_of_features_reads_the_same", &format!("{name}: {why}")),
+            Err(why) => not_run.add(name, &why),
         }
         std::fs::remove_dir_all(&from).expect("the directory goes");
     }

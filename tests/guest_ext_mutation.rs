@@ -6,7 +6,8 @@ mod guest_support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guest_support::{MemoryDisk, image, source};
+use guest_support::image::Mount;
+use guest_support::{MemoryDisk, image, not_run, source};
 use icecore::guest::{Probe, probe};
 use icecore_fuse::{FileType, ReadOnlyTree, Seek};
 
@@ -90,11 +91,7 @@ fn no_bytes_panic_or_hang() {
         let whole = std::fs::read(&made).expect("the image");
         assert!(walk(whole.clone()) > 120, "{name}: the whole image is walked");
         let used = used_blocks(&whole);
-        let mut random = source::noise(42, 8 * 8 * 4000)
-            .chunks_exact(8)
-            .map(|b| u64::from_le_bytes(b.try_into().unwrap()))
-            .collect::<Vec<_>>()
-            .into_iter();
+        let mut random = random(42, 8 * 1500);
         let mut met = 0;
         for round in 0..1500 {
             let mut bytes = whole.clone();
@@ -110,6 +107,47 @@ fn no_bytes_panic_or_hang() {
     }
 }
 
+#[test]
+fn no_journal_panics_or_hangs() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (made, copy) = (place.path().join("image"), place.path().join("copy"));
+    for options in ["-t ext4 -b 1024 -J size=1", "-t ext4 -b 1024 -J size=1 -O ^metadata_csum,^64bit"] {
+        image::make(&made, "4M", &options.split(' ').collect::<Vec<_>>(), None);
+        match Mount::new(&made, &place.path().join("mount"), "rw,data=journal") {
+            Ok(mount) => {
+                for round in 0..4 {
+                    let directory = mount.path.join(format!("round-{round}"));
+                    std::fs::create_dir(&directory).expect("a directory");
+                    std::fs::write(directory.join("file"), source::noise(round, 20_000)).expect("a file");
+                    let _ = std::fs::remove_dir_all(mount.path.join(format!("round-{}", round - round % 2)));
+                    image::run("sync", &["-f", mount.path.to_str().expect("UTF-8")]);
+                }
+                std::fs::copy(&made, &copy).expect("a copy");
+            }
+            Err(why) => return not_run("no_journal_panics_or_hangs", &why),
+        }
+        let whole = std::fs::read(&copy).expect("the image");
+        let is_journal = |block: &[u8]| block.starts_with(&[0xC0, 0x3B, 0x39, 0x98]);
+        let used: Vec<usize> =
+            whole.chunks(1024).enumerate().filter(|(_, block)| is_journal(block)).map(|(index, _)| index).collect();
+        assert!(used.len() > 8, "{} blocks of a journal", used.len());
+        for (round, value) in random(7, 3000).enumerate() {
+            let mut bytes = whole.clone();
+            // Most fields lie at the start of their block.
+            let at = used[(value >> 40) as usize % used.len()] * 1024 + (value >> 20) as usize % 100;
+            damage_at(&mut bytes, at, value);
+            let start = Instant::now();
+            walk(bytes);
+            assert!(start.elapsed() < TIME_MAX, "round {round} takes too long");
+        }
+    }
+}
+
+fn random(seed: u64, count: usize) -> impl Iterator<Item = u64> {
+    let bytes = source::noise(seed, count * 8);
+    (0..count).map(move |index| u64::from_le_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes")))
+}
+
 /// Blocks of 1 KiB with anything in them that could be structure: zeros and noise of files teach nothing.
 fn used_blocks(bytes: &[u8]) -> Vec<usize> {
     let is_structure = |block: &[u8]| {
@@ -123,6 +161,10 @@ fn used_blocks(bytes: &[u8]) -> Vec<usize> {
 fn damage(bytes: &mut [u8], used: &[usize], value: u64) {
     let block = used[(value >> 40) as usize % used.len()];
     let at = block * 1024 + (value >> 20) as usize % 1020;
+    damage_at(bytes, at, value);
+}
+
+fn damage_at(bytes: &mut [u8], at: usize, value: u64) {
     match value % 5 {
         0 => bytes[at] ^= 1 << ((value >> 8) & 7),
         1 => bytes[at] = (value >> 8) as u8,

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 pub use progress::{DiskProgress, Progress};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, worse};
 use crate::format::catalog_entry::PointMade;
 use crate::format::map_node::MapNode;
 use crate::format::segment::RecordType;
@@ -312,15 +312,6 @@ fn transfer(
             (Err(error), Ok(_)) => Err(error),
         }
     })
-}
-
-/// Of two outcomes the one that says more about the cause.
-fn worse(first: Result<()>, second: Result<()>) -> Result<()> {
-    match (first, second) {
-        (Ok(()), second) => second,
-        (Err(Error::Poisoned | Error::Interrupted), Err(error)) if !matches!(error, Error::Poisoned) => Err(error),
-        (first, _) => first,
-    }
 }
 
 /// The same disks in the machine's newest point, to compare with before the index is asked.

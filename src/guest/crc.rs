@@ -31,6 +31,15 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
+/// The bit-reversed CRC-32 of version 1 journal commit checksums, as Linux's `crc32_be()` counts it.
+pub(crate) fn crc32_be(seed: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(seed, |crc, byte| {
+        (0..8).fold(crc ^ (u32::from(*byte) << 24), |crc, _| {
+            if crc & 0x8000_0000 == 0 { crc << 1 } else { (crc << 1) ^ 0x04C1_1DB7 }
+        })
+    })
+}
+
 /// CRC-16 (polynomial 0xA001, reflected) of group descriptors where only `gdt_csum` is on.
 pub(crate) fn crc16(seed: u16, bytes: &[u8]) -> u16 {
     bytes.iter().fold(seed, |crc, byte| {
@@ -47,6 +56,7 @@ mod tests {
     fn checksums_agree_with_their_catalogue_values() {
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
         assert_eq!(!crc32c(u32::MAX, b"123456789"), 0xE306_9283);
+        assert_eq!(crc32_be(u32::MAX, b"123456789"), 0x0376_E6E7);
         assert_eq!(crc16(0xFFFF, b"123456789"), 0x4B37);
     }
 }

@@ -149,6 +149,18 @@ impl DiskMap {
         Ok(if data && at_end { None } else { Some(extent.end) })
     }
 
+    /// How many bytes from `start` up to `end` lie in chunks that are stored.
+    pub fn data_bytes(&self, start: u64, end: u64) -> Result<u64> {
+        let (mut at, mut total) = (start, 0);
+        while let Some(extent) = self.extent(at)?.filter(|_| at < end) {
+            if extent.data {
+                total += extent.end.min(end) - at;
+            }
+            at = extent.end;
+        }
+        Ok(total)
+    }
+
     /// Length of a chunk in bytes; the last may be shorter.
     pub fn chunk_length(&self, chunk: u64) -> u64 {
         self.size_bytes.saturating_sub(chunk.saturating_mul(self.chunk_bytes)).min(self.chunk_bytes)

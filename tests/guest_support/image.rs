@@ -58,9 +58,14 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.path).status();
-        if !status.is_ok_and(|status| status.success()) {
-            eprintln!("{} is still mounted", self.path.display());
+        // A process that another test's thread is starting may hold a file of this mount until it runs its program.
+        for _ in 0..50 {
+            let output = Command::new("umount").arg(&self.path).output();
+            if output.is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
+        eprintln!("{} is still mounted", self.path.display());
     }
 }

@@ -43,6 +43,21 @@ impl Exit {
         self as u8
     }
 
+    /// The way that a number stands for; another number is a failure.
+    pub fn from_code(code: u8) -> Self {
+        const ALL: [Exit; 8] = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Incomplete,
+            Exit::NoVault,
+            Exit::Busy,
+            Exit::WrongPassword,
+            Exit::Interrupted,
+        ];
+        ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+    }
+
     /// The code for an error of the engine.
     pub fn of(error: &Error) -> Self {
         match (error.kind(), error) {

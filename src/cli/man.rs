@@ -30,6 +30,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<Exit, Problem> {
     let command = CommandLine::command();
     if let Some(folder) = &arguments.out {
+        std::fs::create_dir_all(folder).map_err(Problem::file("create", folder))?;
         clap_mangen::generate_to(command, folder).map_err(Problem::file("write man pages to", folder))?;
         return Ok(Exit::Done);
     }

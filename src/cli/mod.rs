@@ -74,7 +74,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Verify(arguments) => (verify::run(arguments, global), Doing::Reading),
         Verb::Stats(arguments) => (stats::run(arguments, global), Doing::Reading),
         Verb::Mount(arguments) => (mount::run(arguments, global), Doing::Mount),
-        Verb::Umount(arguments) => (umount::run(arguments, global), Doing::Reading),
+        Verb::Umount(arguments) => (umount::run(arguments), Doing::Reading),
         Verb::Key(arguments) => (key::run(arguments, global), Doing::Keys),
         Verb::Completions(arguments) => (completions::run(arguments), Doing::Reading),
         Verb::Man(arguments) => (man::run(arguments), Doing::Reading),

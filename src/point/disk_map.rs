@@ -75,9 +75,10 @@ impl DiskMap {
         self.size_bytes.div_ceil(self.chunk_bytes)
     }
 
-    /// The id of a chunk; `None` where it is all zeros.
+    /// The id of a chunk; `None` where it is all zeros, or past the end.
     pub fn chunk_id(&self, chunk: u64) -> Result<Option<Hash>> {
-        let mut id = self.root;
+        // Past the end the numbers would wrap around to the front of the tree.
+        let mut id = self.root.filter(|_| chunk < self.chunks());
         let mut level = self.level;
         while let Some(node_id) = id {
             let node = self.reader.node(&node_id, level)?;

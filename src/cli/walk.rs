@@ -50,13 +50,15 @@ impl Entered {
     }
 }
 
-/// Walks the subtree of `start`, itself included, in order of path. `visit` gets what is there, and directories that could
-/// not be read.
+/// Gets each path of a walk with what is there, or why a directory could not be read.
+pub type Visit<'a, E> = dyn FnMut(&[u8], Result<&Entry>) -> std::result::Result<(), E> + 'a;
+
+/// Walks the subtree of `start`, itself included, in order of path.
 pub fn walk<E>(
     tree: &impl ReadOnlyTree<Error = Error>,
     path: &[u8],
     start: NodeId,
-    visit: &mut dyn FnMut(&[u8], Result<&Entry>) -> std::result::Result<(), E>,
+    visit: &mut Visit<'_, E>,
 ) -> std::result::Result<(), E> {
     let kind = match tree.attributes(start) {
         Ok(attributes) => attributes.kind,

@@ -51,3 +51,16 @@ may_administer() {
     capabilities=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
     (((0x$capabilities >> 21) & 1))
 }
+
+# A new directory for a script's own files, removed by leave_place: make_place NAME PARENT.
+make_place() { mktemp -d "${2%/}/icecore-$1.XXXXXXXX"; }
+
+# Unmounts whatever is mounted below a directory, the innermost first, and removes it.
+leave_place() {
+    local place=$1 mount
+    [ -n "$place" ] && [ -d "$place" ] || return 0
+    while read -r mount; do
+        fusermount3 -uz "$mount" 2>/dev/null || umount -l "$mount" 2>/dev/null || warn "still mounted: $mount"
+    done < <(awk -v below="$place/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+    rm -rf --one-file-system "$place"
+}

@@ -28,6 +28,9 @@ step() {
     fi
 }
 
+# Names files, not lines: `cargo fmt --all` puts them right.
+format() { cargo fmt --all --check -- --files-with-diff | sort -u; }
+
 clippy() { cargo clippy "${quiet[@]}" "$@" -- -D warnings; }
 
 # The engine as those embed it who want no command, no mount, or neither.
@@ -73,7 +76,7 @@ mkdir -p "$(dirname "$log")"
 : >"$log"
 began=$(now)
 
-step "format" cargo fmt --all --check
+step "format" format
 step "lints" clippy --workspace --all-targets
 step "lints of the libraries with fewer features" clippy_features
 step "documents" documents

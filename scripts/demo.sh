@@ -201,7 +201,8 @@ through_the_mount() {
 }
 
 same_hash() {
-    same "SHA-256 of $2" "sha256sum $1 | sed 's|$1|$2|' | tee /dev/stderr | sha256sum --check --quiet"
+    run "sha256sum $1 | tee sums"
+    same "SHA-256 of $2" "sed 's|$1|$2|' sums | sha256sum --check"
 }
 
 without_mount() {

@@ -27,6 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // Another thread could watch the progress, or cancel.
     let report = vault.backup(&request, &Progress::default())?;
-    println!("{} {}: {} bytes added in {:.1} s", report.point.machine, report.point.name, report.added_bytes, report.seconds);
+    println!(
+        "{} {}: {} bytes added in {:.1} s",
+        report.point.machine, report.point.name, report.added_bytes, report.seconds
+    );
     Ok(())
 }

@@ -9,7 +9,8 @@ use icecore::vault::OpenOptions;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let (Some(vault), Some(password), Some(mount_point)) = (arguments.next(), arguments.next(), arguments.next()) else {
+    let (Some(vault), Some(password), Some(mount_point)) = (arguments.next(), arguments.next(), arguments.next())
+    else {
         return Err("usage: mount VAULT PASSWORD_FILE MOUNT_POINT".into());
     };
     let credential = Credential::password(std::fs::read_to_string(password)?.trim_end_matches('\n'));

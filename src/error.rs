@@ -334,3 +334,12 @@ impl Error {
         }
     }
 }
+
+/// Of two outcomes the one that says more about the cause.
+pub(crate) fn worse(first: Result<()>, second: Result<()>) -> Result<()> {
+    match (first, second) {
+        (Ok(()), second) => second,
+        (Err(Error::Poisoned | Error::Interrupted), Err(error)) if !matches!(error, Error::Poisoned) => Err(error),
+        (first, _) => first,
+    }
+}

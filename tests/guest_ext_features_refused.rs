@@ -35,8 +35,5 @@ fn unknown_features_are_refused_by_name() {
 
 #[test]
 fn a_journal_device_is_named() {
-    assert!(matches!(
-        with_incompat(0x8),
-        Ok(Probe::Other(Content::ExtJournal))
-    ));
+    assert!(matches!(with_incompat(0x8), Ok(Probe::Other(Content::ExtJournal))));
 }

@@ -11,30 +11,10 @@ const MADE_WITH: &[(&str, &str, &str, usize)] = &[
     ("ext3", "-t ext3 -b 4096", "512M", 3000),
     ("ext4, 1 KiB", "-t ext4 -b 1024", "512M", 600),
     ("ext4", "-b 4096 -t ext4", "512M", 3000),
-    (
-        "ext4, inline data",
-        "-b 4096 -t ext4 -O inline_data",
-        "512M",
-        3000,
-    ),
-    (
-        "ext4, bigalloc",
-        "-b 4096 -t ext4 -O bigalloc",
-        "512M",
-        3000,
-    ),
-    (
-        "ext4, values in inodes",
-        "-b 4096 -t ext4 -O ea_inode,inline_data",
-        "512M",
-        40_000,
-    ),
-    (
-        "ext4, no extents",
-        "-t ext4 -b 1024 -O ^extents,^64bit,^metadata_csum",
-        "512M",
-        600,
-    ),
+    ("ext4, inline data", "-b 4096 -t ext4 -O inline_data", "512M", 3000),
+    ("ext4, bigalloc", "-b 4096 -t ext4 -O bigalloc", "512M", 3000),
+    ("ext4, values in inodes", "-b 4096 -t ext4 -O ea_inode,inline_data", "512M", 40_000),
+    ("ext4, no extents", "-t ext4 -b 1024 -O ^extents,^64bit,^metadata_csum", "512M", 600),
 ];
 
 #[test]
@@ -48,8 +28,7 @@ fn what_the_kernel_wrote_reads_the_same() {
             Err(why) => return not_run("what_the_kernel_wrote_reads_the_same", &why),
         }
         let tree = open(FileDisk::open(&made));
-        let mount = Mount::new(&made, &place.path().join("mount"), "ro")
-            .expect("it could be mounted before");
+        let mount = Mount::new(&made, &place.path().join("mount"), "ro").expect("it could be mounted before");
         compare(&tree, &mount.path, Against::Kernel).expect_same(name);
     }
 }
@@ -63,16 +42,13 @@ fn write(mount: &Mount, xattr_bytes: usize) {
     // Room that is allocated and never written reads as zeros.
     let file = fs::File::create(root.join("preallocated")).expect("a file");
     if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 3 << 20).is_ok() {
-        file.write_all_at(&source::noise(9, 10_000), 1_000_000)
-            .expect("a write");
+        file.write_all_at(&source::noise(9, 10_000), 1_000_000).expect("a write");
     }
     // Two files that grow in turns fall to pieces.
-    let turns = [root.join("turn-a"), root.join("turn-b")]
-        .map(|path| fs::File::create(path).expect("a file"));
+    let turns = [root.join("turn-a"), root.join("turn-b")].map(|path| fs::File::create(path).expect("a file"));
     for piece in 0..150_u64 {
         for file in &turns {
-            file.write_all_at(&source::noise(piece, 4096), piece * 8192)
-                .expect("a write");
+            file.write_all_at(&source::noise(piece, 4096), piece * 8192).expect("a write");
             file.sync_data().expect("a sync");
         }
     }

@@ -4,21 +4,16 @@ mod guest_support;
 
 use guest_support::MemoryDisk;
 use icecore::guest::Uuid;
-use icecore::guest::partition::{
-    PartitionTable, TableKind, TableProblem, VolumeProblem, VolumeType, find_volumes,
-};
+use icecore::guest::partition::{PartitionTable, TableKind, TableProblem, VolumeProblem, VolumeType, find_volumes};
 
-const LINUX: [u8; 16] = [
-    0xAF, 0x3D, 0xC6, 0x0F, 0x83, 0x84, 0x72, 0x47, 0x8E, 0x79, 0x3D, 0x69, 0xD8, 0x47, 0x7D, 0xE4,
-];
+const LINUX: [u8; 16] =
+    [0xAF, 0x3D, 0xC6, 0x0F, 0x83, 0x84, 0x72, 0x47, 0x8E, 0x79, 0x3D, 0x69, 0xD8, 0x47, 0x7D, 0xE4];
 const SECTORS: u64 = 1000;
 
 /// CRC-32 bit by bit, so that the library's own is not checked with itself.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
-        })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
     })
 }
 
@@ -31,11 +26,7 @@ struct Layout {
 
 impl Layout {
     fn new(partitions: &[(u64, u64)]) -> Self {
-        Self {
-            sector: 512,
-            entry: 128,
-            partitions: partitions.to_vec(),
-        }
+        Self { sector: 512, entry: 128, partitions: partitions.to_vec() }
     }
 
     fn array(&self) -> Vec<u8> {
@@ -77,16 +68,11 @@ impl Layout {
         let array = self.array();
         let array_sectors = array.len().div_ceil(self.sector);
         let backup_array = SECTORS as usize - 1 - array_sectors;
-        let mut put = |sector: usize, bytes: &[u8]| {
-            disk[sector * self.sector..][..bytes.len()].copy_from_slice(bytes)
-        };
+        let mut put = |sector: usize, bytes: &[u8]| disk[sector * self.sector..][..bytes.len()].copy_from_slice(bytes);
         put(1, &self.header(1, SECTORS - 1, 2, 128));
         put(2, &array);
         put(backup_array, &array);
-        put(
-            SECTORS as usize - 1,
-            &self.header(SECTORS - 1, 1, backup_array as u64, 128),
-        );
+        put(SECTORS as usize - 1, &self.header(SECTORS - 1, 1, backup_array as u64, 128));
         disk
     }
 }
@@ -98,48 +84,25 @@ fn find(disk: Vec<u8>) -> PartitionTable {
 #[test]
 fn volumes_have_number_range_type_name_and_uuid() {
     let table = find(Layout::new(&[(100, 199), (200, 299)]).disk());
-    assert_eq!(
-        (table.kind, table.problems.as_slice()),
-        (TableKind::Gpt, &[][..])
-    );
+    assert_eq!((table.kind, table.problems.as_slice()), (TableKind::Gpt, &[][..]));
     let second = &table.volumes[1];
-    assert_eq!(
-        (second.name().as_str(), second.start, second.size_bytes),
-        ("p2", 200 * 512, 100 * 512)
-    );
+    assert_eq!((second.name().as_str(), second.start, second.size_bytes), ("p2", 200 * 512, 100 * 512));
     assert_eq!(second.label.as_deref(), Some("dåta"));
     assert_eq!(second.uuid, Some(Uuid([7; 16])));
     assert_eq!(second.kind.name(), "Linux");
-    let VolumeType::Gpt(kind) = second.kind else {
-        panic!("a GPT type")
-    };
+    let VolumeType::Gpt(kind) = second.kind else { panic!("a GPT type") };
     assert_eq!(kind.to_string(), "0fc63daf-8483-4772-8e79-3d69d8477de4");
 }
 
 #[test]
 fn sectors_of_4096_bytes_are_found_out() {
-    let table = find(
-        Layout {
-            sector: 4096,
-            ..Layout::new(&[(100, 199)])
-        }
-        .disk(),
-    );
-    assert_eq!(
-        (table.sector_bytes, table.volumes[0].start),
-        (4096, 100 * 4096)
-    );
+    let table = find(Layout { sector: 4096, ..Layout::new(&[(100, 199)]) }.disk());
+    assert_eq!((table.sector_bytes, table.volumes[0].start), (4096, 100 * 4096));
 }
 
 #[test]
 fn larger_entries_are_stepped_over() {
-    let table = find(
-        Layout {
-            entry: 256,
-            ..Layout::new(&[(100, 199), (200, 299)])
-        }
-        .disk(),
-    );
+    let table = find(Layout { entry: 256, ..Layout::new(&[(100, 199), (200, 299)]) }.disk());
     assert_eq!(table.volumes.len(), 2);
 }
 
@@ -150,11 +113,7 @@ fn the_backup_stands_in_for_a_damaged_header_or_array() {
         let mut disk = whole.clone();
         disk[damaged_byte] ^= 1;
         let table = find(disk);
-        assert_eq!(
-            table.problems,
-            [TableProblem::PrimaryGptDamaged],
-            "byte {damaged_byte}"
-        );
+        assert_eq!(table.problems, [TableProblem::PrimaryGptDamaged], "byte {damaged_byte}");
         assert_eq!(table.volumes.len(), 1);
     }
 }
@@ -173,10 +132,7 @@ fn both_damaged_is_said() {
     disk[512] ^= 1;
     disk[999 * 512] ^= 1;
     let table = find(disk);
-    assert_eq!(
-        (table.kind, table.problems),
-        (TableKind::Gpt, vec![TableProblem::GptLost])
-    );
+    assert_eq!((table.kind, table.problems), (TableKind::Gpt, vec![TableProblem::GptLost]));
 }
 
 #[test]
@@ -191,24 +147,10 @@ fn a_hybrid_counts_its_gpt() {
 
 #[test]
 fn a_lie_costs_the_volume_that_it_is_about() {
-    let partitions = [
-        (100, 199),
-        (300, 250),
-        (900, 1000),
-        (1, u64::MAX),
-        (u64::MAX / 600, u64::MAX / 500),
-        (150, 400),
-    ];
-    let problems: Vec<_> = find(Layout::new(&partitions).disk())
-        .volumes
-        .iter()
-        .map(|volume| volume.problem)
-        .collect();
+    let partitions = [(100, 199), (300, 250), (900, 1000), (1, u64::MAX), (u64::MAX / 600, u64::MAX / 500), (150, 400)];
+    let problems: Vec<_> = find(Layout::new(&partitions).disk()).volumes.iter().map(|volume| volume.problem).collect();
     let past = Some(VolumeProblem::PastEnd);
-    let (inverted, overlaps) = (
-        Some(VolumeProblem::Inverted),
-        Some(VolumeProblem::Overlaps { with: 1 }),
-    );
+    let (inverted, overlaps) = (Some(VolumeProblem::Inverted), Some(VolumeProblem::Overlaps { with: 1 }));
     assert_eq!(problems, [None, inverted, past, inverted, past, overlaps]);
 }
 

@@ -23,11 +23,7 @@ fn entry(disk: &mut [u8], sector: usize, index: usize, kind: u8, first: u32, sec
 
 fn names_of(disk: Vec<u8>) -> Vec<(String, u64, u64)> {
     let table = find_volumes(&MemoryDisk(disk)).expect("a disk in memory can be read");
-    table
-        .volumes
-        .iter()
-        .map(|volume| (volume.name(), volume.start / 512, volume.size_bytes / 512))
-        .collect()
+    table.volumes.iter().map(|volume| (volume.name(), volume.start / 512, volume.size_bytes / 512)).collect()
 }
 
 #[test]
@@ -39,10 +35,7 @@ fn primary_and_logical_partitions_have_their_numbers() {
     entry(&mut bytes, 200, 1, 0x05, 100, 100);
     entry(&mut bytes, 300, 0, 0x82, 5, 60);
     let expected = [("p1", 10, 90), ("p5", 205, 50), ("p6", 305, 60)];
-    assert_eq!(
-        names_of(bytes),
-        expected.map(|(name, start, size)| (name.to_owned(), start, size))
-    );
+    assert_eq!(names_of(bytes), expected.map(|(name, start, size)| (name.to_owned(), start, size)));
 }
 
 #[test]
@@ -66,10 +59,7 @@ fn a_loop_of_extended_records_ends() {
     entry(&mut bytes, 300, 1, 0x05, 0, 100);
     let table = find_volumes(&MemoryDisk(bytes)).expect("a table");
     assert_eq!(table.volumes.len(), 3);
-    assert_eq!(
-        table.problems,
-        [TableProblem::ExtendedChainLoops { sector: 200 }]
-    );
+    assert_eq!(table.problems, [TableProblem::ExtendedChainLoops { sector: 200 }]);
 }
 
 #[test]
@@ -80,10 +70,7 @@ fn a_broken_chain_costs_only_what_is_behind_it() {
     entry(&mut bytes, 200, 1, 0x05, 5_000_000, 100);
     let table = find_volumes(&MemoryDisk(bytes)).expect("a table");
     assert_eq!(table.volumes.len(), 1);
-    assert_eq!(
-        table.problems,
-        [TableProblem::ExtendedChainBroken { sector: 5_000_200 }]
-    );
+    assert_eq!(table.problems, [TableProblem::ExtendedChainBroken { sector: 5_000_200 }]);
 }
 
 #[test]
@@ -96,10 +83,7 @@ fn a_lie_costs_the_volume_that_it_is_about() {
     let table = find_volumes(&MemoryDisk(bytes)).expect("a table");
     let problems: Vec<_> = table.volumes.iter().map(|volume| volume.problem).collect();
     let overlaps = Some(VolumeProblem::Overlaps { with: 3 });
-    assert_eq!(
-        problems,
-        [None, Some(VolumeProblem::PastEnd), None, overlaps]
-    );
+    assert_eq!(problems, [None, Some(VolumeProblem::PastEnd), None, overlaps]);
 }
 
 #[test]
@@ -116,10 +100,7 @@ fn a_fat_boot_sector_is_no_table() {
     bytes[446..510].fill(0x42);
     bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
     let table = find_volumes(&MemoryDisk(bytes.clone())).expect("a disk");
-    assert_eq!(
-        (table.kind, table.volumes[0].name()),
-        (TableKind::None, "whole".to_owned())
-    );
+    assert_eq!((table.kind, table.volumes[0].name()), (TableKind::None, "whole".to_owned()));
     bytes[446..510].fill(0);
     let table = find_volumes(&MemoryDisk(bytes)).expect("a disk");
     assert_eq!(table.kind, TableKind::None, "also with zeros for entries");
@@ -132,10 +113,7 @@ fn an_ext_file_system_with_a_boot_loader_is_no_table() {
     bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
     let table = find_volumes(&MemoryDisk(bytes)).expect("a disk");
     assert_eq!(table.kind, TableKind::None);
-    assert_eq!(
-        (table.volumes[0].start, table.volumes[0].size_bytes),
-        (0, 4096 * 512)
-    );
+    assert_eq!((table.volumes[0].start, table.volumes[0].size_bytes), (0, 4096 * 512));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The mapper: puts the chunk ids of each disk in order and builds the disk maps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
@@ -8,7 +9,7 @@ use super::{BackupDisk, Progress, store_node};
 use crate::error::{Error, Result};
 use crate::format::Hash;
 use crate::format::map_node::MapNode;
-use crate::point::{ByteRange, ManifestDisk, MapBuilder};
+use crate::point::{ByteRange, DiskMap, ManifestDisk, MapBuilder};
 use crate::store::{Store, Writer};
 
 /// Ids of consecutive chunks.
@@ -17,6 +18,8 @@ pub(super) enum Ids {
     Chunks(Vec<Option<Hash>>),
     /// So many chunks of zeros.
     Zeros(u64),
+    /// So many chunks that are as they were in the parent.
+    Unchanged(u64),
 }
 
 /// Chunks of a disk that are dealt with.
@@ -32,6 +35,7 @@ pub(super) struct Done {
 
 struct Disk<'a> {
     builder: MapBuilder<'a>,
+    parent: Option<&'a DiskMap>,
     next: u64,
     chunks: u64,
     /// What came before its turn; bounded by the pieces that are under way.
@@ -45,16 +49,19 @@ pub(super) fn run(
     writer: &Writer,
     store: &Store,
     disks: &[BackupDisk],
+    parents: &[Option<Arc<DiskMap>>],
     progress: &Progress,
 ) -> Result<Vec<ManifestDisk>> {
     let chunk_bytes = store.header().chunk_bytes();
     let keep = |node: &MapNode| store_node(writer, store, node);
     let mut maps: Vec<Disk<'_>> = disks
         .iter()
-        .map(|disk| {
+        .zip(parents)
+        .map(|(disk, parent)| {
             let chunks = disk.source.size_bytes().div_ceil(u64::from(chunk_bytes));
             Disk {
                 builder: MapBuilder::new(chunks, &keep),
+                parent: parent.as_deref(),
                 next: 0,
                 chunks,
                 early: BTreeMap::new(),
@@ -98,6 +105,11 @@ impl Disk<'_> {
             match ids {
                 Ids::Zeros(count) => {
                     self.builder.push_zeros(count)?;
+                    self.next += count;
+                }
+                Ids::Unchanged(count) => {
+                    let parent = self.parent.ok_or(Error::Poisoned)?;
+                    self.builder.push_unchanged(parent, self.next, count)?;
                     self.next += count;
                 }
                 Ids::Chunks(ids) => {

@@ -11,6 +11,7 @@
 //! - a chunk that is known is neither compressed nor sealed nor written;
 //! - on any failure, and on cancellation, no point is left and the vault is as usable as before.
 
+mod hints;
 mod mapper;
 mod progress;
 mod reader;
@@ -24,7 +25,7 @@ use jiff::Timestamp;
 
 pub use progress::{DiskProgress, Progress};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, worse};
 use crate::format::catalog_entry::PointMade;
 use crate::format::map_node::MapNode;
 use crate::format::segment::RecordType;
@@ -50,6 +51,17 @@ pub struct BackupDisk {
     pub name: String,
     /// Where its bytes come from.
     pub source: Box<dyn Source>,
+    /// What changed since an earlier point, where the caller keeps track.
+    pub changed: Option<ChangedSince>,
+}
+
+/// The ranges of a disk that changed since a point. They are believed only after a sample of the rest was compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedSince {
+    /// The point's id, 32 hex digits. A point that the machine does not have makes the whole disk be read.
+    pub point: String,
+    /// The ranges, in bytes, in any order.
+    pub ranges: Vec<ByteRange>,
 }
 
 /// What to back up, and how.
@@ -90,7 +102,16 @@ impl BackupRequest {
     /// Adds a disk.
     #[must_use]
     pub fn disk(mut self, name: impl Into<String>, source: impl Source + 'static) -> Self {
-        self.disks.push(BackupDisk { name: name.into(), source: Box::new(source) });
+        self.disks.push(BackupDisk { name: name.into(), source: Box::new(source), changed: None });
+        self
+    }
+
+    /// Says what changed on the disk that was added last.
+    #[must_use]
+    pub fn changed(mut self, changed: ChangedSince) -> Self {
+        if let Some(disk) = self.disks.last_mut() {
+            disk.changed = Some(changed);
+        }
         self
     }
 
@@ -122,6 +143,8 @@ pub struct BackupReport {
     pub manifest: Manifest,
     /// Bytes added to the vault, everything included.
     pub added_bytes: u64,
+    /// Disks whose list of changed ranges was wrong, with the byte that showed it; they were read whole.
+    pub refuted: Vec<(String, u64)>,
     /// Seconds from the first read to the acknowledged point.
     pub seconds: f64,
 }
@@ -158,7 +181,8 @@ pub(crate) fn run(
         Ok((point, manifest, added_bytes)) => {
             // The point is made. An index that can't be written now is made again by the next open.
             let _ = store.flush_index();
-            Ok(BackupReport { point, manifest, added_bytes, seconds: began.elapsed().as_secs_f64() })
+            let refuted = progress.refuted();
+            Ok(BackupReport { point, manifest, added_bytes, refuted, seconds: began.elapsed().as_secs_f64() })
         }
         Err(error) => Err(give_up(store, catalog, writer, error, entries_before, lock)),
     }
@@ -277,10 +301,12 @@ fn transfer(
     progress.begin(request.disks.iter().map(|disk| (disk.name.clone(), disk.source.size_bytes())));
 
     std::thread::scope(|scope| {
+        let mapped = parents.as_slice();
         let mapper = scope.spawn(move || {
             // Owned here: when the mapper ends early, nobody waits to send to it.
             let done = done;
-            mapper::run(&done, writer, reader.store(), &request.disks, progress).inspect_err(|_| progress.fail())
+            mapper::run(&done, writer, reader.store(), &request.disks, mapped, progress)
+                .inspect_err(|_| progress.fail())
         });
         let mut threads = Vec::new();
         for _ in 0..workers {
@@ -293,10 +319,19 @@ fn transfer(
         for (number, (disk, parent)) in request.disks.iter().zip(&parents).enumerate() {
             let (take, to_workers, to_mapper) = (take.clone(), to_workers.clone(), to_mapper.clone());
             let allow_incomplete = request.allow_incomplete;
+            let hint = hint(catalog, request, disk);
             threads.push(scope.spawn(move || {
-                let job =
-                    reader::Job { number, disk, parent: parent.as_ref(), chunk_bytes, piece_bytes, allow_incomplete };
-                reader::run(&job, &take, &to_workers, &to_mapper, progress).inspect_err(|_| progress.fail())
+                let job = reader::Job {
+                    number,
+                    disk,
+                    parent: parent.as_deref(),
+                    changed: hint,
+                    chunk_bytes,
+                    piece_bytes,
+                    allow_incomplete,
+                };
+                reader::run(&job, &take, &to_workers, &to_mapper, reader.store(), progress)
+                    .inspect_err(|_| progress.fail())
             }));
         }
         // The last sender of each channel must be a thread's, or the receivers would wait for ever.
@@ -314,26 +349,29 @@ fn transfer(
     })
 }
 
-/// Of two outcomes the one that says more about the cause.
-fn worse(first: Result<()>, second: Result<()>) -> Result<()> {
-    match (first, second) {
-        (Ok(()), second) => second,
-        (Err(Error::Poisoned | Error::Interrupted), Err(error)) if !matches!(error, Error::Poisoned) => Err(error),
-        (first, _) => first,
-    }
-}
-
-/// The same disks in the machine's newest point, to compare with before the index is asked.
-fn parents(reader: &Arc<Reader>, catalog: &Catalog, request: &BackupRequest) -> Result<Vec<Option<DiskMap>>> {
-    let manifest = match catalog.point(&request.machine, "latest") {
-        Ok(point) => crate::vault::read_manifest(reader.store(), &point).ok(),
+/// The same disks in the machine's newest point, to compare with before the index is asked; or in the point that a list
+/// of changed ranges builds on.
+fn parents(reader: &Arc<Reader>, catalog: &Catalog, request: &BackupRequest) -> Result<Vec<Option<Arc<DiskMap>>>> {
+    let newest = match catalog.point(&request.machine, "latest") {
+        Ok(point) => Some(point),
         Err(Error::UnknownMachine { .. }) => None,
         Err(error) => return Err(error),
     };
-    // A damaged parent is no reason not to make a new point: without it the index answers.
-    let parent = |disk: &BackupDisk| DiskMap::open(Arc::clone(reader), manifest.as_ref()?.disk(&disk.name)?).ok();
     let chunk_bytes = u64::from(reader.store().header().chunk_bytes());
-    Ok(request.disks.iter().map(|disk| parent(disk).filter(|map| map.chunk_bytes() == chunk_bytes)).collect())
+    let parent = |disk: &BackupDisk| {
+        let base = disk.changed.as_ref().and_then(|changed| catalog.point(&request.machine, &changed.point).ok());
+        // A damaged parent is no reason not to make a new point: without it the index answers.
+        let manifest = crate::vault::read_manifest(reader.store(), base.as_ref().or(newest.as_ref())?).ok()?;
+        let map = DiskMap::open(Arc::clone(reader), manifest.disk(&disk.name)?).ok()?;
+        (map.chunk_bytes() == chunk_bytes).then(|| Arc::new(map))
+    };
+    Ok(request.disks.iter().map(parent).collect())
+}
+
+/// The list of changed ranges of a disk, if its point is one that the machine has.
+fn hint<'a>(catalog: &Catalog, request: &BackupRequest, disk: &'a BackupDisk) -> Option<&'a [ByteRange]> {
+    let changed = disk.changed.as_ref()?;
+    catalog.point(&request.machine, &changed.point).ok().map(|_| changed.ranges.as_slice())
 }
 
 /// Stores a map node and tells its id.

@@ -1,7 +1,7 @@
 //! How far a backup is, and the wish to stop it: shared between the pipeline and whoever watches.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 
@@ -11,6 +11,7 @@ pub struct Progress {
     disks: OnceLock<Vec<DiskProgress>>,
     cancelled: AtomicBool,
     failed: AtomicBool,
+    refuted: Mutex<Vec<(String, u64)>>,
 }
 
 /// Counters of one disk, in bytes of the disk.
@@ -47,6 +48,14 @@ impl Progress {
     /// Lets the other threads of the pipeline stop, because one of them failed.
     pub(super) fn fail(&self) {
         self.failed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn refute(&self, disk: &str, offset: u64) {
+        self.refuted.lock().unwrap_or_else(PoisonError::into_inner).push((disk.to_owned(), offset));
+    }
+
+    pub(super) fn refuted(&self) -> Vec<(String, u64)> {
+        self.refuted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -87,8 +96,9 @@ impl DiskProgress {
         self.read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn add_hole(&self, bytes: u64) {
-        self.zero.fetch_add(bytes, Ordering::Relaxed);
+    /// Bytes dealt with without being read: holes, and what did not change.
+    pub(super) fn add_unread(&self, bytes: u64, zero: u64) {
+        self.zero.fetch_add(zero, Ordering::Relaxed);
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 

@@ -4,11 +4,13 @@ use std::io;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::hints::{self, Span, Verdict};
 use super::mapper::{Done, Ids};
 use super::worker::Piece;
 use super::{BackupDisk, Progress};
 use crate::error::{Error, Result};
 use crate::point::{ByteRange, DiskMap};
+use crate::store::Store;
 
 /// Where a range can't be read, it is tried again in blocks of this size, so that no more is lost than must be.
 const BLOCK_BYTES: usize = 4096;
@@ -18,39 +20,94 @@ pub(super) struct Job<'a> {
     /// The disk's number in the request.
     pub number: usize,
     pub disk: &'a BackupDisk,
-    /// The same disk in the machine's newest point.
+    /// The same disk in the point to compare with.
     pub parent: Option<&'a DiskMap>,
+    /// What is said to have changed since that point.
+    pub changed: Option<&'a [ByteRange]>,
     pub chunk_bytes: u32,
     /// Bytes to read at a time, a multiple of the chunk size.
     pub piece_bytes: usize,
     pub allow_incomplete: bool,
 }
 
-/// Reads the whole disk.
+/// Reads the whole disk, or what is said to have changed.
 pub(super) fn run(
     job: &Job<'_>,
     buffers: &Receiver<Vec<u8>>,
     pieces: &Sender<Piece>,
     done: &Sender<Done>,
+    store: &Store,
     progress: &Progress,
 ) -> Result<()> {
-    let size = job.disk.source.size_bytes();
+    let whole = Span { start: 0, end: job.disk.source.size_bytes(), changed: true };
+    let spans = match (job.parent, job.changed) {
+        (Some(parent), Some(changed)) => match hints::weigh(job, parent, changed, store)? {
+            Verdict::Believed(spans) => {
+                count_unread(job, parent, &spans, progress)?;
+                spans
+            }
+            Verdict::Refuted(offset) => {
+                progress.refute(&job.disk.name, offset);
+                vec![whole]
+            }
+        },
+        _ => vec![whole],
+    };
+    for span in spans {
+        if span.changed {
+            read_span(job, span, buffers, pieces, done, progress)?;
+        } else {
+            let count = (span.end - span.start).div_ceil(u64::from(job.chunk_bytes));
+            let first = span.start / u64::from(job.chunk_bytes);
+            send(done, Done { disk: job.number, first, ids: Ids::Unchanged(count), missing: Vec::new() })?;
+        }
+    }
+    Ok(())
+}
+
+/// Counts what is not read: its zeros are the parent's, less those in what is.
+fn count_unread(job: &Job<'_>, parent: &DiskMap, spans: &[Span], progress: &Progress) -> Result<()> {
+    let (mut unread, mut zero) = (0, parent.zero_bytes());
+    for span in spans {
+        if span.changed {
+            let end = span.end.min(parent.size_bytes());
+            let length = end.saturating_sub(span.start);
+            zero = zero.saturating_sub(length.saturating_sub(parent.data_bytes(span.start, end)?));
+        } else {
+            unread += span.end - span.start;
+        }
+    }
+    // A disk that shrank lost zeros that are in no span.
+    progress.disks()[job.number].add_unread(unread, zero.min(unread));
+    Ok(())
+}
+
+fn read_span(
+    job: &Job<'_>,
+    span: Span,
+    buffers: &Receiver<Vec<u8>>,
+    pieces: &Sender<Piece>,
+    done: &Sender<Done>,
+    progress: &Progress,
+) -> Result<()> {
+    let end_of_span = span.end;
     let chunk_bytes = u64::from(job.chunk_bytes);
-    let mut at = 0;
-    while at < size {
+    let mut at = span.start;
+    while at < end_of_span {
         progress.check()?;
         let data = job.disk.source.next_data(at).map_err(|error| job.failed(at, error))?;
         let (start, end) = match data {
-            // Chunks are the unit: one that is partly a hole is read whole.
+            // Chunks are the unit: one that is partly a hole is read whole. A source that answers with a range before
+            // the place asked for gets no say, or this would never end.
             Some(range) => (
-                (range.start.max(at) / chunk_bytes * chunk_bytes).max(at),
-                range.end.div_ceil(chunk_bytes).saturating_mul(chunk_bytes).min(size),
+                (range.start / chunk_bytes * chunk_bytes).clamp(at, end_of_span),
+                range.end.max(at + 1).div_ceil(chunk_bytes).saturating_mul(chunk_bytes).min(end_of_span),
             ),
-            None => (size, size),
+            None => (end_of_span, end_of_span),
         };
         if start > at {
             let zeros = Ids::Zeros((start - at).div_ceil(chunk_bytes));
-            progress.disks()[job.number].add_hole(start - at);
+            progress.disks()[job.number].add_unread(start - at, start - at);
             send(done, Done { disk: job.number, first: at / chunk_bytes, ids: zeros, missing: Vec::new() })?;
         }
         at = start;

@@ -46,11 +46,11 @@ pub(super) fn run(
             }
             let id = store.id_of(RecordType::Chunk, chunk);
             // The same place in the newest point is the likeliest to be the same, and asking it costs nothing.
-            if *parent != Some(id) {
-                if let Stored::New { place } = writer.store(RecordType::Chunk, &id, chunk)? {
-                    new += chunk.len() as u64;
-                    stored += u64::from(place.stored_bytes);
-                }
+            if *parent != Some(id)
+                && let Stored::New { place } = writer.store(RecordType::Chunk, &id, chunk)?
+            {
+                new += chunk.len() as u64;
+                stored += u64::from(place.stored_bytes);
             }
             ids.push(Some(id));
         }

@@ -22,6 +22,16 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     array_at(bytes, at).map(u64::from_le_bytes)
 }
 
+/// Big-endian, as the journal of ext file systems has it.
+pub(crate) fn be32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    array_at(bytes, at).map(u32::from_be_bytes)
+}
+
+/// Big-endian, as the journal of ext file systems has it.
+pub(crate) fn be16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    array_at(bytes, at).map(u16::from_be_bytes)
+}
+
 pub(crate) fn bytes16_at(bytes: &[u8], at: usize) -> Option<[u8; 16]> {
     array_at(bytes, at)
 }
@@ -43,10 +53,7 @@ pub(crate) fn narrow(length: u64) -> usize {
 
 /// A fixed-width text field up to its first NUL, undecodable bytes replaced; `None` where it is empty.
 pub(crate) fn text(bytes: &[u8]) -> Option<String> {
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let text = String::from_utf8_lossy(bytes.get(..end)?).into_owned();
     (!text.is_empty()).then_some(text)
 }

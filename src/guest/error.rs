@@ -62,10 +62,7 @@ impl Error {
     pub fn errno(&self) -> i32 {
         match self {
             Self::Medium(_) => 5,
-            Self::Damaged(Damage {
-                fault: Fault::Checksum { .. },
-                ..
-            }) => 74,
+            Self::Damaged(Damage { fault: Fault::Checksum { .. }, .. }) => 74,
             Self::Damaged(_) => 117,
             Self::Unsupported(_) => 95,
             Self::NoSuchNode { .. } => 2,

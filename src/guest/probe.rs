@@ -109,9 +109,7 @@ const HEAD_BYTES: u64 = 0x1_1000;
 /// [`Error::Medium`] where the volume can't be read.
 pub fn probe(volume: Arc<dyn BlockRead>) -> Result<Probe, Error> {
     match name_content(volume.as_ref())? {
-        None => Ok(Probe::FileSystem(FileSystem::Ext(Box::new(
-            ext::Ext::open(volume)?,
-        )))),
+        None => Ok(Probe::FileSystem(FileSystem::Ext(Box::new(ext::Ext::open(volume)?)))),
         Some(content) => Ok(Probe::Other(content)),
     }
 }
@@ -145,17 +143,13 @@ fn name_head(head: &[u8]) -> Option<Content> {
 }
 
 fn find_magic(head: &[u8], magics: &[(u64, &[u8], Content)]) -> Option<Content> {
-    let found = |(at, magic, _): &&(u64, &[u8], Content)| {
-        slice_at(head, narrow(*at), magic.len()) == Some(*magic)
-    };
+    let found = |(at, magic, _): &&(u64, &[u8], Content)| slice_at(head, narrow(*at), magic.len()) == Some(*magic);
     magics.iter().find(found).map(|(_, _, content)| *content)
 }
 
 /// An LVM2 label lies in one of the first four sectors.
 fn is_lvm2(head: &[u8]) -> bool {
-    head.chunks(512)
-        .take(4)
-        .any(|sector| sector.starts_with(b"LABELONE") && slice_at(sector, 24, 4) == Some(b"LVM2"))
+    head.chunks(512).take(4).any(|sector| sector.starts_with(b"LABELONE") && slice_at(sector, 24, 4) == Some(b"LVM2"))
 }
 
 /// Whether a boot sector is that of a FAT file system: its parameter block makes sense and it says so.
@@ -167,8 +161,7 @@ pub(super) fn is_fat(sector: &[u8]) -> bool {
         let reserved = u16_at(sector, 14)?;
         let tables = u8_at(sector, 16)?;
         let has_size = u16_at(sector, 19)? != 0 || u32_at(sector, 32)? != 0;
-        let says_so =
-            slice_at(sector, 0x36, 3)? == b"FAT" || slice_at(sector, 0x52, 5)? == b"FAT32";
+        let says_so = slice_at(sector, 0x36, 3)? == b"FAT" || slice_at(sector, 0x52, 5)? == b"FAT32";
         Some(
             matches!(jump, 0xEB | 0xE9)
                 && matches!(sector_bytes, 512 | 1024 | 2048 | 4096)

@@ -16,11 +16,7 @@ impl Slice {
     /// The `size_bytes` bytes from `start` on; `None` where they do not lie wholly on the disk.
     pub fn new(disk: Arc<dyn BlockRead>, start: u64, size_bytes: u64) -> Option<Self> {
         let end = start.checked_add(size_bytes)?;
-        (end <= disk.size_bytes()).then_some(Self {
-            disk,
-            start,
-            size_bytes,
-        })
+        (end <= disk.size_bytes()).then_some(Self { disk, start, size_bytes })
     }
 }
 
@@ -30,16 +26,11 @@ impl BlockRead for Slice {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        let fits = offset
-            .checked_add(wide(buffer.len()))
-            .is_some_and(|end| end <= self.size_bytes);
+        let fits = offset.checked_add(wide(buffer.len())).is_some_and(|end| end <= self.size_bytes);
         match self.start.checked_add(offset) {
             // Without this check a file system could read what lies behind its volume.
             Some(at) if fits => self.disk.read_exact_at(at, buffer),
-            _ => Err(MediumError(Box::new(PastEnd {
-                offset,
-                size_bytes: self.size_bytes,
-            }))),
+            _ => Err(MediumError(Box::new(PastEnd { offset, size_bytes: self.size_bytes }))),
         }
     }
 }

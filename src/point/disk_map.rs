@@ -27,6 +27,7 @@ pub struct DiskMap {
     level: u8,
     size_bytes: u64,
     chunk_bytes: u64,
+    zero_bytes: u64,
     missing: Vec<ByteRange>,
 }
 
@@ -46,6 +47,7 @@ impl DiskMap {
             level,
             size_bytes: disk.size_bytes,
             chunk_bytes,
+            zero_bytes: disk.zero_bytes,
             missing: disk.missing.clone(),
         })
     }
@@ -65,6 +67,11 @@ impl DiskMap {
         self.size_bytes
     }
 
+    /// Bytes that were zero or in holes, as counted when the point was made.
+    pub fn zero_bytes(&self) -> u64 {
+        self.zero_bytes
+    }
+
     /// Size of its chunks in bytes.
     pub fn chunk_bytes(&self) -> u64 {
         self.chunk_bytes
@@ -75,17 +82,20 @@ impl DiskMap {
         self.size_bytes.div_ceil(self.chunk_bytes)
     }
 
-    /// The id of a chunk; `None` where it is all zeros.
+    /// The id of a chunk; `None` where it is all zeros, or past the end.
     pub fn chunk_id(&self, chunk: u64) -> Result<Option<Hash>> {
-        let mut id = self.root;
-        let mut level = self.level;
-        while let Some(node_id) = id {
-            let node = self.reader.node(&node_id, level)?;
-            id = node.children[child_of(chunk, level)];
-            if level == 0 {
-                break;
-            }
-            level -= 1;
+        // Past the end the numbers would wrap around to the front of the tree.
+        self.subtree(chunk, 0)
+    }
+
+    /// The id of the child that a node of `level` on the way to `chunk` has there: a chunk at level 0, else a node one
+    /// level lower. `None` where it is all zeros or past the end.
+    pub fn subtree(&self, chunk: u64, level: u8) -> Result<Option<Hash>> {
+        let mut id = self.root.filter(|_| chunk < self.chunks());
+        // From the root's level downwards; a child of the level above the root is the root itself.
+        for at in (level..=self.level).rev() {
+            let Some(node) = id else { break };
+            id = self.reader.node(&node, at)?.children[child_of(chunk, at)];
         }
         Ok(id)
     }
@@ -147,6 +157,18 @@ impl DiskMap {
         }
         let at_end = extent.end == self.size_bytes;
         Ok(if data && at_end { None } else { Some(extent.end) })
+    }
+
+    /// How many bytes from `start` up to `end` lie in chunks that are stored.
+    pub fn data_bytes(&self, start: u64, end: u64) -> Result<u64> {
+        let (mut at, mut total) = (start, 0);
+        while let Some(extent) = self.extent(at)?.filter(|_| at < end) {
+            if extent.data {
+                total += extent.end.min(end) - at;
+            }
+            at = extent.end;
+        }
+        Ok(total)
     }
 
     /// Length of a chunk in bytes; the last may be shorter.

@@ -1,5 +1,6 @@
 //! Building a disk map, chunk by chunk in order, in memory that does not grow with the disk.
 
+use super::DiskMap;
 use crate::error::Result;
 use crate::format::Hash;
 use crate::format::map_node::{FANOUT, MapNode};
@@ -40,18 +41,36 @@ impl<'a> MapBuilder<'a> {
     /// Adds `count` chunks of zeros.
     pub fn push_zeros(&mut self, mut count: u64) -> Result<()> {
         while count > 0 {
-            // As high up as the place is aligned and the run is long: a hole of a terabyte is a handful of steps.
-            let mut level = 0_u8;
-            while level < self.root_level
-                && self.levels[usize::from(level)].filled == 0
-                && MapNode::chunks_per_child(level + 1) <= count
-            {
-                level += 1;
-            }
+            let level = self.highest(count);
             self.push_at(usize::from(level), None)?;
             count -= MapNode::chunks_per_child(level);
         }
         Ok(())
+    }
+
+    /// Adds `count` chunks as they are in another map of the same chunk size, from chunk `first` on, which must be the
+    /// next chunk of this map. Whole subtrees are taken over by their ids.
+    pub fn push_unchanged(&mut self, other: &DiskMap, mut first: u64, mut count: u64) -> Result<()> {
+        while count > 0 {
+            let level = self.highest(count);
+            self.push_at(usize::from(level), other.subtree(first, level)?)?;
+            first += MapNode::chunks_per_child(level);
+            count -= MapNode::chunks_per_child(level);
+        }
+        Ok(())
+    }
+
+    /// The highest level at which the next `count` chunks hold a whole child. As high up as the place is aligned and
+    /// the run is long: a terabyte is a handful of steps.
+    fn highest(&self, count: u64) -> u8 {
+        let mut level = 0;
+        while level < self.root_level
+            && self.levels[usize::from(level)].filled == 0
+            && MapNode::chunks_per_child(level + 1) <= count
+        {
+            level += 1;
+        }
+        level
     }
 
     fn push_at(&mut self, level: usize, child: Option<Hash>) -> Result<()> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, worse};
 use crate::point::{ByteRange, DiskMap};
 use target::Target;
 
@@ -101,10 +101,11 @@ pub(crate) fn run(
             copy(disk, &target, &next, &written, progress).inspect_err(|_| progress.stop.store(true, Ordering::Release))
         };
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().fold(Ok(()), |first, thread| match (first, thread.join().unwrap_or(Err(Error::Poisoned))) {
-            (Ok(()) | Err(Error::Poisoned), second @ Err(_)) => second,
-            (first, _) => first,
-        })
+        let mut outcome = Ok(());
+        for thread in threads {
+            outcome = worse(outcome, thread.join().unwrap_or(Err(Error::Poisoned)));
+        }
+        outcome
     });
     outcome?;
     target.finish()?;

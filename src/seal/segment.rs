@@ -186,10 +186,10 @@ impl SegmentSeal {
     /// The id of a record, by its header.
     pub fn open_id(&self, header: &RecordHeader, offset: u64) -> Result<Hash> {
         let mut id = header.sealed_id.to_vec();
-        if open(&self.meta, nonce(header.number, IDS), &self.bound(header), &mut id) {
-            if let Ok(id) = id.try_into() {
-                return Ok(id);
-            }
+        if open(&self.meta, nonce(header.number, IDS), &self.bound(header), &mut id)
+            && let Ok(id) = id.try_into()
+        {
+            return Ok(id);
         }
         Err(Error::damaged(object(&self.segment), offset, Problem::Authentication("record id")))
     }

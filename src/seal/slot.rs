@@ -139,9 +139,12 @@ pub fn wrap(
 
 /// Tries a credential on every slot; the first that it opens gives the role and its secrets.
 pub fn open_any(slots: &[(String, KeySlot)], vault: &Id, credential: &Credential) -> Result<(SlotInfo, RoleKeys)> {
+    let mut strange = None;
     for (name, slot) in slots.iter().filter(|(_, slot)| credential.fits(slot.kind)) {
+        // A slot of another vault got here by a copy, or by an `init` that did not get to its end: it opens nothing.
         if slot.vault != *vault {
-            return Err(Error::damaged(name, 16, Problem::Misplaced("vault id")));
+            strange.get_or_insert(name);
+            continue;
         }
         let (commitment, key) = commitment_and_key(&credential.root(slot.kind, &slot.salt)?, vault);
         // BLAKE3's own comparison takes the same time wherever the difference is.
@@ -156,7 +159,10 @@ pub fn open_any(slots: &[(String, KeySlot)], vault: &Id, credential: &Credential
         let keys = decode(&payload).map_err(|error| error.at(name, PREFIX as u64))?;
         return Ok((SlotInfo::from(slot), keys));
     }
-    Err(Error::WrongKey { slots: slots.len() })
+    match strange {
+        Some(name) => Err(Error::damaged(name, 16, Problem::Misplaced("vault id"))),
+        None => Err(Error::WrongKey { slots: slots.len() }),
+    }
 }
 
 fn encode(keys: &RoleKeys) -> Vec<u8> {

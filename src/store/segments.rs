@@ -137,16 +137,16 @@ impl Segments {
         let seal = SegmentSeal::of_table(&self.keys, id);
         let mut entries = Vec::new();
         walk(object.as_ref(), object.length(), &mut |offset, found| {
-            if let Found::Record(header, _) = found {
-                if let Ok(id) = seal.open_id(&header, offset) {
-                    entries.push(TableEntry {
-                        id,
-                        offset,
-                        stored_bytes: header.stored_bytes,
-                        plain_bytes: header.plain_bytes,
-                        kind: header.kind,
-                    });
-                }
+            if let Found::Record(header, _) = found
+                && let Ok(id) = seal.open_id(&header, offset)
+            {
+                entries.push(TableEntry {
+                    id,
+                    offset,
+                    stored_bytes: header.stored_bytes,
+                    plain_bytes: header.plain_bytes,
+                    kind: header.kind,
+                });
             }
             Ok(())
         })?;

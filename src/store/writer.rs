@@ -320,12 +320,12 @@ fn append(shared: &Shared, messages: &Receiver<Message>, full: &Sender<Full>) {
         let complete = |progress: &Progress| {
             progress.closed.as_ref().is_some_and(|(_, records, _)| progress.records.len() == *records as usize)
         };
-        if complete(progress) {
-            if let Some(Progress { mut records, closed: Some((file, _, end)), .. }) = open.remove(&id) {
-                records.sort_unstable_by_key(|(header, _)| header.number);
-                if full.send(Full { file, records, end }).is_err() {
-                    shared.poison(Error::Poisoned);
-                }
+        if complete(progress)
+            && let Some(Progress { mut records, closed: Some((file, _, end)), .. }) = open.remove(&id)
+        {
+            records.sort_unstable_by_key(|(header, _)| header.number);
+            if full.send(Full { file, records, end }).is_err() {
+                shared.poison(Error::Poisoned);
             }
         }
     }

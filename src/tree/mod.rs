@@ -116,6 +116,17 @@ impl VaultTree {
         Ok(entries)
     }
 
+    /// The point that has exactly this name.
+    fn point_named(&self, machine: &str, name: &[u8]) -> Result<Option<NodeId>> {
+        self.refresh()?;
+        let Ok(name) = std::str::from_utf8(name) else { return Ok(None) };
+        match self.catalog.point(machine, name) {
+            Ok(info) if info.name == name => Ok(Some(self.nodes.add(Node::Point(self.nodes.point(&info))))),
+            Ok(_) | Err(Error::UnknownPoint { .. } | Error::AmbiguousPoint { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn volume_entries(&self, point: &Arc<PointNode>, disk: usize) -> Result<Vec<(Vec<u8>, NodeId)>> {
         let mut entries = Vec::new();
         for (number, volume) in point.volumes(&self.reader, disk)?.volumes.iter().enumerate() {
@@ -167,8 +178,10 @@ impl VaultTree {
                 (FileType::Regular, 0o444, disk.size_bytes, disk.size_bytes.saturating_sub(disk.zero_bytes))
             }
             Node::RawVolume(point, disk, volume) => {
-                let size = point.volume(&self.reader, *disk, *volume)?.size_bytes;
-                (FileType::Regular, 0o444, size, size)
+                let volume = point.volume(&self.reader, *disk, *volume)?;
+                let end = volume.start.saturating_add(volume.size_bytes);
+                let stored = point.disk(&self.reader, *disk)?.data_bytes(volume.start, end)?;
+                (FileType::Regular, 0o444, volume.size_bytes, stored)
             }
         };
         let time = match node.point() {
@@ -244,9 +257,11 @@ impl ReadOnlyTree for VaultTree {
 
     fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
         match self.find(parent)? {
-            Found::Own(own) => {
-                Ok(self.entries(&own)?.into_iter().find(|(entry, _)| entry == name).map(|(_, node)| node))
-            }
+            Found::Own(own) => match own.as_ref() {
+                // A machine may have thousands of points: no need to go through them all.
+                Node::Machine(machine) if name != b"latest" => self.point_named(machine, name),
+                own => Ok(self.entries(own)?.into_iter().find(|(entry, _)| entry == name).map(|(_, node)| node)),
+            },
             Found::Guest(shown, prefix, inode) => {
                 let found = Self::guest(&shown, |guest| guest.lookup(inode, name))?;
                 found.map(|inode| nodes::guest_node(prefix, inode)).transpose()
@@ -342,6 +357,16 @@ impl ReadOnlyTree for VaultTree {
             Found::Guest(shown, _, inode) => Self::guest(&shown, |guest| guest.seek(inode, offset, what)),
             Found::Own(own) => match own.as_ref() {
                 Node::Disk(point, disk) => point.disk(&self.reader, *disk)?.seek(offset, what == Seek::Data),
+                Node::RawVolume(point, disk, volume) => {
+                    let volume = point.volume(&self.reader, *disk, *volume)?;
+                    if offset >= volume.size_bytes {
+                        return Ok(None);
+                    }
+                    let map = point.disk(&self.reader, *disk)?;
+                    let found = map.seek(volume.start.saturating_add(offset), what == Seek::Data)?;
+                    let found = found.map(|at| (at - volume.start).min(volume.size_bytes));
+                    Ok(found.filter(|at| what == Seek::Hole || *at < volume.size_bytes))
+                }
                 _ => {
                     let size = self.own_attributes(node, &own)?.size_bytes;
                     Ok((offset < size).then_some(if what == Seek::Data { offset } else { size }))

@@ -10,6 +10,9 @@ use crate::seal::{Credential, PasswordCost, SlotInfo, wrap};
 /// Longest slot that is read, in bytes.
 const MOST_SLOT_BYTES: u64 = 1024;
 
+/// Slots with the names of their objects.
+pub(super) type NamedSlots = Vec<(String, KeySlot)>;
+
 /// A slot that was added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSlot {
@@ -17,7 +20,8 @@ pub struct NewSlot {
     pub info: SlotInfo,
 }
 
-fn object(slot: &KeySlot) -> String {
+/// The object of a slot.
+pub(super) fn object(slot: &KeySlot) -> String {
     format!("{FOLDER}/{}.slot", hex(&slot.id))
 }
 
@@ -28,7 +32,7 @@ pub(super) fn publish(media: &dyn Media, slot: &KeySlot) -> Result<()> {
 }
 
 /// All slots that can be read, and why others can't.
-pub(super) fn read_slots(media: &dyn Media) -> Result<(Vec<(String, KeySlot)>, Vec<Error>)> {
+pub(super) fn read_slots(media: &dyn Media) -> Result<(NamedSlots, Vec<Error>)> {
     let (mut slots, mut damaged) = (Vec::new(), Vec::new());
     for name in media.list(FOLDER)? {
         let name = format!("{FOLDER}/{name}");

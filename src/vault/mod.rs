@@ -66,7 +66,12 @@ impl Vault {
         // The slot before the header: what has a header is a vault, and a vault can be opened.
         let slot = wrap(header.vault, &role_keys, Role::Admin, credential, options.password_cost, now)?;
         keys::publish(media.as_ref(), &slot)?;
-        put(media.as_ref(), header::OBJECT, &header.encode(keys.authenticate_header(&header)))?;
+        let header_bytes = header.encode(keys.authenticate_header(&header));
+        if let Err(error) = put(media.as_ref(), header::OBJECT, &header_bytes) {
+            // Without its header, the slot would be a stranger in whatever vault somebody else made here meanwhile.
+            let _ = media.remove(&keys::object(&slot));
+            return Err(error);
+        }
         media.sync_folder("")?;
         Self::assemble(media, header, keys, SlotInfo::from(&slot), &OpenOptions::default())
     }
@@ -75,7 +80,12 @@ impl Vault {
     pub fn open(path: &Path, credential: &Credential, options: &OpenOptions) -> Result<Self> {
         let media = Arc::new(DirectoryMedia::new(path, options.read_mode));
         if !media.exists(header::OBJECT)? {
-            return Err(Error::NoVault { path: path.to_path_buf() });
+            // Keys without a header are a vault that lost it, or an `init` that did not get to its end.
+            return Err(if media.list(key_slot::FOLDER)?.is_empty() {
+                Error::NoVault { path: path.to_path_buf() }
+            } else {
+                Error::damaged(header::OBJECT, 0, Problem::Absent)
+            });
         }
         Self::open_on(media, credential, options)
     }

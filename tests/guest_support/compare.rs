@@ -31,28 +31,11 @@ pub struct Report {
 impl Report {
     /// Fails with the first differences, and where nothing was compared.
     pub fn expect_same(&self, what: &str) {
-        let Self {
-            entries,
-            xattrs,
-            bytes,
-            differences,
-        } = self;
-        eprintln!(
-            "{what}: {entries} entries, {xattrs} xattrs, {bytes} bytes, {} differences",
-            differences.len()
-        );
+        let Self { entries, xattrs, bytes, differences } = self;
+        eprintln!("{what}: {entries} entries, {xattrs} xattrs, {bytes} bytes, {} differences", differences.len());
         assert!(*entries > 0, "{what}: nothing was compared");
-        let first = differences
-            .iter()
-            .take(20)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("\n");
-        assert!(
-            differences.is_empty(),
-            "{what}: {} differences:\n{first}",
-            differences.len()
-        );
+        let first = differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+        assert!(differences.is_empty(), "{what}: {} differences:\n{first}", differences.len());
     }
 }
 
@@ -82,12 +65,7 @@ pub fn list<T: ReadOnlyTree>(tree: &T, directory: NodeId) -> Result<Vec<Listed>,
 
 pub fn compare<T: ReadOnlyTree>(tree: &T, directory: &Path, against: Against) -> Report {
     let mut report = Report::default();
-    Comparison {
-        tree,
-        against,
-        report: &mut report,
-    }
-    .directory(tree.root(), directory, true);
+    Comparison { tree, against, report: &mut report }.directory(tree.root(), directory, true);
     report
 }
 
@@ -98,18 +76,9 @@ struct Comparison<'a, T> {
 }
 
 impl<T: ReadOnlyTree> Comparison<'_, T> {
-    fn check<V: PartialEq + std::fmt::Debug>(
-        &mut self,
-        path: &Path,
-        what: &str,
-        found: V,
-        expected: V,
-    ) {
+    fn check<V: PartialEq + std::fmt::Debug>(&mut self, path: &Path, what: &str, found: V, expected: V) {
         if found != expected {
-            self.report.differences.push(format!(
-                "{}: {what} is {found:?}, not {expected:?}",
-                path.display()
-            ));
+            self.report.differences.push(format!("{}: {what} is {found:?}, not {expected:?}", path.display()));
         }
     }
 
@@ -117,9 +86,7 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
-                self.report
-                    .differences
-                    .push(format!("{}: {what}: {error}", path.display()));
+                self.report.differences.push(format!("{}: {what}: {error}", path.display()));
                 None
             }
         }
@@ -131,27 +98,20 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
             return;
         };
         let count = listed.len();
-        let mut ours: BTreeMap<OsString, (NodeId, FileType)> = listed
-            .into_iter()
-            .map(|(name, node, kind)| (OsString::from_vec(name), (node, kind)))
-            .collect();
+        let mut ours: BTreeMap<OsString, (NodeId, FileType)> =
+            listed.into_iter().map(|(name, node, kind)| (OsString::from_vec(name), (node, kind))).collect();
         self.check(path, "number of distinct names", ours.len(), count);
         for entry in fs::read_dir(path).expect("the directory can be listed") {
             let name = entry.expect("an entry").file_name();
             let path = path.join(&name);
             match ours.remove(&name) {
                 Some((child, kind)) => self.entry(node, &name, child, kind, &path),
-                None => self
-                    .report
-                    .differences
-                    .push(format!("{}: missing", path.display())),
+                None => self.report.differences.push(format!("{}: missing", path.display())),
             }
         }
         for name in ours.keys() {
             if !(is_root && self.against == Against::Source && name == "lost+found") {
-                self.report
-                    .differences
-                    .push(format!("{}: {name:?} is too much", path.display()));
+                self.report.differences.push(format!("{}: {name:?} is too much", path.display()));
             }
         }
         let absent = self.tree.lookup(node, b"no such name \x01");
@@ -182,10 +142,7 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
             FileType::Symlink => {
                 let target = self.tree.read_link(node);
                 let target = self.ok(path, "target", target);
-                let expected = fs::read_link(path)
-                    .expect("a target")
-                    .into_os_string()
-                    .into_vec();
+                let expected = fs::read_link(path).expect("a target").into_os_string().into_vec();
                 self.check(path, "target", target, Some(expected));
             }
             FileType::Regular => self.content(path, node, attributes.size_bytes),
@@ -196,62 +153,24 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
     fn attributes(&mut self, path: &Path, ours: &Attributes, theirs: &fs::Metadata) {
         self.check(path, "kind", ours.kind, kind_of(theirs.file_type()));
         self.check(path, "mode", u32::from(ours.mode), theirs.mode() & 0o7777);
-        self.check(
-            path,
-            "owner",
-            (ours.uid, ours.gid),
-            (theirs.uid(), theirs.gid()),
-        );
+        self.check(path, "owner", (ours.uid, ours.gid), (theirs.uid(), theirs.gid()));
         let is_device = matches!(ours.kind, FileType::BlockDevice | FileType::CharDevice);
-        let device = (
-            rustix::fs::major(theirs.rdev()),
-            rustix::fs::minor(theirs.rdev()),
-        );
-        self.check(
-            path,
-            "device",
-            ours.device,
-            if is_device { device } else { (0, 0) },
-        );
+        let device = (rustix::fs::major(theirs.rdev()), rustix::fs::minor(theirs.rdev()));
+        self.check(path, "device", ours.device, if is_device { device } else { (0, 0) });
         let exact = self.against == Against::Kernel;
         if ours.kind != FileType::Directory || exact {
             self.check(path, "size", ours.size_bytes, theirs.size());
             self.check(path, "links", u64::from(ours.links), theirs.nlink());
         }
-        let whole = |time: icecore_fuse::Timestamp| {
-            (
-                time.seconds,
-                if exact {
-                    i64::from(time.nanoseconds)
-                } else {
-                    0
-                },
-            )
-        };
+        let whole = |time: icecore_fuse::Timestamp| (time.seconds, if exact { i64::from(time.nanoseconds) } else { 0 });
         let their = |seconds, nanoseconds| (seconds, if exact { nanoseconds } else { 0 });
-        self.check(
-            path,
-            "mtime",
-            whole(ours.modified),
-            their(theirs.mtime(), theirs.mtime_nsec()),
-        );
+        self.check(path, "mtime", whole(ours.modified), their(theirs.mtime(), theirs.mtime_nsec()));
         if exact {
             self.check(path, "inode", ours.node, theirs.ino());
             self.check(path, "blocks", ours.blocks_512, theirs.blocks());
-            self.check(
-                path,
-                "atime",
-                whole(ours.accessed),
-                their(theirs.atime(), theirs.atime_nsec()),
-            );
-            self.check(
-                path,
-                "ctime",
-                whole(ours.changed),
-                their(theirs.ctime(), theirs.ctime_nsec()),
-            );
-            let birth = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME)
-                .expect("statx");
+            self.check(path, "atime", whole(ours.accessed), their(theirs.atime(), theirs.atime_nsec()));
+            self.check(path, "ctime", whole(ours.changed), their(theirs.ctime(), theirs.ctime_nsec()));
+            let birth = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).expect("statx");
             let has = birth.stx_mask & StatxFlags::BTIME.bits() != 0;
             let birth = has.then(|| (birth.stx_btime.tv_sec, i64::from(birth.stx_btime.tv_nsec)));
             self.check(path, "birth", ours.created.map(whole), birth);
@@ -270,12 +189,7 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
             self.report.xattrs += 1;
             let found = self.tree.xattr(node, &name);
             let found = self.ok(path, "xattr", found);
-            self.check(
-                path,
-                &String::from_utf8_lossy(&name),
-                found,
-                Some(Some(value)),
-            );
+            self.check(path, &String::from_utf8_lossy(&name), found, Some(Some(value)));
         }
     }
 
@@ -285,22 +199,11 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         let theirs = data_ranges(size, |at| {
             let data = rustix::fs::seek(&file, SeekFrom::Data(at)).ok()?;
             // Linux answers ENOENT where inline data is shorter than its file, as mke2fs writes it for a lone hole.
-            Some((
-                data,
-                rustix::fs::seek(&file, SeekFrom::Hole(data)).unwrap_or(size),
-            ))
+            Some((data, rustix::fs::seek(&file, SeekFrom::Hole(data)).unwrap_or(size)))
         });
         let ours = data_ranges(size, |at| {
-            let data = self
-                .tree
-                .seek(node, at, Seek::Data)
-                .expect("seek for data")?;
-            Some((
-                data,
-                self.tree
-                    .seek(node, data, Seek::Hole)
-                    .expect("seek for a hole")?,
-            ))
+            let data = self.tree.seek(node, at, Seek::Data).expect("seek for data")?;
+            Some((data, self.tree.seek(node, data, Seek::Hole).expect("seek for a hole")?))
         });
         if self.against == Against::Kernel {
             self.check(path, "data", &ours, &theirs);
@@ -322,9 +225,7 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         let mut at = start;
         while at < end {
             // A little further than the range, so that reads also cross from one range to the next.
-            let length = usize::try_from(end - at + 5000)
-                .unwrap_or(usize::MAX)
-                .min(ours.len());
+            let length = usize::try_from(end - at + 5000).unwrap_or(usize::MAX).min(ours.len());
             let expected = file.read_at(&mut theirs[..length], at).expect("a read");
             let read = self.tree.read(node, at, &mut ours[..length]);
             let Some(read) = self.ok(path, "read", read) else {
@@ -332,9 +233,7 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
             };
             self.check(path, "bytes read", read, expected);
             if ours.get(..read) != theirs.get(..expected) {
-                self.report
-                    .differences
-                    .push(format!("{}: content differs at {at}", path.display()));
+                self.report.differences.push(format!("{}: content differs at {at}", path.display()));
                 return false;
             }
             self.report.bytes += read as u64;
@@ -361,13 +260,9 @@ fn xattrs_of(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
     names.truncate(length);
     let mut all = BTreeMap::new();
-    for name in names
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; 65_536];
-        let length =
-            rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).expect("a value");
+        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).expect("a value");
         value.truncate(length);
         all.insert(name.to_vec(), value);
     }

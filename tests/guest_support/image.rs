@@ -8,11 +8,7 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{program} can't be started: {error}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{program} {arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
 }
 
@@ -51,30 +47,25 @@ impl Mount {
             return Err("mounting needs root".to_owned());
         }
         std::fs::create_dir_all(path).map_err(|error| error.to_string())?;
-        let output = Command::new("mount")
-            .arg("-o")
-            .arg(format!("{options},loop"))
-            .arg(image)
-            .arg(path)
-            .output();
+        let output = Command::new("mount").arg("-o").arg(format!("{options},loop")).arg(image).arg(path).output();
         let output = output.map_err(|error| error.to_string())?;
         if output.status.success() {
-            return Ok(Self {
-                path: path.to_owned(),
-            });
+            return Ok(Self { path: path.to_owned() });
         }
-        Err(format!(
-            "mount: {}",
-            String::from_utf8_lossy(&output.stderr).replace('\n', " ")
-        ))
+        Err(format!("mount: {}", String::from_utf8_lossy(&output.stderr).replace('\n', " ")))
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.path).status();
-        if !status.is_ok_and(|status| status.success()) {
-            eprintln!("{} is still mounted", self.path.display());
+        // A process that another test's thread is starting may hold a file of this mount until it runs its program.
+        for _ in 0..50 {
+            let output = Command::new("umount").arg(&self.path).output();
+            if output.is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
+        eprintln!("{} is still mounted", self.path.display());
     }
 }

@@ -24,10 +24,7 @@ impl BlockRead for MemoryDisk {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(buffer.len());
-        let bytes = self
-            .0
-            .get(start..end)
-            .ok_or_else(|| MediumError("past the end".into()))?;
+        let bytes = self.0.get(start..end).ok_or_else(|| MediumError("past the end".into()))?;
         buffer.copy_from_slice(bytes);
         Ok(())
     }
@@ -53,9 +50,7 @@ impl BlockRead for FileDisk {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        self.file
-            .read_exact_at(buffer, offset)
-            .map_err(|error| MediumError(Box::new(error)))
+        self.file.read_exact_at(buffer, offset).map_err(|error| MediumError(Box::new(error)))
     }
 }
 
@@ -67,7 +62,31 @@ pub fn open(volume: Arc<dyn BlockRead>) -> FileSystem {
     }
 }
 
-/// Says that a test, or a part of one, could not run. The harness collects these lines.
+/// Says that a test, or a part of one, could not run. The harness collects these lines, one a test.
 pub fn not_run(test: &str, why: &str) {
     eprintln!("NOT RUN: {test}: {why}");
+}
+
+/// What parts of a test could not run, said in one line when the test ends.
+pub struct NotRun {
+    test: &'static str,
+    parts: Vec<String>,
+}
+
+impl NotRun {
+    pub fn new(test: &'static str) -> Self {
+        Self { test, parts: Vec::new() }
+    }
+
+    pub fn add(&mut self, part: &str, why: &str) {
+        self.parts.push(format!("{part}: {why}"));
+    }
+}
+
+impl Drop for NotRun {
+    fn drop(&mut self) {
+        if !self.parts.is_empty() {
+            not_run(self.test, &self.parts.join("; "));
+        }
+    }
 }

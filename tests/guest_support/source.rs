@@ -15,27 +15,17 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
         state ^= state << 17;
         state
     };
-    (0..length.div_ceil(8))
-        .flat_map(|_| next().to_le_bytes())
-        .take(length)
-        .collect()
+    (0..length.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(length).collect()
 }
 
 fn set_xattr(path: &Path, name: &str, value: &[u8]) {
-    rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
 /// An access control list in the form that `setxattr` takes.
 fn acl() -> Vec<u8> {
-    let entries: [(u16, u16, u32); 6] = [
-        (1, 6, !0),
-        (2, 7, 1001),
-        (4, 4, !0),
-        (8, 5, 70_000),
-        (0x10, 7, !0),
-        (0x20, 4, !0),
-    ];
+    let entries: [(u16, u16, u32); 6] =
+        [(1, 6, !0), (2, 7, 1001), (4, 4, !0), (8, 5, 70_000), (0x10, 7, !0), (0x20, 4, !0)];
     let mut value = 2_u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
         value.extend(tag.to_le_bytes());
@@ -47,15 +37,8 @@ fn acl() -> Vec<u8> {
 
 /// Fills a directory: files of telling sizes, holes, links, nodes, owners, times, attributes, odd names, depth.
 pub fn fill(root: &Path, xattr_bytes: usize) {
-    for size in [
-        0, 1, 59, 60, 61, 100, 150, 1023, 1024, 4095, 4096, 4097, 12_288, 13_000, 70_000, 300_000,
-        5_000_001,
-    ] {
-        fs::write(
-            root.join(format!("file-{size}")),
-            noise(size as u64 + 1, size),
-        )
-        .expect("a file");
+    for size in [0, 1, 59, 60, 61, 100, 150, 1023, 1024, 4095, 4096, 4097, 12_288, 13_000, 70_000, 300_000, 5_000_001] {
+        fs::write(root.join(format!("file-{size}")), noise(size as u64 + 1, size)).expect("a file");
     }
     holes(&root.join("holes"));
     links(root);
@@ -67,18 +50,11 @@ pub fn fill(root: &Path, xattr_bytes: usize) {
 fn holes(directory: &Path) {
     fs::create_dir(directory).expect("a directory");
     let file = File::create(directory.join("sparse")).expect("a file");
-    for (place, at) in [0_u64, 65_536, 1 << 20, 100 << 20, 300 << 20]
-        .into_iter()
-        .enumerate()
-    {
-        file.write_all_at(&noise(place as u64 + 77, 9000), at)
-            .expect("a write");
+    for (place, at) in [0_u64, 65_536, 1 << 20, 100 << 20, 300 << 20].into_iter().enumerate() {
+        file.write_all_at(&noise(place as u64 + 77, 9000), at).expect("a write");
     }
     file.set_len(400 << 20).expect("a length");
-    File::create(directory.join("only-a-hole"))
-        .expect("a file")
-        .set_len(10 << 20)
-        .expect("a length");
+    File::create(directory.join("only-a-hole")).expect("a file").set_len(10 << 20).expect("a length");
 }
 
 fn links(root: &Path) {
@@ -87,13 +63,7 @@ fn links(root: &Path) {
         symlink("x".repeat(length), root.join(format!("symlink-{length}"))).expect("a link");
     }
     let node = |name: &str, kind, device| {
-        let made = rustix::fs::mknodat(
-            CWD,
-            root.join(name),
-            kind,
-            Mode::from_raw_mode(0o640),
-            device,
-        );
+        let made = rustix::fs::mknodat(CWD, root.join(name), kind, Mode::from_raw_mode(0o640), device);
         if let Err(error) = made {
             eprintln!("no node {name}: {error}");
         }
@@ -101,16 +71,8 @@ fn links(root: &Path) {
     node("fifo", FileType::Fifo, 0);
     node("socket", FileType::Socket, 0);
     if rustix::process::geteuid().is_root() {
-        node(
-            "char-5-1",
-            FileType::CharacterDevice,
-            rustix::fs::makedev(5, 1),
-        );
-        node(
-            "block-259-70000",
-            FileType::BlockDevice,
-            rustix::fs::makedev(259, 70_000),
-        );
+        node("char-5-1", FileType::CharacterDevice, rustix::fs::makedev(5, 1));
+        node("block-259-70000", FileType::BlockDevice, rustix::fs::makedev(259, 70_000));
     }
 }
 
@@ -122,14 +84,7 @@ fn names(directory: &Path) {
     }
     fs::create_dir_all(&deep).expect("directories");
     fs::write(deep.join("bottom"), b"here").expect("a file");
-    for name in [
-        &b"with space"[..],
-        b"new\nline",
-        b"\xff\xfe not UTF-8",
-        b"...",
-        b"-",
-        &[b'n'; 255],
-    ] {
+    for name in [&b"with space"[..], b"new\nline", b"\xff\xfe not UTF-8", b"...", b"-", &[b'n'; 255]] {
         fs::write(directory.join(std::ffi::OsStr::from_bytes(name)), name).expect("a file");
     }
     fs::create_dir(directory.join("empty")).expect("a directory");
@@ -151,11 +106,7 @@ fn attributes(root: &Path, xattr_bytes: usize) {
     set_xattr(&large, "user.other", b"beside it");
     if rustix::process::geteuid().is_root() {
         set_xattr(&small, "trusted.t", b"for root only");
-        set_xattr(
-            &small,
-            "security.capability",
-            b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
-        );
+        set_xattr(&small, "security.capability", b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     }
     set_xattr(&make("acl"), "system.posix_acl_access", &acl());
     set_xattr(&directory, "system.posix_acl_default", &acl());
@@ -169,21 +120,11 @@ fn owners(root: &Path) {
         rustix::fs::chownat(CWD, &path, Some(uid), Some(gid), AtFlags::empty()).expect("an owner");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o6751)).expect("a mode");
-    for (name, seconds) in [
-        ("before-1970", -86_400_123_i64),
-        ("in-2100", 4_102_444_800),
-        ("in-2400", 13_569_465_600),
-    ] {
+    for (name, seconds) in [("before-1970", -86_400_123_i64), ("in-2100", 4_102_444_800), ("in-2400", 13_569_465_600)] {
         let path = root.join(name);
         fs::write(&path, name).expect("a file");
-        let time = Timespec {
-            tv_sec: seconds,
-            tv_nsec: 123_456_789,
-        };
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
+        let time = Timespec { tv_sec: seconds, tv_nsec: 123_456_789 };
+        let times = Timestamps { last_access: time, last_modification: time };
         rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).expect("times");
     }
 }

@@ -31,11 +31,7 @@ pub(super) fn acl_from_disk(stored: &[u8]) -> Option<Vec<u8>> {
         value.extend_from_slice(&tag.to_le_bytes());
         value.extend_from_slice(&permissions.to_le_bytes());
         value.extend_from_slice(&id.to_le_bytes());
-        at += if id == NO_ID && TAGS_WITHOUT_ID.contains(&tag) {
-            4
-        } else {
-            8
-        };
+        at += if id == NO_ID && TAGS_WITHOUT_ID.contains(&tag) { 4 } else { 8 };
     }
     Some(value)
 }

@@ -28,17 +28,8 @@ struct Weighed<V> {
 
 impl<V> Cache<V> {
     pub fn new(bound_bytes: u64) -> Self {
-        let shard = || {
-            Mutex::new(Shard {
-                young: HashMap::new(),
-                old: HashMap::new(),
-                young_bytes: 0,
-            })
-        };
-        Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            half_bytes: bound_bytes / SHARDS / 2,
-        }
+        let shard = || Mutex::new(Shard { young: HashMap::new(), old: HashMap::new(), young_bytes: 0 });
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), half_bytes: bound_bytes / SHARDS / 2 }
     }
 
     pub fn get(&self, key: u64) -> Option<Arc<V>> {
@@ -56,14 +47,7 @@ impl<V> Cache<V> {
     pub fn insert(&self, key: u64, value: V, bytes: u64) -> Arc<V> {
         let value = Arc::new(value);
         if let Some(mut shard) = self.shard(key) {
-            shard.insert(
-                key,
-                Weighed {
-                    value: Arc::clone(&value),
-                    bytes,
-                },
-                self.half_bytes,
-            );
+            shard.insert(key, Weighed { value: Arc::clone(&value), bytes }, self.half_bytes);
         }
         value
     }

@@ -31,11 +31,7 @@ pub(super) struct Chunk {
 impl Ext {
     pub(super) fn directory(&self, number: u64) -> Result<Arc<Inode>, Error> {
         let inode = self.inode(number)?;
-        if inode.is_directory() {
-            Ok(inode)
-        } else {
-            Err(Error::NotADirectory { node: number })
-        }
+        if inode.is_directory() { Ok(inode) } else { Err(Error::NotADirectory { node: number }) }
     }
 
     /// The decoded directory; `None` where it is too large to keep.
@@ -70,11 +66,7 @@ impl Ext {
             if raw.at < from || matches!(raw.name, b"." | b"..") {
                 return true;
             }
-            let name = if is_encrypted {
-                Cow::Owned(opaque_name(raw.name))
-            } else {
-                Cow::Borrowed(raw.name)
-            };
+            let name = if is_encrypted { Cow::Owned(opaque_name(raw.name)) } else { Cow::Borrowed(raw.name) };
             if name.contains(&b'/') || name.contains(&0) {
                 // Such a name could lead a path elsewhere; it is never handed out.
                 bad_name.get_or_insert(raw.at);
@@ -91,13 +83,7 @@ impl Ext {
     }
 
     fn directory_damage(&self, inode: &Inode, index: u64, fault: Fault) -> Damage {
-        Damage {
-            object: Object::DirectoryBlock {
-                inode: inode.number,
-                index,
-            },
-            fault,
-        }
+        Damage { object: Object::DirectoryBlock { inode: inode.number, index }, fault }
     }
 
     fn walk_chains(
@@ -132,17 +118,8 @@ impl Ext {
         let blocks = inode.size_bytes / block_bytes;
         if blocks > self.sb.blocks {
             // Each block of a directory is one of the file system's; more would make a walk of it endless.
-            let fault = Fault::Field {
-                field: "i_size",
-                value: inode.size_bytes,
-            };
-            return Err(Damage {
-                object: Object::Inode {
-                    inode: inode.number,
-                },
-                fault,
-            }
-            .into());
+            let fault = Fault::Field { field: "i_size", value: inode.size_bytes };
+            return Err(Damage { object: Object::Inode { inode: inode.number }, fault }.into());
         }
         let end = blocks * block_bytes;
         let mut at = from / block_bytes * block_bytes;
@@ -150,11 +127,7 @@ impl Ext {
         while at < end {
             let piece = self.piece(inode, at, end - at)?;
             let Some(place) = piece.at else {
-                damage.get_or_insert(self.directory_damage(
-                    inode,
-                    at / block_bytes,
-                    Fault::CutShort,
-                ));
+                damage.get_or_insert(self.directory_damage(inode, at / block_bytes, Fault::CutShort));
                 at = at.saturating_add(piece.length);
                 continue;
             };
@@ -206,9 +179,7 @@ impl Ext {
         };
         match parent.filter(|parent| (1..=self.sb.inodes).contains(parent)) {
             Some(parent) => Ok(parent),
-            None => Err(damage
-                .unwrap_or(self.directory_damage(inode, 0, Fault::CutShort))
-                .into()),
+            None => Err(damage.unwrap_or(self.directory_damage(inode, 0, Fault::CutShort)).into()),
         }
     }
 }

@@ -41,19 +41,11 @@ pub(super) fn parse(
 ) -> Result<bool, Fault> {
     let mut at = 0;
     while at < bytes.len() {
-        let fault = Fault::DirectoryEntry {
-            offset: u32::try_from(at).unwrap_or(u32::MAX),
-        };
+        let fault = Fault::DirectoryEntry { offset: u32::try_from(at).unwrap_or(u32::MAX) };
         let (entry, length) = parse_entry(sb, bytes, at).ok_or(fault)?;
         let next = at + length;
         if let Some((node, kind, name)) = entry {
-            let raw = Raw {
-                name,
-                node,
-                kind,
-                at: offset + wide(at),
-                next: offset + wide(next),
-            };
+            let raw = Raw { name, node, kind, at: offset + wide(at), next: offset + wide(next) };
             if !visit(raw) {
                 return Ok(false);
             }
@@ -66,19 +58,11 @@ pub(super) fn parse(
 type Entry<'a> = (u64, Option<FileType>, &'a [u8]);
 
 /// The entry at a place, `None` inside where it is not in use, and its length.
-fn parse_entry<'a>(
-    sb: &Superblock,
-    bytes: &'a [u8],
-    at: usize,
-) -> Option<(Option<Entry<'a>>, usize)> {
+fn parse_entry<'a>(sb: &Superblock, bytes: &'a [u8], at: usize) -> Option<(Option<Entry<'a>>, usize)> {
     let node = u64::from(u32_at(bytes, at)?);
     let length = record_length(u16_at(bytes, at + 4)?, sb.block_bytes);
     let has_kind = sb.has_incompat(incompat::FILETYPE);
-    let name_length = if has_kind {
-        u8_at(bytes, at + 6)?.into()
-    } else {
-        u16_at(bytes, at + 6)?
-    };
+    let name_length = if has_kind { u8_at(bytes, at + 6)?.into() } else { u16_at(bytes, at + 6)? };
     let name_length = usize::from(name_length);
     let record = slice_at(bytes, at, length)?;
     if length < ENTRY_MIN || !length.is_multiple_of(4) || node > sb.inodes {
@@ -88,11 +72,7 @@ fn parse_entry<'a>(
         return Some((None, length));
     }
     let name = slice_at(record, HEADER_BYTES, name_length)?;
-    let kind = if has_kind {
-        kind_of(u8_at(record, 7)?)
-    } else {
-        None
-    };
+    let kind = if has_kind { kind_of(u8_at(record, 7)?) } else { None };
     (!name.is_empty() && name.len() <= 255).then_some((Some((node, kind, name)), length))
 }
 
@@ -100,9 +80,7 @@ fn parse_entry<'a>(
 fn record_length(stored: u16, block_bytes: u64) -> usize {
     match stored {
         0 | u16::MAX if block_bytes == 65_536 => 65_536,
-        stored if block_bytes == 65_536 => {
-            usize::from(stored & !3) | (usize::from(stored & 3) << 16)
-        }
+        stored if block_bytes == 65_536 => usize::from(stored & !3) | (usize::from(stored & 3) << 16),
         stored => stored.into(),
     }
 }
@@ -121,27 +99,17 @@ fn kind_of(kind: u8) -> Option<FileType> {
 }
 
 /// Checks the checksum of a directory block, wherever its kind of block keeps it.
-pub(super) fn check_checksum(
-    seed: u32,
-    block: &[u8],
-    is_indexed: bool,
-    is_first: bool,
-) -> Result<(), Fault> {
+pub(super) fn check_checksum(seed: u32, block: &[u8], is_indexed: bool, is_first: bool) -> Result<(), Fault> {
     let length = u16_at(block, 4).unwrap_or_default();
     // Only an index node begins with an unused entry as long as its block: a leaf ends in its checksum's entry.
-    let is_node =
-        u32_at(block, 0) == Some(0) && record_length(length, wide(block.len())) == block.len();
+    let is_node = u32_at(block, 0) == Some(0) && record_length(length, wide(block.len())) == block.len();
     let sums = match (is_indexed, is_first, is_node) {
         (true, true, _) => index_sums(seed, block, 32),
         (true, false, true) => index_sums(seed, block, 8),
         _ => leaf_sums(seed, block),
     };
     let (stored, computed) = sums.ok_or(Fault::CutShort)?;
-    if stored == computed {
-        Ok(())
-    } else {
-        Err(Fault::Checksum { stored, computed })
-    }
+    if stored == computed { Ok(()) } else { Err(Fault::Checksum { stored, computed }) }
 }
 
 fn leaf_sums(seed: u32, block: &[u8]) -> Option<(u32, u32)> {

@@ -33,64 +33,29 @@ struct Node<'a> {
 
 impl Ext {
     pub(super) fn decode_extents(&self, inode: &Inode, into: &mut Builder) -> Result<(), Error> {
-        let damage = |fault| Damage {
-            object: Object::MapBlock {
-                inode: inode.number,
-                block: 0,
-            },
-            fault,
-        };
+        let damage = |fault| Damage { object: Object::MapBlock { inode: inode.number, block: 0 }, fault };
         let depth = u16_at(&inode.block, 6).ok_or(damage(Fault::CutShort))?;
         if depth > DEPTH_MAX {
-            return Err(damage(Fault::Field {
-                field: "eh_depth",
-                value: depth.into(),
-            })
-            .into());
+            return Err(damage(Fault::Field { field: "eh_depth", value: depth.into() }).into());
         }
-        let root = Node {
-            bytes: &inode.block,
-            block: 0,
-            depth,
-            first: 0,
-            end: LOGICAL_END,
-        };
+        let root = Node { bytes: &inode.block, block: 0, depth, first: 0, end: LOGICAL_END };
         self.decode_extent_node(inode, &root, into).map(|_| ())
     }
 
     /// Answers false where the window is full.
-    fn decode_extent_node(
-        &self,
-        inode: &Inode,
-        node: &Node<'_>,
-        into: &mut Builder,
-    ) -> Result<bool, Error> {
-        let damage = |fault| {
-            Error::from(Damage {
-                object: Object::MapBlock {
-                    inode: inode.number,
-                    block: node.block,
-                },
-                fault,
-            })
-        };
+    fn decode_extent_node(&self, inode: &Inode, node: &Node<'_>, into: &mut Builder) -> Result<bool, Error> {
+        let damage =
+            |fault| Error::from(Damage { object: Object::MapBlock { inode: inode.number, block: node.block }, fault });
         let entries = entries(node).map_err(damage)?;
         if node.depth == 0 {
-            return self
-                .decode_leaf(node, &entries, into)
-                .map(|()| true)
-                .map_err(damage);
+            return self.decode_leaf(node, &entries, into).map(|()| true).map_err(damage);
         }
         let mut starts = Vec::with_capacity(entries.len());
         for entry in &entries {
             starts.push(index_entry(entry).ok_or(damage(Fault::CutShort))?);
         }
         check_order(node, starts.iter().map(|(first, _)| *first)).map_err(damage)?;
-        let ends = starts
-            .iter()
-            .skip(1)
-            .map(|(first, _)| *first)
-            .chain([node.end]);
+        let ends = starts.iter().skip(1).map(|(first, _)| *first).chain([node.end]);
         for ((first, block), end) in starts.iter().copied().zip(ends) {
             if into.is_behind(end) {
                 continue;
@@ -99,13 +64,7 @@ impl Ext {
                 return Ok(false);
             }
             let bytes = self.read_map_block(inode, block)?;
-            let child = Node {
-                bytes: &bytes,
-                block,
-                depth: node.depth - 1,
-                first,
-                end,
-            };
+            let child = Node { bytes: &bytes, block, depth: node.depth - 1, first, end };
             check_checksum(inode, &child)?;
             if !self.decode_extent_node(inode, &child, into)? {
                 return Ok(false);
@@ -114,12 +73,7 @@ impl Ext {
         Ok(true)
     }
 
-    fn decode_leaf(
-        &self,
-        node: &Node<'_>,
-        entries: &[&[u8]],
-        into: &mut Builder,
-    ) -> Result<(), Fault> {
+    fn decode_leaf(&self, node: &Node<'_>, entries: &[&[u8]], into: &mut Builder) -> Result<(), Fault> {
         let mut reached = node.first;
         for entry in entries {
             let (run, is_written) = leaf_entry(entry).ok_or(Fault::CutShort)?;
@@ -138,48 +92,27 @@ impl Ext {
 
 /// The entries of a node, once its header makes sense.
 fn entries<'a>(node: &Node<'a>) -> Result<Vec<&'a [u8]>, Fault> {
-    let parse = || {
-        Some((
-            u16_at(node.bytes, 0)?,
-            u16_at(node.bytes, 2)?,
-            u16_at(node.bytes, 4)?,
-            u16_at(node.bytes, 6)?,
-        ))
-    };
+    let parse =
+        || Some((u16_at(node.bytes, 0)?, u16_at(node.bytes, 2)?, u16_at(node.bytes, 4)?, u16_at(node.bytes, 6)?));
     let (magic, count, capacity, depth) = parse().ok_or(Fault::CutShort)?;
     if magic != MAGIC {
         return Err(Fault::Magic);
     }
     if depth != node.depth {
-        return Err(Fault::Field {
-            field: "eh_depth",
-            value: depth.into(),
-        });
+        return Err(Fault::Field { field: "eh_depth", value: depth.into() });
     }
     if count > capacity || (count == 0 && node.depth > 0) {
-        return Err(Fault::Field {
-            field: "eh_entries",
-            value: count.into(),
-        });
+        return Err(Fault::Field { field: "eh_entries", value: count.into() });
     }
     let length = usize::from(count) * ENTRY_BYTES;
-    let field = Fault::Field {
-        field: "eh_entries",
-        value: count.into(),
-    };
-    Ok(slice_at(node.bytes, ENTRY_BYTES, length)
-        .ok_or(field)?
-        .chunks_exact(ENTRY_BYTES)
-        .collect())
+    let field = Fault::Field { field: "eh_entries", value: count.into() };
+    Ok(slice_at(node.bytes, ENTRY_BYTES, length).ok_or(field)?.chunks_exact(ENTRY_BYTES).collect())
 }
 
 fn check_order(node: &Node<'_>, starts: impl Iterator<Item = u64>) -> Result<(), Fault> {
     let mut reached = None;
     for start in starts {
-        if start < node.first
-            || start >= node.end
-            || reached.is_some_and(|reached| start <= reached)
-        {
+        if start < node.first || start >= node.end || reached.is_some_and(|reached| start <= reached) {
             return Err(Fault::Order);
         }
         reached = Some(start);
@@ -198,12 +131,7 @@ fn leaf_entry(entry: &[u8]) -> Option<(Run, bool)> {
     let is_written = length <= WRITTEN_MAX;
     let run = Run {
         logical: u32_at(entry, 0)?.into(),
-        length: if is_written {
-            length
-        } else {
-            length - WRITTEN_MAX
-        }
-        .into(),
+        length: if is_written { length } else { length - WRITTEN_MAX }.into(),
         physical: u64::from(u32_at(entry, 8)?) | (u64::from(u16_at(entry, 6)?) << 32),
     };
     Some((run, is_written))
@@ -216,24 +144,11 @@ fn check_checksum(inode: &Inode, node: &Node<'_>) -> Result<(), Damage> {
     };
     let parse = || -> Option<(u32, u32)> {
         let tail = ENTRY_BYTES + usize::from(u16_at(node.bytes, 4)?) * ENTRY_BYTES;
-        Some((
-            u32_at(node.bytes, tail)?,
-            crc32c(seed, slice_at(node.bytes, 0, tail)?),
-        ))
+        Some((u32_at(node.bytes, tail)?, crc32c(seed, slice_at(node.bytes, 0, tail)?)))
     };
-    let damage = |fault| Damage {
-        object: Object::MapBlock {
-            inode: inode.number,
-            block: node.block,
-        },
-        fault,
-    };
+    let damage = |fault| Damage { object: Object::MapBlock { inode: inode.number, block: node.block }, fault };
     let (stored, computed) = parse().ok_or(damage(Fault::CutShort))?;
-    if stored == computed {
-        Ok(())
-    } else {
-        Err(damage(Fault::Checksum { stored, computed }))
-    }
+    if stored == computed { Ok(()) } else { Err(damage(Fault::Checksum { stored, computed })) }
 }
 
 #[cfg(test)]

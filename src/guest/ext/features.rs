@@ -74,9 +74,7 @@ pub(super) fn refused(incompat: u32) -> Option<Feature> {
             named
                 .iter()
                 .find(|(bit, _)| bits & bit != 0)
-                .map_or(Feature::ExtIncompatBits(bits), |(_, name)| {
-                    Feature::Ext(name)
-                }),
+                .map_or(Feature::ExtIncompatBits(bits), |(_, name)| Feature::Ext(name)),
         ),
     }
 }

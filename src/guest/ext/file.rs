@@ -17,12 +17,7 @@ pub(super) struct Piece {
 
 impl Ext {
     /// Fills the buffer from `offset` on, up to the inode's size; answers the number of bytes filled.
-    pub(super) fn read_content(
-        &self,
-        inode: &Inode,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<usize, Error> {
+    pub(super) fn read_content(&self, inode: &Inode, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
         let left = inode.size_bytes.saturating_sub(offset);
         let length = buffer.len().min(narrow(left));
         let Some(mut rest) = buffer.get_mut(..length) else {
@@ -50,56 +45,28 @@ impl Ext {
     }
 
     /// The stretch from `offset` on that lies together, `length_max` bytes at most and never empty.
-    pub(super) fn piece(
-        &self,
-        inode: &Inode,
-        offset: u64,
-        length_max: u64,
-    ) -> Result<Piece, Error> {
+    pub(super) fn piece(&self, inode: &Inode, offset: u64, length_max: u64) -> Result<Piece, Error> {
         let block_bytes = self.sb.block_bytes;
         let block = offset / block_bytes;
         let window = self.window(inode, block)?;
         // Runs lie in the file system, whose size in bytes fits in 64 bits; logical ends may saturate.
-        let until = |end: u64| {
-            end.saturating_mul(block_bytes)
-                .saturating_sub(offset)
-                .min(length_max)
-        };
+        let until = |end: u64| end.saturating_mul(block_bytes).saturating_sub(offset).min(length_max);
         Ok(match window.run_from(block) {
             Some(run) if run.logical <= block => {
-                let at =
-                    (run.physical + (block - run.logical)) * block_bytes + offset % block_bytes;
-                Piece {
-                    length: until(run.end()),
-                    at: Some(at),
-                }
+                let at = (run.physical + (block - run.logical)) * block_bytes + offset % block_bytes;
+                Piece { length: until(run.end()), at: Some(at) }
             }
-            Some(run) => Piece {
-                length: until(run.logical),
-                at: None,
-            },
-            None => Piece {
-                length: until(window.end),
-                at: None,
-            },
+            Some(run) => Piece { length: until(run.logical), at: None },
+            None => Piece { length: until(window.end), at: None },
         })
     }
 
-    pub(super) fn seek_content(
-        &self,
-        inode: &Inode,
-        offset: u64,
-        what: Seek,
-    ) -> Result<Option<u64>, Error> {
+    pub(super) fn seek_content(&self, inode: &Inode, offset: u64, what: Seek) -> Result<Option<u64>, Error> {
         if offset >= inode.size_bytes {
             return Ok(None);
         }
         if inode.has_flag(flags::INLINE_DATA) || inode.kind != FileType::Regular {
-            return Ok(Some(if what == Seek::Data {
-                offset
-            } else {
-                inode.size_bytes
-            }));
+            return Ok(Some(if what == Seek::Data { offset } else { inode.size_bytes }));
         }
         let mut at = offset;
         while at < inode.size_bytes {

@@ -21,29 +21,20 @@ impl Ext {
         if let Some(known) = self.groups.get(group) {
             return Ok(known);
         }
-        let damage = |fault| Damage {
-            object: Object::GroupDescriptor { group },
-            fault,
-        };
+        let damage = |fault| Damage { object: Object::GroupDescriptor { group }, fault };
         let at = descriptor_offset(&self.sb, group).ok_or(damage(Fault::CutShort))?;
         let mut bytes = vec![0; narrow(self.sb.descriptor_bytes)];
         self.volume.read_exact_at(at, &mut bytes)?;
         check_checksum(&self.sb, group, &bytes).map_err(damage)?;
         let inode_table = inode_table(&self.sb, &bytes).ok_or(damage(Fault::CutShort))?;
-        let table_blocks =
-            (self.sb.inodes_per_group * self.sb.inode_bytes).div_ceil(self.sb.block_bytes);
-        self.check_blocks(inode_table, table_blocks)
-            .map_err(damage)?;
+        let table_blocks = (self.sb.inodes_per_group * self.sb.inode_bytes).div_ceil(self.sb.block_bytes);
+        self.check_blocks(inode_table, table_blocks).map_err(damage)?;
         Ok(self.groups.insert(group, Group { inode_table }, 64))
     }
 }
 
 fn inode_table(sb: &Superblock, bytes: &[u8]) -> Option<u64> {
-    let high = if sb.has_incompat(incompat::BITS_64) {
-        u32_at(bytes, 0x28)?
-    } else {
-        0
-    };
+    let high = if sb.has_incompat(incompat::BITS_64) { u32_at(bytes, 0x28)? } else { 0 };
     Some(u64::from(u32_at(bytes, 0x8)?) | (u64::from(high) << 32))
 }
 
@@ -62,15 +53,11 @@ fn descriptor_offset(sb: &Superblock, group: u64) -> Option<u64> {
             // With 1 KiB blocks the superblock is in block 1, also where group 0 counts from block 0.
             skip += 1;
         }
-        first_group
-            .checked_mul(sb.blocks_per_group)?
-            .checked_add(sb.first_data_block + skip)?
+        first_group.checked_mul(sb.blocks_per_group)?.checked_add(sb.first_data_block + skip)?
     } else {
         superblock_block + index + 1
     };
-    let offset = block
-        .checked_mul(sb.block_bytes)?
-        .checked_add((group % per_block) * sb.descriptor_bytes)?;
+    let offset = block.checked_mul(sb.block_bytes)?.checked_add((group % per_block) * sb.descriptor_bytes)?;
     (block < sb.blocks).then_some(offset)
 }
 
@@ -89,9 +76,7 @@ fn has_superblock(sb: &Superblock, group: u64) -> bool {
         }
         power == group
     };
-    !sb.has_ro_compat(ro_compat::SPARSE_SUPER)
-        || group == 1
-        || [3, 5, 7].into_iter().any(is_power_of)
+    !sb.has_ro_compat(ro_compat::SPARSE_SUPER) || group == 1 || [3, 5, 7].into_iter().any(is_power_of)
 }
 
 fn check_checksum(sb: &Superblock, group: u64, bytes: &[u8]) -> Result<(), Fault> {
@@ -100,31 +85,14 @@ fn check_checksum(sb: &Superblock, group: u64, bytes: &[u8]) -> Result<(), Fault
         return Ok(());
     }
     let group = u32::try_from(group).unwrap_or(u32::MAX).to_le_bytes();
-    let parse = || {
-        Some((
-            slice_at(bytes, 0, CHECKSUM_AT)?,
-            u16_at(bytes, CHECKSUM_AT)?,
-            bytes.get(CHECKSUM_AT + 2..)?,
-        ))
-    };
+    let parse = || Some((slice_at(bytes, 0, CHECKSUM_AT)?, u16_at(bytes, CHECKSUM_AT)?, bytes.get(CHECKSUM_AT + 2..)?));
     let (before, stored, after) = parse().ok_or(Fault::CutShort)?;
     let computed = match sb.checksum_seed() {
         Some(seed) => {
             let crc = crc32c(crc32c(crc32c(crc32c(seed, &group), before), &[0; 2]), after);
             crc & 0xFFFF
         }
-        None => crc16(
-            crc16(crc16(crc16(0xFFFF, &sb.uuid.0), &group), before),
-            after,
-        )
-        .into(),
+        None => crc16(crc16(crc16(crc16(0xFFFF, &sb.uuid.0), &group), before), after).into(),
     };
-    if computed == u32::from(stored) {
-        Ok(())
-    } else {
-        Err(Fault::Checksum {
-            stored: stored.into(),
-            computed,
-        })
-    }
+    if computed == u32::from(stored) { Ok(()) } else { Err(Fault::Checksum { stored: stored.into(), computed }) }
 }

@@ -27,23 +27,13 @@ impl Ext {
     pub(super) fn decode_indirect(&self, inode: &Inode, into: &mut Builder) -> Result<(), Error> {
         let end = inode.size_bytes.div_ceil(self.sb.block_bytes);
         let (direct, indirect) = inode.block.split_at(48);
-        let numbers = Numbers {
-            bytes: direct,
-            block: 0,
-            level: 0,
-            first: 0,
-        };
+        let numbers = Numbers { bytes: direct, block: 0, level: 0, first: 0 };
         if !self.decode_numbers(inode, &numbers, end, into)? {
             return Ok(());
         }
         let mut first = DIRECT;
         for (level, bytes) in (1..).zip(indirect.chunks_exact(4)) {
-            let numbers = Numbers {
-                bytes,
-                block: 0,
-                level,
-                first,
-            };
+            let numbers = Numbers { bytes, block: 0, level, first };
             if !self.decode_numbers(inode, &numbers, end, into)? {
                 return Ok(());
             }
@@ -67,12 +57,7 @@ impl Ext {
     ) -> Result<bool, Error> {
         let span = self.span(numbers.level);
         let mut logical = numbers.first;
-        for number in numbers
-            .bytes
-            .chunks_exact(4)
-            .filter_map(|bytes| u32_at(bytes, 0))
-            .map(u64::from)
-        {
+        for number in numbers.bytes.chunks_exact(4).filter_map(|bytes| u32_at(bytes, 0)).map(u64::from) {
             if logical >= end {
                 return Ok(false);
             }
@@ -97,33 +82,15 @@ impl Ext {
         into: &mut Builder,
     ) -> Result<bool, Error> {
         let Some(level) = numbers.level.checked_sub(1) else {
-            let object = Object::MapBlock {
-                inode: inode.number,
-                block: numbers.block,
-            };
-            self.check_blocks(block, 1)
-                .map_err(|fault: Fault| Damage { object, fault })?;
-            into.push(Run {
-                logical,
-                length: 1,
-                physical: block,
-            });
+            let object = Object::MapBlock { inode: inode.number, block: numbers.block };
+            self.check_blocks(block, 1).map_err(|fault: Fault| Damage { object, fault })?;
+            into.push(Run { logical, length: 1, physical: block });
             return Ok(true);
         };
         if !into.take_node(logical) {
             return Ok(false);
         }
         let bytes = self.read_map_block(inode, block)?;
-        self.decode_numbers(
-            inode,
-            &Numbers {
-                bytes: &bytes,
-                block,
-                level,
-                first: logical,
-            },
-            end,
-            into,
-        )
+        self.decode_numbers(inode, &Numbers { bytes: &bytes, block, level, first: logical }, end, into)
     }
 }

@@ -20,12 +20,7 @@ impl Ext {
     }
 
     /// Fills the whole buffer; where the content is shorter than the inode's size, with zeros.
-    pub(super) fn read_inline(
-        &self,
-        inode: &Inode,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<(), Error> {
+    pub(super) fn read_inline(&self, inode: &Inode, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         let content = self.inline_content(inode)?;
         buffer.fill(0);
         let from = content.get(narrow(offset)..).unwrap_or_default();
@@ -46,15 +41,9 @@ impl Ext {
         let split = content.len().min(inode.block.len());
         let head = content.get(4..split).unwrap_or_default().to_vec();
         let tail = content.get(split..).unwrap_or_default().to_vec();
-        let mut chunks = vec![Chunk {
-            offset: 4,
-            bytes: head,
-        }];
+        let mut chunks = vec![Chunk { offset: 4, bytes: head }];
         if !tail.is_empty() {
-            chunks.push(Chunk {
-                offset: 60,
-                bytes: tail,
-            });
+            chunks.push(Chunk { offset: 60, bytes: tail });
         }
         Ok((parent, chunks))
     }

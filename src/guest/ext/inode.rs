@@ -82,11 +82,7 @@ impl Inode {
     /// nobody mistakes it for a hole.
     fn inline_blocks_512(&self) -> u64 {
         let is_inline = self.kind == FileType::Regular && self.has_flag(flags::INLINE_DATA);
-        if is_inline {
-            self.size_bytes.div_ceil(512)
-        } else {
-            0
-        }
+        if is_inline { self.size_bytes.div_ceil(512) } else { 0 }
     }
 
     /// Device numbers stand in the first word of `i_block` (8 + 8 bits) or else in the second (12 + 20 bits).
@@ -115,22 +111,14 @@ impl Ext {
 
     fn read_inode(&self, number: u64) -> Result<Inode, Error> {
         let sb = &self.sb;
-        let index = number
-            .checked_sub(1)
-            .filter(|index| *index < sb.inodes)
-            .ok_or(Error::NoSuchNode { node: number })?;
+        let index =
+            number.checked_sub(1).filter(|index| *index < sb.inodes).ok_or(Error::NoSuchNode { node: number })?;
         let group = self.group(index / sb.inodes_per_group)?;
         // The group's inode table lies in the file system, so this does not overflow.
-        let at =
-            group.inode_table * sb.block_bytes + (index % sb.inodes_per_group) * sb.inode_bytes;
+        let at = group.inode_table * sb.block_bytes + (index % sb.inodes_per_group) * sb.inode_bytes;
         let mut bytes = vec![0; narrow(sb.inode_bytes)];
         self.volume.read_exact_at(at, &mut bytes)?;
-        let damage = |fault| {
-            Error::from(Damage {
-                object: Object::Inode { inode: number },
-                fault,
-            })
-        };
+        let damage = |fault| Error::from(Damage { object: Object::Inode { inode: number }, fault });
         let links = u16_at(&bytes, 0x1A).unwrap_or_default();
         let mode = u16_at(&bytes, 0x0).unwrap_or_default();
         if links == 0 && (mode == 0 || bytes.iter().all(|byte| *byte == 0)) {
@@ -140,24 +128,15 @@ impl Ext {
         if links == 0 {
             return Err(Error::NoSuchNode { node: number });
         }
-        let kind = kind_of(mode).ok_or(damage(Fault::Field {
-            field: "i_mode",
-            value: mode.into(),
-        }))?;
-        parse(sb, number, kind, seed, &bytes)
-            .ok_or(damage(Fault::CutShort))?
-            .checked()
-            .map_err(damage)
+        let kind = kind_of(mode).ok_or(damage(Fault::Field { field: "i_mode", value: mode.into() }))?;
+        parse(sb, number, kind, seed, &bytes).ok_or(damage(Fault::CutShort))?.checked().map_err(damage)
     }
 }
 
 impl Inode {
     fn checked(self) -> Result<Self, Fault> {
         if self.size_bytes > u64::try_from(i64::MAX).unwrap_or_default() {
-            return Err(Fault::Field {
-                field: "i_size",
-                value: self.size_bytes,
-            });
+            return Err(Fault::Field { field: "i_size", value: self.size_bytes });
         }
         Ok(self)
     }
@@ -176,44 +155,19 @@ fn kind_of(mode: u16) -> Option<FileType> {
     })
 }
 
-fn parse(
-    sb: &Superblock,
-    number: u64,
-    kind: FileType,
-    checksum_seed: Option<u32>,
-    b: &[u8],
-) -> Option<Inode> {
-    let both = |low: usize, high: usize| {
-        Some(u32::from(u16_at(b, low)?) | (u32::from(u16_at(b, high)?) << 16))
-    };
-    let extra_bytes = if b.len() > OLD_BYTES {
-        usize::from(u16_at(b, 0x80)?)
-    } else {
-        0
-    };
+fn parse(sb: &Superblock, number: u64, kind: FileType, checksum_seed: Option<u32>, b: &[u8]) -> Option<Inode> {
+    let both = |low: usize, high: usize| Some(u32::from(u16_at(b, low)?) | (u32::from(u16_at(b, high)?) << 16));
+    let extra_bytes = if b.len() > OLD_BYTES { usize::from(u16_at(b, 0x80)?) } else { 0 };
     // A field behind the first 128 bytes exists only where `i_extra_isize` says so.
-    let extra = |at: usize| {
-        (at + 4 <= OLD_BYTES + extra_bytes)
-            .then(|| u32_at(b, at))
-            .flatten()
-    };
-    let time =
-        |at: usize, extra_at: usize| Some(timestamp(u32_at(b, at)?, extra(extra_at).unwrap_or(0)));
+    let extra = |at: usize| (at + 4 <= OLD_BYTES + extra_bytes).then(|| u32_at(b, at)).flatten();
+    let time = |at: usize, extra_at: usize| Some(timestamp(u32_at(b, at)?, extra(extra_at).unwrap_or(0)));
     let flags = u32_at(b, 0x20)?;
     let has_wide_size = kind == FileType::Regular || sb.has_incompat(incompat::LARGEDIR);
     let size_high = if has_wide_size { u32_at(b, 0x6C)? } else { 0 };
-    let blocks_high = if sb.has_ro_compat(ro_compat::HUGE_FILE) {
-        u16_at(b, 0x74)?
-    } else {
-        0
-    };
+    let blocks_high = if sb.has_ro_compat(ro_compat::HUGE_FILE) { u16_at(b, 0x74)? } else { 0 };
     let blocks = u64::from(u32_at(b, 0x1C)?) | (u64::from(blocks_high) << 32);
     let counts_blocks = sb.has_ro_compat(ro_compat::HUGE_FILE) && flags & flags::HUGE_FILE != 0;
-    let xattr_high = if sb.has_incompat(incompat::BITS_64) {
-        u16_at(b, 0x76)?
-    } else {
-        0
-    };
+    let xattr_high = if sb.has_incompat(incompat::BITS_64) { u16_at(b, 0x76)? } else { 0 };
     Some(Inode {
         number,
         kind,
@@ -227,11 +181,7 @@ fn parse(
         uid: both(0x2, 0x78)?,
         gid: both(0x18, 0x7A)?,
         links: u16_at(b, 0x1A)?.into(),
-        blocks_512: if counts_blocks {
-            blocks.saturating_mul(sb.block_bytes / 512)
-        } else {
-            blocks
-        },
+        blocks_512: if counts_blocks { blocks.saturating_mul(sb.block_bytes / 512) } else { blocks },
         accessed: time(0x8, 0x8C)?,
         modified: time(0x10, 0x88)?,
         changed: time(0xC, 0x84)?,
@@ -242,10 +192,7 @@ fn parse(
 /// The extra word has two more bits of seconds, then the nanoseconds.
 fn timestamp(seconds: u32, extra: u32) -> Timestamp {
     let epoch = i64::from(extra & 3) << 32;
-    Timestamp {
-        seconds: i64::from(seconds.cast_signed()) + epoch,
-        nanoseconds: (extra >> 2).min(999_999_999),
-    }
+    Timestamp { seconds: i64::from(seconds.cast_signed()) + epoch, nanoseconds: (extra >> 2).min(999_999_999) }
 }
 
 /// Checks an inode's checksum and answers the seed for what belongs to it.
@@ -258,23 +205,15 @@ fn check_checksum(sb: &Superblock, number: u64, b: &[u8]) -> Result<Option<u32>,
         let seed = crc32c(crc32c(seed, &number), slice_at(b, 0x64, 4)?);
         let mut zeroed = b.to_vec();
         let mut stored = u32::from(u16_at(b, CHECKSUM_LOW_AT)?);
-        zeroed
-            .get_mut(CHECKSUM_LOW_AT..CHECKSUM_LOW_AT + 2)?
-            .fill(0);
+        zeroed.get_mut(CHECKSUM_LOW_AT..CHECKSUM_LOW_AT + 2)?.fill(0);
         let has_high = b.len() > OLD_BYTES && u16_at(b, 0x80)? >= 4;
         if has_high {
             stored |= u32::from(u16_at(b, CHECKSUM_HIGH_AT)?) << 16;
-            zeroed
-                .get_mut(CHECKSUM_HIGH_AT..CHECKSUM_HIGH_AT + 2)?
-                .fill(0);
+            zeroed.get_mut(CHECKSUM_HIGH_AT..CHECKSUM_HIGH_AT + 2)?.fill(0);
         }
         let computed = crc32c(seed, &zeroed) & if has_high { u32::MAX } else { 0xFFFF };
         Some((seed, stored, computed))
     };
     let (seed, stored, computed) = parse().ok_or(Fault::CutShort)?;
-    if stored == computed {
-        Ok(Some(seed))
-    } else {
-        Err(Fault::Checksum { stored, computed })
-    }
+    if stored == computed { Ok(Some(seed)) } else { Err(Fault::Checksum { stored, computed }) }
 }

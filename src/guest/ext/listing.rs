@@ -38,14 +38,7 @@ impl Listing {
         );
         if let (Ok(name_at), Ok(name_length), Ok(node), Ok(at), Ok(next)) = fields {
             self.names.extend_from_slice(raw.name);
-            self.entries.push(Entry {
-                name_at,
-                name_length,
-                kind: raw.kind,
-                node,
-                at,
-                next,
-            });
+            self.entries.push(Entry { name_at, name_length, kind: raw.kind, node, at, next });
         }
     }
 
@@ -69,9 +62,7 @@ impl Listing {
     }
 
     pub fn find(&self, name: &[u8]) -> Option<u64> {
-        let place = self
-            .by_name
-            .partition_point(|place| self.name_of(*place) < name);
+        let place = self.by_name.partition_point(|place| self.name_of(*place) < name);
         let place = *self.by_name.get(place)?;
         let entry = self.entry(place)?;
         (self.name(entry) == name).then_some(entry.node.into())
@@ -79,9 +70,7 @@ impl Listing {
 
     /// The entries that begin at or behind a byte of the directory.
     pub fn entries_from(&self, at: u64) -> impl Iterator<Item = Raw<'_>> {
-        let first = self
-            .entries
-            .partition_point(|entry| u64::from(entry.at) < at);
+        let first = self.entries.partition_point(|entry| u64::from(entry.at) < at);
         self.entries.iter().skip(first).map(|entry| Raw {
             name: self.name(entry),
             node: entry.node.into(),
@@ -101,8 +90,6 @@ impl Listing {
     }
 
     fn name_of(&self, place: u32) -> &[u8] {
-        self.entry(place)
-            .map(|entry| self.name(entry))
-            .unwrap_or_default()
+        self.entry(place).map(|entry| self.name(entry)).unwrap_or_default()
     }
 }

@@ -41,9 +41,7 @@ pub(super) struct Window {
 impl Window {
     /// The first run that ends behind a logical block.
     pub fn run_from(&self, block: u64) -> Option<Run> {
-        self.runs
-            .get(self.runs.partition_point(|run| run.end() <= block))
-            .copied()
+        self.runs.get(self.runs.partition_point(|run| run.end() <= block)).copied()
     }
 }
 
@@ -57,12 +55,7 @@ pub(super) struct Builder {
 
 impl Builder {
     fn new(from: u64) -> Self {
-        Self {
-            from,
-            end: None,
-            runs: Vec::new(),
-            nodes_left: NODES_MAX,
-        }
+        Self { from, end: None, runs: Vec::new(), nodes_left: NODES_MAX }
     }
 
     /// Whether everything before this logical block is known from an earlier window, or not asked for.
@@ -86,10 +79,7 @@ impl Builder {
             return;
         }
         match self.runs.last_mut() {
-            Some(last)
-                if last.end() == run.logical
-                    && last.physical.saturating_add(last.length) == run.physical =>
-            {
+            Some(last) if last.end() == run.logical && last.physical.saturating_add(last.length) == run.physical => {
                 last.length = last.length.saturating_add(run.length);
             }
             _ => self.runs.push(run),
@@ -97,11 +87,7 @@ impl Builder {
     }
 
     fn finish(self) -> Window {
-        Window {
-            start: self.from,
-            end: self.end.unwrap_or(u64::MAX),
-            runs: self.runs,
-        }
+        Window { start: self.from, end: self.end.unwrap_or(u64::MAX), runs: self.runs }
     }
 }
 
@@ -114,11 +100,7 @@ impl Ext {
             return Ok(known);
         }
         // A small file is decoded from its start, so that reading it backwards costs no second window.
-        let from = if inode.size_bytes / self.sb.block_bytes < wide(RUNS_MAX) {
-            0
-        } else {
-            block
-        };
+        let from = if inode.size_bytes / self.sb.block_bytes < wide(RUNS_MAX) { 0 } else { block };
         let mut window = self.decode_window(inode, from)?;
         if !(window.start..window.end).contains(&block) {
             window = self.decode_window(inode, block)?;
@@ -139,13 +121,7 @@ impl Ext {
 
     /// Reads a block of an inode's map.
     pub(super) fn read_map_block(&self, inode: &Inode, block: u64) -> Result<Vec<u8>, Error> {
-        let damage = |fault| Damage {
-            object: Object::MapBlock {
-                inode: inode.number,
-                block,
-            },
-            fault,
-        };
+        let damage = |fault| Damage { object: Object::MapBlock { inode: inode.number, block }, fault };
         self.check_blocks(block, 1).map_err(damage)?;
         self.read_block(block)
     }
@@ -153,10 +129,7 @@ impl Ext {
     /// Whether blocks lie in the file system, behind its first block.
     pub(super) fn check_blocks(&self, first: u64, length: u64) -> Result<(), Fault> {
         let end = first.checked_add(length);
-        if first > 0
-            && first >= self.sb.first_data_block
-            && end.is_some_and(|end| end <= self.sb.blocks)
-        {
+        if first > 0 && first >= self.sb.first_data_block && end.is_some_and(|end| end <= self.sb.blocks) {
             return Ok(());
         }
         Err(Fault::BlockOutOfRange { block: first })

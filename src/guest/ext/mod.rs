@@ -23,9 +23,11 @@ mod group;
 mod indirect;
 mod inline;
 mod inode;
+mod journal;
 mod listing;
 mod map;
 mod opaque;
+mod overlay;
 mod superblock;
 mod tree;
 mod xattr;
@@ -72,9 +74,27 @@ impl Ext {
     pub fn open(volume: Arc<dyn BlockRead>) -> Result<Self, Error> {
         let sb = Superblock::read(volume.as_ref())?;
         let state = state_of(&sb);
-        let ext = Self::assemble(volume, sb, state);
+        let mut ext = Self::assemble(volume, sb, state);
+        if state == (VolumeState::Stale { reason: StaleReason::JournalNotReplayed }) {
+            ext = ext.replay()?;
+        }
         ext.directory(ROOT)?;
         Ok(ext)
+    }
+
+    /// The same file system with its journal replayed, or labelled with why it could not be.
+    fn replay(mut self) -> Result<Self, Error> {
+        match journal::replay(&self) {
+            Ok(journal::Replayed { volume, state }) => match Superblock::read(volume.as_ref()) {
+                // What was cached shows the volume before the replay: begin anew.
+                Ok(sb) => return Ok(Self::assemble(volume, sb, state)),
+                Err(Error::Medium(error)) => return Err(error.into()),
+                Err(_) => self.info.state = VolumeState::Stale { reason: StaleReason::DamagedJournal },
+            },
+            Err(journal::Problem::Stale(reason)) => self.info.state = VolumeState::Stale { reason },
+            Err(journal::Problem::Medium(error)) => return Err(error),
+        }
+        Ok(self)
     }
 
     fn assemble(volume: Arc<dyn BlockRead>, sb: Superblock, state: VolumeState) -> Self {
@@ -101,24 +121,15 @@ impl Ext {
     /// Reads a block that was found to lie in the file system.
     fn read_block(&self, block: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; narrow(self.sb.block_bytes)];
-        self.volume
-            .read_exact_at(block.saturating_mul(self.sb.block_bytes), &mut bytes)?;
+        self.volume.read_exact_at(block.saturating_mul(self.sb.block_bytes), &mut bytes)?;
         Ok(bytes)
     }
 }
 
 fn state_of(sb: &Superblock) -> VolumeState {
     if sb.has_incompat(incompat::RECOVER) {
-        let reason = if sb.journal_inode == 0 {
-            StaleReason::ExternalJournal
-        } else {
-            StaleReason::JournalNotReplayed
-        };
+        let reason = if sb.journal_inode == 0 { StaleReason::ExternalJournal } else { StaleReason::JournalNotReplayed };
         return VolumeState::Stale { reason };
     }
-    if sb.is_valid || sb.has_compat(compat::HAS_JOURNAL) {
-        VolumeState::Clean
-    } else {
-        VolumeState::NotUnmounted
-    }
+    if sb.is_valid || sb.has_compat(compat::HAS_JOURNAL) { VolumeState::Clean } else { VolumeState::NotUnmounted }
 }

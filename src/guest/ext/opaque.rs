@@ -43,10 +43,7 @@ mod tests {
         assert_eq!(base64(b"Ma"), b"TWE");
         for length in 1..=255 {
             let name = opaque_name(&vec![b'/'; length]);
-            assert!(
-                name.len() <= 255 && !name.contains(&b'/') && !name.contains(&0),
-                "length {length}"
-            );
+            assert!(name.len() <= 255 && !name.contains(&b'/') && !name.contains(&0), "length {length}");
         }
     }
 }

@@ -79,17 +79,11 @@ impl Superblock {
         let revision = u32_at(b, 0x4C)?;
         let incompat = u32_at(b, 0x60)?;
         let wide = |low: usize, high: usize| -> Option<u64> {
-            let high = if incompat & incompat::BITS_64 != 0 {
-                u32_at(b, high)?
-            } else {
-                0
-            };
+            let high = if incompat & incompat::BITS_64 != 0 { u32_at(b, high)? } else { 0 };
             Some(u64::from(u32_at(b, low)?) | (u64::from(high) << 32))
         };
         // Shifts out of range give zero, which the check refuses.
-        let shifted = |at: usize| {
-            u32_at(b, at).map(|log| 1024_u64.checked_shl(log).filter(|_| log <= 20).unwrap_or(0))
-        };
+        let shifted = |at: usize| u32_at(b, at).map(|log| 1024_u64.checked_shl(log).filter(|_| log <= 20).unwrap_or(0));
         let uuid = bytes16_at(b, 0x68)?;
         let stored_seed = u32_at(b, 0x270)?;
         let state = u16_at(b, 0x3A)?;
@@ -104,18 +98,10 @@ impl Superblock {
             free_inodes: u32_at(b, 0x10)?.into(),
             first_data_block: u32_at(b, 0x14)?.into(),
             block_bytes,
-            cluster_bytes: if has_bigalloc {
-                shifted(0x1C)?
-            } else {
-                block_bytes
-            },
+            cluster_bytes: if has_bigalloc { shifted(0x1C)? } else { block_bytes },
             blocks_per_group: u32_at(b, 0x20)?.into(),
             inodes_per_group: u32_at(b, 0x28)?.into(),
-            inode_bytes: if revision == 0 {
-                128
-            } else {
-                u16_at(b, 0x58)?.into()
-            },
+            inode_bytes: if revision == 0 { 128 } else { u16_at(b, 0x58)?.into() },
             descriptor_bytes: if has_64 { u16_at(b, 0xFE)?.into() } else { 32 },
             first_meta_group: u32_at(b, 0x104)?.into(),
             backup_groups: [u32_at(b, 0x24C)?.into(), u32_at(b, 0x250)?.into()],
@@ -127,21 +113,13 @@ impl Superblock {
             uuid: Uuid(uuid),
             label: text(slice_at(b, 0x78, 16)?),
             journal_inode: u32_at(b, 0xE0)?,
-            seed: if incompat & incompat::CSUM_SEED != 0 {
-                stored_seed
-            } else {
-                crc32c(u32::MAX, &uuid)
-            },
+            seed: if incompat & incompat::CSUM_SEED != 0 { stored_seed } else { crc32c(u32::MAX, &uuid) },
         })
     }
 
     fn check(&self, bytes: &[u8], volume_bytes: u64) -> Result<(), Error> {
         let require = |good: bool, field: &'static str, value: u64| -> Result<(), Error> {
-            if good {
-                Ok(())
-            } else {
-                Err(damage(Fault::Field { field, value }).into())
-            }
+            if good { Ok(()) } else { Err(damage(Fault::Field { field, value }).into()) }
         };
         let revision = u32_at(bytes, 0x4C).unwrap_or_default();
         if revision > 1 {
@@ -150,59 +128,32 @@ impl Superblock {
         let block = self.block_bytes;
         require((1024..=65_536).contains(&block), "s_log_block_size", block)?;
         let cluster = self.cluster_bytes;
-        require(
-            cluster >= block && cluster <= 1 << 30,
-            "s_log_cluster_size",
-            cluster,
-        )?;
-        let inode_fits = self.inode_bytes >= 128
-            && self.inode_bytes <= block
-            && self.inode_bytes.is_power_of_two();
+        require(cluster >= block && cluster <= 1 << 30, "s_log_cluster_size", cluster)?;
+        let inode_fits = self.inode_bytes >= 128 && self.inode_bytes <= block && self.inode_bytes.is_power_of_two();
         require(inode_fits, "s_inode_size", self.inode_bytes)?;
         let descriptor = self.descriptor_bytes;
         let descriptor_fits = descriptor.is_power_of_two()
             && descriptor <= block
-            && descriptor
-                >= if self.has_incompat(incompat::BITS_64) {
-                    64
-                } else {
-                    32
-                };
+            && descriptor >= if self.has_incompat(incompat::BITS_64) { 64 } else { 32 };
         require(descriptor_fits, "s_desc_size", descriptor)?;
-        let clusters_fit =
-            self.blocks_per_group >= 8 && self.blocks_per_group <= 8 * block * (cluster / block);
+        let clusters_fit = self.blocks_per_group >= 8 && self.blocks_per_group <= 8 * block * (cluster / block);
         require(clusters_fit, "s_blocks_per_group", self.blocks_per_group)?;
         let per_group = self.inodes_per_group;
-        require(
-            per_group > 0 && per_group <= 8 * block,
-            "s_inodes_per_group",
-            per_group,
-        )?;
+        require(per_group > 0 && per_group <= 8 * block, "s_inodes_per_group", per_group)?;
         require(
             self.first_data_block <= 1 && self.first_data_block < self.blocks,
             "s_first_data_block",
             self.first_data_block,
         )?;
         let size = self.blocks.checked_mul(block);
-        require(
-            size.is_some_and(|size| size <= volume_bytes),
-            "s_blocks_count",
-            self.blocks,
-        )?;
-        require(
-            self.free_blocks <= self.blocks,
-            "s_free_blocks_count",
-            self.free_blocks,
-        )?;
-        let inodes_fit =
-            self.inodes >= 11 && self.inodes <= self.groups().saturating_mul(per_group);
+        require(size.is_some_and(|size| size <= volume_bytes), "s_blocks_count", self.blocks)?;
+        require(self.free_blocks <= self.blocks, "s_free_blocks_count", self.free_blocks)?;
+        let inodes_fit = self.inodes >= 11 && self.inodes <= self.groups().saturating_mul(per_group);
         require(inodes_fit, "s_inodes_count", self.inodes)
     }
 
     pub fn groups(&self) -> u64 {
-        self.blocks
-            .saturating_sub(self.first_data_block)
-            .div_ceil(self.blocks_per_group.max(1))
+        self.blocks.saturating_sub(self.first_data_block).div_ceil(self.blocks_per_group.max(1))
     }
 
     pub fn has_incompat(&self, bits: u32) -> bool {
@@ -219,8 +170,7 @@ impl Superblock {
 
     /// What every metadata checksum starts from; `None` where structures carry none.
     pub fn checksum_seed(&self) -> Option<u32> {
-        self.has_ro_compat(ro_compat::METADATA_CSUM)
-            .then_some(self.seed)
+        self.has_ro_compat(ro_compat::METADATA_CSUM).then_some(self.seed)
     }
 
     /// The name that `mount -t` has for this set of features.
@@ -237,11 +187,7 @@ impl Superblock {
 
 fn check_checksum(bytes: &[u8]) -> Result<(), Error> {
     let parse = || -> Option<(u32, u32, u32)> {
-        Some((
-            u32_at(bytes, 0x64)?,
-            u32_at(bytes, CHECKSUM_AT)?,
-            crc32c(u32::MAX, slice_at(bytes, 0, CHECKSUM_AT)?),
-        ))
+        Some((u32_at(bytes, 0x64)?, u32_at(bytes, CHECKSUM_AT)?, crc32c(u32::MAX, slice_at(bytes, 0, CHECKSUM_AT)?)))
     };
     let (ro_compat, stored, computed) = parse().ok_or(damage(Fault::CutShort))?;
     // Type 1, crc32c, is the only one that was ever defined.
@@ -253,18 +199,11 @@ fn check_checksum(bytes: &[u8]) -> Result<(), Error> {
         return Err(damage(Fault::Checksum { stored, computed }).into());
     }
     if kind != 1 {
-        return Err(damage(Fault::Field {
-            field: "s_checksum_type",
-            value: kind.into(),
-        })
-        .into());
+        return Err(damage(Fault::Field { field: "s_checksum_type", value: kind.into() }).into());
     }
     Ok(())
 }
 
 fn damage(fault: Fault) -> Damage {
-    Damage {
-        object: Object::Superblock,
-        fault,
-    }
+    Damage { object: Object::Superblock, fault }
 }

@@ -53,11 +53,7 @@ impl ReadOnlyTree for Ext {
 
     fn parent(&self, directory: NodeId) -> Result<NodeId, Error> {
         let inode = self.directory(directory)?;
-        if directory == ROOT {
-            Ok(ROOT)
-        } else {
-            self.directory_parent(&inode)
-        }
+        if directory == ROOT { Ok(ROOT) } else { self.directory_parent(&inode) }
     }
 
     fn read_directory(
@@ -73,12 +69,7 @@ impl ReadOnlyTree for Ext {
         let mut is_full = false;
         let mut hand_out = |raw: Raw<'_>| {
             let kind = raw.kind.unwrap_or_else(|| self.kind_of(raw.node));
-            let entry = DirectoryEntry {
-                name: raw.name,
-                node: raw.node,
-                kind,
-                next: raw.next.saturating_add(1),
-            };
+            let entry = DirectoryEntry { name: raw.name, node: raw.node, kind, next: raw.next.saturating_add(1) };
             is_full = !visit(entry);
             !is_full
         };
@@ -102,15 +93,8 @@ impl ReadOnlyTree for Ext {
             return Err(Error::WrongKind { node });
         }
         if inode.size_bytes > LINK_BYTES_MAX {
-            let fault = Fault::Field {
-                field: "i_size",
-                value: inode.size_bytes,
-            };
-            return Err(Damage {
-                object: Object::Inode { inode: node },
-                fault,
-            }
-            .into());
+            let fault = Fault::Field { field: "i_size", value: inode.size_bytes };
+            return Err(Damage { object: Object::Inode { inode: node }, fault }.into());
         }
         let length = narrow(inode.size_bytes);
         let mut target = match inode.block.get(..length) {
@@ -172,15 +156,10 @@ impl Ext {
     /// For file systems that do not record kinds in directories. An inode that can't be read shows as a file, and
     /// says what is wrong when it is asked for.
     fn kind_of(&self, node: NodeId) -> FileType {
-        self.inode(node)
-            .map_or(FileType::Regular, |inode| inode.kind)
+        self.inode(node).map_or(FileType::Regular, |inode| inode.kind)
     }
 
-    fn find_in_large(
-        &self,
-        directory: &Inode,
-        name: &[u8],
-    ) -> Result<(Option<NodeId>, Option<Damage>), Error> {
+    fn find_in_large(&self, directory: &Inode, name: &[u8]) -> Result<(Option<NodeId>, Option<Damage>), Error> {
         let mut found = None;
         let damage = self.walk_directory(directory, 0, &mut |raw| {
             if raw.name == name {
@@ -193,23 +172,13 @@ impl Ext {
 
     /// Whether a link's target lies in the inode in place of its block map.
     fn is_fast_link(&self, inode: &Inode) -> bool {
-        if inode.has_flag(flags::INLINE_DATA)
-            || inode.has_flag(flags::EXTENTS)
-            || inode.size_bytes >= 60
-        {
+        if inode.has_flag(flags::INLINE_DATA) || inode.has_flag(flags::EXTENTS) || inode.size_bytes >= 60 {
             return false;
         }
         // What an inode counts as its blocks includes its attributes, and with `ea_inode` no simple number of them.
-        let cluster = if self.sb.has_ro_compat(ro_compat::BIGALLOC) {
-            self.sb.cluster_bytes
-        } else {
-            self.sb.block_bytes
-        };
-        let xattr_blocks = if inode.xattr_block == 0 {
-            0
-        } else {
-            cluster / 512
-        };
+        let cluster =
+            if self.sb.has_ro_compat(ro_compat::BIGALLOC) { self.sb.cluster_bytes } else { self.sb.block_bytes };
+        let xattr_blocks = if inode.xattr_block == 0 { 0 } else { cluster / 512 };
         self.sb.has_incompat(incompat::EA_INODE) || inode.blocks_512 == xattr_blocks
     }
 }

@@ -54,13 +54,9 @@ struct Entry<'a> {
 impl Ext {
     pub(super) fn xattr_names(&self, inode: &Inode) -> Result<Vec<Vec<u8>>, Error> {
         let mut names: Vec<Vec<u8>> = Vec::new();
-        for area in [in_inode_area(inode), self.block_area(inode)?]
-            .into_iter()
-            .flatten()
-        {
+        for area in [in_inode_area(inode), self.block_area(inode)?].into_iter().flatten() {
             for entry in entries(inode, &area)? {
-                if let Some((_, prefix)) = PREFIXES.iter().find(|(index, _)| *index == entry.index)
-                {
+                if let Some((_, prefix)) = PREFIXES.iter().find(|(index, _)| *index == entry.index) {
                     names.push([*prefix, entry.name].concat());
                 }
             }
@@ -68,16 +64,8 @@ impl Ext {
         Ok(names)
     }
 
-    pub(super) fn xattr_value(
-        &self,
-        inode: &Inode,
-        full_name: &[u8],
-    ) -> Result<Option<Vec<u8>>, Error> {
-        let split = |(index, prefix): &(u8, &[u8])| {
-            full_name
-                .strip_prefix(*prefix)
-                .map(|name| (*index, name.to_vec()))
-        };
+    pub(super) fn xattr_value(&self, inode: &Inode, full_name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let split = |(index, prefix): &(u8, &[u8])| full_name.strip_prefix(*prefix).map(|name| (*index, name.to_vec()));
         let Some((index, name)) = PREFIXES.iter().find_map(split) else {
             return Ok(None);
         };
@@ -92,17 +80,9 @@ impl Ext {
         }
         match (index, value) {
             (INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT, Some(stored)) => {
-                let object = Object::Xattrs {
-                    inode: inode.number,
-                    block: 0,
-                };
-                let fault = Fault::Field {
-                    field: "posix_acl",
-                    value: 0,
-                };
-                Ok(Some(
-                    acl_from_disk(&stored).ok_or(Damage { object, fault })?,
-                ))
+                let object = Object::Xattrs { inode: inode.number, block: 0 };
+                let fault = Fault::Field { field: "posix_acl", value: 0 };
+                Ok(Some(acl_from_disk(&stored).ok_or(Damage { object, fault })?))
             }
             (_, value) => Ok(value),
         }
@@ -114,27 +94,14 @@ impl Ext {
             return Ok(None);
         };
         let all = entries(inode, &area)?;
-        let is_data = |entry: &&Entry<'_>| {
-            entry.index == INDEX_SYSTEM && entry.name == b"data" && entry.value_inode == 0
-        };
-        all.iter()
-            .find(is_data)
-            .map(|entry| area_value(inode, &area, entry))
-            .transpose()
+        let is_data =
+            |entry: &&Entry<'_>| entry.index == INDEX_SYSTEM && entry.name == b"data" && entry.value_inode == 0;
+        all.iter().find(is_data).map(|entry| area_value(inode, &area, entry)).transpose()
     }
 
-    fn find_value(
-        &self,
-        inode: &Inode,
-        area: &Area,
-        index: u8,
-        name: &[u8],
-    ) -> Result<Option<Vec<u8>>, Error> {
+    fn find_value(&self, inode: &Inode, area: &Area, index: u8, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let all = entries(inode, area)?;
-        match all
-            .iter()
-            .find(|entry| entry.index == index && entry.name == name)
-        {
+        match all.iter().find(|entry| entry.index == index && entry.name == name) {
             Some(entry) if entry.value_inode != 0 => self.inode_value(inode, area, entry).map(Some),
             Some(entry) => area_value(inode, area, entry).map(Some),
             None => Ok(None),
@@ -150,10 +117,7 @@ impl Ext {
             // A value with inline data of its own could lead back to itself.
             && !holder.has_flag(flags::INLINE_DATA);
         if !is_sound {
-            let fault = Fault::Field {
-                field: "e_value_inum",
-                value: entry.value_inode,
-            };
+            let fault = Fault::Field { field: "e_value_inum", value: entry.value_inode };
             return Err(area.damage(inode, fault).into());
         }
         let mut value = vec![0; narrow(entry.value_bytes)];
@@ -166,13 +130,7 @@ impl Ext {
         if block == 0 {
             return Ok(None);
         }
-        let damage = |fault| Damage {
-            object: Object::Xattrs {
-                inode: inode.number,
-                block,
-            },
-            fault,
-        };
+        let damage = |fault| Damage { object: Object::Xattrs { inode: inode.number, block }, fault };
         self.check_blocks(block, 1).map_err(damage)?;
         let bytes = self.read_block(block)?;
         if u32_at(&bytes, 0) != Some(MAGIC) {
@@ -181,34 +139,18 @@ impl Ext {
         if let Some(seed) = self.sb.checksum_seed() {
             check_checksum(seed, block, &bytes).map_err(damage)?;
         }
-        Ok(Some(Area {
-            bytes,
-            entries_at: BLOCK_HEADER_BYTES,
-            values_at: 0,
-            block,
-        }))
+        Ok(Some(Area { bytes, entries_at: BLOCK_HEADER_BYTES, values_at: 0, block }))
     }
 }
 
 fn in_inode_area(inode: &Inode) -> Option<Area> {
     let has_area = u32_at(&inode.tail, 0) == Some(MAGIC);
-    has_area.then(|| Area {
-        bytes: inode.tail.to_vec(),
-        entries_at: 4,
-        values_at: 4,
-        block: 0,
-    })
+    has_area.then(|| Area { bytes: inode.tail.to_vec(), entries_at: 4, values_at: 4, block: 0 })
 }
 
 impl Area {
     fn damage(&self, inode: &Inode, fault: Fault) -> Damage {
-        Damage {
-            object: Object::Xattrs {
-                inode: inode.number,
-                block: self.block,
-            },
-            fault,
-        }
+        Damage { object: Object::Xattrs { inode: inode.number, block: self.block }, fault }
     }
 }
 
@@ -222,9 +164,7 @@ fn entries<'a>(inode: &Inode, area: &'a Area) -> Result<Vec<Entry<'a>>, Error> {
             Some(_) => {}
         }
         let entry = parse_entry(&area.bytes, at).ok_or(area.damage(inode, Fault::CutShort))?;
-        at = at
-            .saturating_add(ENTRY_BYTES + entry.name.len())
-            .next_multiple_of(4);
+        at = at.saturating_add(ENTRY_BYTES + entry.name.len()).next_multiple_of(4);
         found.push(entry);
     }
 }
@@ -241,15 +181,8 @@ fn parse_entry(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
 }
 
 fn area_value(inode: &Inode, area: &Area, entry: &Entry<'_>) -> Result<Vec<u8>, Error> {
-    let value = slice_at(
-        &area.bytes,
-        area.values_at + entry.value_offset,
-        narrow(entry.value_bytes),
-    );
-    let fault = Fault::Field {
-        field: "e_value_size",
-        value: entry.value_bytes,
-    };
+    let value = slice_at(&area.bytes, area.values_at + entry.value_offset, narrow(entry.value_bytes));
+    let fault = Fault::Field { field: "e_value_size", value: entry.value_bytes };
     Ok(value.ok_or(area.damage(inode, fault))?.to_vec())
 }
 
@@ -258,15 +191,8 @@ fn check_checksum(seed: u32, block: u64, bytes: &[u8]) -> Result<(), Fault> {
         let before = slice_at(bytes, 0, BLOCK_CHECKSUM_AT)?;
         let after = bytes.get(BLOCK_CHECKSUM_AT + 4..)?;
         let start = crc32c(seed, &block.to_le_bytes());
-        Some((
-            u32_at(bytes, BLOCK_CHECKSUM_AT)?,
-            crc32c(crc32c(crc32c(start, before), &[0; 4]), after),
-        ))
+        Some((u32_at(bytes, BLOCK_CHECKSUM_AT)?, crc32c(crc32c(crc32c(start, before), &[0; 4]), after)))
     };
     let (stored, computed) = parse().ok_or(Fault::CutShort)?;
-    if stored == computed {
-        Ok(())
-    } else {
-        Err(Fault::Checksum { stored, computed })
-    }
+    if stored == computed { Ok(()) } else { Err(Fault::Checksum { stored, computed }) }
 }

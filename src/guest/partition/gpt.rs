@@ -49,18 +49,11 @@ pub(super) fn read(disk: &dyn BlockRead) -> Result<Option<PartitionTable>, Error
         }
         // A disk that grew has its backup where the primary header says and not at the end.
         let last = (disk.size_bytes() / sector_bytes).checked_sub(1);
-        for sector in [last, primary.map(|header| header.other)]
-            .into_iter()
-            .flatten()
-        {
+        for sector in [last, primary.map(|header| header.other)].into_iter().flatten() {
             if let Some(header) = read_header(disk, sector_bytes, sector)?
                 && let Some(volumes) = read_entries(disk, &header)?
             {
-                return Ok(Some(table(
-                    sector_bytes,
-                    volumes,
-                    vec![TableProblem::PrimaryGptDamaged],
-                )));
+                return Ok(Some(table(sector_bytes, volumes, vec![TableProblem::PrimaryGptDamaged])));
             }
         }
     }
@@ -68,30 +61,13 @@ pub(super) fn read(disk: &dyn BlockRead) -> Result<Option<PartitionTable>, Error
 }
 
 fn table(sector_bytes: u64, volumes: Vec<Volume>, problems: Vec<TableProblem>) -> PartitionTable {
-    PartitionTable {
-        kind: TableKind::Gpt,
-        sector_bytes,
-        volumes,
-        problems,
-    }
+    PartitionTable { kind: TableKind::Gpt, sector_bytes, volumes, problems }
 }
 
 /// Reads `length` bytes at a sector; `None` where they do not lie on the disk.
-fn read_sectors(
-    disk: &dyn BlockRead,
-    sector_bytes: u64,
-    sector: u64,
-    length: u64,
-) -> Result<Option<Vec<u8>>, Error> {
-    let end = |offset: u64| {
-        offset
-            .checked_add(length)
-            .filter(|end| *end <= disk.size_bytes())
-    };
-    let Some(offset) = sector
-        .checked_mul(sector_bytes)
-        .filter(|offset| end(*offset).is_some())
-    else {
+fn read_sectors(disk: &dyn BlockRead, sector_bytes: u64, sector: u64, length: u64) -> Result<Option<Vec<u8>>, Error> {
+    let end = |offset: u64| offset.checked_add(length).filter(|end| *end <= disk.size_bytes());
+    let Some(offset) = sector.checked_mul(sector_bytes).filter(|offset| end(*offset).is_some()) else {
         return Ok(None);
     };
     let mut bytes = vec![0; narrow(length)];
@@ -99,11 +75,7 @@ fn read_sectors(
     Ok(Some(bytes))
 }
 
-fn read_header(
-    disk: &dyn BlockRead,
-    sector_bytes: u64,
-    sector: u64,
-) -> Result<Option<Header>, Error> {
+fn read_header(disk: &dyn BlockRead, sector_bytes: u64, sector: u64) -> Result<Option<Header>, Error> {
     let bytes = read_sectors(disk, sector_bytes, sector, sector_bytes)?;
     Ok(bytes.and_then(|bytes| parse_header(&bytes, sector_bytes, sector)))
 }
@@ -138,13 +110,7 @@ impl Header {
 }
 
 fn read_entries(disk: &dyn BlockRead, header: &Header) -> Result<Option<Vec<Volume>>, Error> {
-    let Some(array) = read_sectors(
-        disk,
-        header.sector_bytes,
-        header.array,
-        header.array_bytes(),
-    )?
-    else {
+    let Some(array) = read_sectors(disk, header.sector_bytes, header.array, header.array_bytes())? else {
         return Ok(None);
     };
     if crc32(&array) != header.array_crc {
@@ -165,10 +131,7 @@ fn parse_entry(entry: &[u8], number: u32, sector_bytes: u64) -> Option<Volume> {
     if kind.is_nil() {
         return None;
     }
-    let sectors = last
-        .checked_add(1)
-        .and_then(|end| end.checked_sub(first))
-        .filter(|sectors| *sectors > 0);
+    let sectors = last.checked_add(1).and_then(|end| end.checked_sub(first)).filter(|sectors| *sectors > 0);
     let start = first.checked_mul(sector_bytes);
     let size_bytes = sectors.and_then(|sectors| sectors.checked_mul(sector_bytes));
     let problem = match (sectors, start, size_bytes) {
@@ -188,9 +151,7 @@ fn parse_entry(entry: &[u8], number: u32, sector_bytes: u64) -> Option<Volume> {
 }
 
 fn decode_name(bytes: &[u8]) -> Option<String> {
-    let units = bytes
-        .chunks_exact(2)
-        .filter_map(|pair| pair.try_into().ok().map(u16::from_le_bytes));
+    let units = bytes.chunks_exact(2).filter_map(|pair| pair.try_into().ok().map(u16::from_le_bytes));
     let name: String = char::decode_utf16(units.take_while(|unit| *unit != 0))
         .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
         .collect();

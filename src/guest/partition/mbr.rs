@@ -81,9 +81,7 @@ impl Record {
             return None;
         }
         let entry = |index: usize| Entry::parse(slice_at(sector, 446 + 16 * index, 16)?);
-        Some(Self {
-            entries: [entry(0)?, entry(1)?, entry(2)?, entry(3)?],
-        })
+        Some(Self { entries: [entry(0)?, entry(1)?, entry(2)?, entry(3)?] })
     }
 
     pub(super) fn is_protective(&self) -> bool {
@@ -92,24 +90,18 @@ impl Record {
 
     /// Whether it names partitions besides a protective one.
     pub(super) fn has_partitions(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.is_used() && !entry.is_protective())
+        self.entries.iter().any(|entry| entry.is_used() && !entry.is_protective())
     }
 
     /// Whether its entries could be partition entries at all.
     pub(super) fn is_plausible(&self) -> bool {
-        self.entries
-            .iter()
-            .all(|entry| matches!(entry.status, 0x00 | 0x80))
+        self.entries.iter().all(|entry| matches!(entry.status, 0x00 | 0x80))
     }
 
     /// Whether some entry describes a partition that lies behind this record and on the disk.
     pub(super) fn has_partition_within(&self, disk_bytes: u64) -> bool {
         let fits = |entry: &Entry| (entry.first + entry.sectors) * SECTOR_BYTES <= disk_bytes;
-        self.entries
-            .iter()
-            .any(|entry| entry.is_used() && entry.first > 0 && entry.sectors > 0 && fits(entry))
+        self.entries.iter().any(|entry| entry.is_used() && entry.first > 0 && entry.sectors > 0 && fits(entry))
     }
 }
 
@@ -120,10 +112,7 @@ pub(super) fn read(disk: &dyn BlockRead) -> Result<Option<Record>, Error> {
 
 fn read_at(disk: &dyn BlockRead, sector: u64) -> Result<Option<Record>, Error> {
     let offset = sector.saturating_mul(SECTOR_BYTES);
-    if offset
-        .checked_add(SECTOR_BYTES)
-        .is_none_or(|end| end > disk.size_bytes())
-    {
+    if offset.checked_add(SECTOR_BYTES).is_none_or(|end| end > disk.size_bytes()) {
         return Ok(None);
     }
     let mut bytes = vec![0; narrow(SECTOR_BYTES)];
@@ -133,17 +122,9 @@ fn read_at(disk: &dyn BlockRead, sector: u64) -> Result<Option<Record>, Error> {
 
 /// The volumes that a record names: primary ones, then logical ones. An extended partition is no volume itself.
 pub(super) fn list(disk: &dyn BlockRead, record: &Record) -> Result<PartitionTable, Error> {
-    let mut table = PartitionTable {
-        kind: TableKind::Mbr,
-        sector_bytes: SECTOR_BYTES,
-        volumes: Vec::new(),
-        problems: Vec::new(),
-    };
-    let used = || {
-        (1_u32..)
-            .zip(&record.entries)
-            .filter(|(_, entry)| entry.is_used() && !entry.is_protective())
-    };
+    let mut table =
+        PartitionTable { kind: TableKind::Mbr, sector_bytes: SECTOR_BYTES, volumes: Vec::new(), problems: Vec::new() };
+    let used = || (1_u32..).zip(&record.entries).filter(|(_, entry)| entry.is_used() && !entry.is_protective());
     for (number, entry) in used().filter(|(_, entry)| !entry.is_extended()) {
         table.volumes.push(entry.volume(number, 0));
     }
@@ -153,19 +134,13 @@ pub(super) fn list(disk: &dyn BlockRead, record: &Record) -> Result<PartitionTab
     Ok(table)
 }
 
-fn list_logical(
-    disk: &dyn BlockRead,
-    extended: u64,
-    table: &mut PartitionTable,
-) -> Result<(), Error> {
+fn list_logical(disk: &dyn BlockRead, extended: u64, table: &mut PartitionTable) -> Result<(), Error> {
     let mut seen = HashSet::new();
     let mut next = Some(extended);
     while let Some(sector) = next {
         // An extended partition that points at the first sector would read the MBR as one of its own records.
         if !seen.insert(sector) || sector == 0 {
-            table
-                .problems
-                .push(TableProblem::ExtendedChainLoops { sector });
+            table.problems.push(TableProblem::ExtendedChainLoops { sector });
             break;
         }
         if seen.len() > LOGICAL_MAX {
@@ -173,31 +148,21 @@ fn list_logical(
             break;
         }
         let Some(record) = read_at(disk, sector)? else {
-            table
-                .problems
-                .push(TableProblem::ExtendedChainBroken { sector });
+            table.problems.push(TableProblem::ExtendedChainBroken { sector });
             break;
         };
         // Only the first two entries have a meaning here, in either order.
         let [first, second, ..] = &record.entries;
-        for entry in [first, second]
-            .into_iter()
-            .filter(|entry| entry.is_used() && !entry.is_extended())
-        {
+        for entry in [first, second].into_iter().filter(|entry| entry.is_used() && !entry.is_extended()) {
             let number = next_logical(table);
             table.volumes.push(entry.volume(number, sector));
         }
-        let link = [first, second]
-            .into_iter()
-            .find(|entry| entry.is_extended() && entry.sectors > 0);
+        let link = [first, second].into_iter().find(|entry| entry.is_extended() && entry.sectors > 0);
         next = link.map(|entry| extended + entry.first);
     }
     Ok(())
 }
 
 fn next_logical(table: &PartitionTable) -> u32 {
-    table
-        .volumes
-        .last()
-        .map_or(FIRST_LOGICAL, |last| (last.number + 1).max(FIRST_LOGICAL))
+    table.volumes.last().map_or(FIRST_LOGICAL, |last| (last.number + 1).max(FIRST_LOGICAL))
 }

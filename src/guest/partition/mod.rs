@@ -163,10 +163,8 @@ pub fn find_volumes(disk: &dyn BlockRead) -> Result<PartitionTable, Error> {
 
 /// A disk without a boot signature may have lost only that to its GPT; a file system's own magic number decides first.
 fn without_record(disk: &dyn BlockRead) -> Result<PartitionTable, Error> {
-    if matches!(
-        probe::name_content(disk)?,
-        Some(probe::Content::Empty | probe::Content::Unknown)
-    ) && let Some(table) = gpt::read(disk)?
+    if matches!(probe::name_content(disk)?, Some(probe::Content::Empty | probe::Content::Unknown))
+        && let Some(table) = gpt::read(disk)?
     {
         return Ok(finish(table, disk));
     }
@@ -183,10 +181,7 @@ fn is_boot_sector_of_a_volume(disk: &dyn BlockRead, record: &mbr::Record) -> Res
         return Ok(true);
     }
     let content = probe::name_content(disk)?;
-    let known = !matches!(
-        content,
-        Some(probe::Content::Empty | probe::Content::Unknown)
-    );
+    let known = !matches!(content, Some(probe::Content::Empty | probe::Content::Unknown));
     Ok(known && !record.has_partition_within(disk.size_bytes()))
 }
 
@@ -200,20 +195,11 @@ fn whole(disk: &dyn BlockRead) -> PartitionTable {
         uuid: None,
         problem: None,
     };
-    PartitionTable {
-        kind: TableKind::None,
-        sector_bytes: 512,
-        volumes: vec![volume],
-        problems: Vec::new(),
-    }
+    PartitionTable { kind: TableKind::None, sector_bytes: 512, volumes: vec![volume], problems: Vec::new() }
 }
 
 fn finish(mut table: PartitionTable, disk: &dyn BlockRead) -> PartitionTable {
-    for volume in table
-        .volumes
-        .iter_mut()
-        .filter(|volume| volume.problem.is_none())
-    {
+    for volume in table.volumes.iter_mut().filter(|volume| volume.problem.is_none()) {
         let end = volume.start.checked_add(volume.size_bytes);
         if end.is_none_or(|end| end > disk.size_bytes()) {
             volume.problem = Some(VolumeProblem::PastEnd);

@@ -8,10 +8,7 @@ use super::{Volume, VolumeProblem};
 ///
 /// Smaller volumes are believed first, so that one entry that claims the whole disk costs none but itself.
 pub(super) fn mark(volumes: &mut [Volume]) {
-    let mut order: Vec<&mut Volume> = volumes
-        .iter_mut()
-        .filter(|volume| volume.problem.is_none())
-        .collect();
+    let mut order: Vec<&mut Volume> = volumes.iter_mut().filter(|volume| volume.problem.is_none()).collect();
     order.sort_by_key(|volume| (volume.size_bytes, volume.number));
     // Start of each volume believed so far -> its end and number. They do not overlap, so only the last one that
     // starts before another's end can reach into it.

@@ -80,7 +80,7 @@ of_latest() {
         /"volumes"/ { exit }
         $1 ~ /"name"/ { wanted = disk == "" || $2 ~ "\"" disk "\"" }
         wanted && $1 ~ key { sum += $2 }
-        END { printf "%d", sum }'
+        END { printf "%.0f", sum }'
 }
 
 # used_bytes [DISK]: what is moved of the newest point's disks, zeros left out.

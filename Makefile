@@ -1,0 +1,20 @@
+# Short names for what is in scripts/. Each installs what it needs, and needs no further step.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench install-tools
+
+help: ## Show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+demo: ## Back up two days of a real disk, walk in, take files out, restore (DEMO_SIZE=full|medium|small)
+	@scripts/demo.sh
+
+test: ## Format, lints, documents and all tests
+	@scripts/test.sh
+
+bench: ## Criterion benches of the engine (BENCH=hash for some of them)
+	@scripts/bench.sh
+
+install-tools:
+	@scripts/install-tools.sh test
+	@scripts/install-tools.sh demo

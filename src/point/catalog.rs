@@ -175,7 +175,8 @@ impl Catalog {
         }
         drop(chains);
         let mut points = points;
-        points.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
+        // Stable: of points that stand for one second, the last made comes last.
+        points.sort_by_key(|point| point.time);
         Ok(points)
     }
 

@@ -98,6 +98,19 @@ impl Store {
         self.index.lookup(&self.keys.index_tag(id))
     }
 
+    /// The place of a record, looked for with all means: among what others published since, and where the index does
+    /// not know it, in the segments' own tables. Entries of a damaged run may be lost without a trace.
+    pub fn search(&self, id: &Hash) -> Result<Option<Place>> {
+        self.refresh()?;
+        match self.locate(id) {
+            None if self.index.distrust() => {
+                self.refresh()?;
+                Ok(self.locate(id))
+            }
+            place => Ok(place),
+        }
+    }
+
     /// The plain bytes of a record.
     pub fn read(&self, kind: RecordType, id: &Hash) -> Result<Vec<u8>> {
         reader::read(self, kind, id)

@@ -23,12 +23,11 @@ pub(super) fn read(store: &Store, kind: RecordType, id: &Hash) -> Result<Vec<u8>
         },
         None => None,
     };
-    store.refresh()?;
     let gone = || {
         let id = hex(&id[..4]);
         Error::damaged(segment::FOLDER, 0, Problem::Unreachable { what: kind.name(), id })
     };
-    let place = store.locate(id).ok_or_else(|| first.unwrap_or_else(gone))?;
+    let place = store.search(id)?.ok_or_else(|| first.unwrap_or_else(gone))?;
     store.segments.read(kind, id, &place).map_err(|fault| match fault {
         RecordFault::Here(error) | RecordFault::Elsewhere(error) => error,
     })

@@ -116,6 +116,11 @@ impl Catalog {
                 chain.damage.push(damage);
                 Ok(())
             }
+            // One entry must not close the vault: the other points are as good as ever.
+            Err(Error::UnsupportedVersion { object, found, .. }) => {
+                chain.damage.push(Damage { object, offset: 0, problem: Problem::Version(found) });
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

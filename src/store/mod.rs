@@ -103,12 +103,18 @@ impl Store {
     pub fn search(&self, id: &Hash) -> Result<Option<Place>> {
         self.refresh()?;
         match self.locate(id) {
-            None if self.index.distrust() => {
-                self.refresh()?;
-                Ok(self.locate(id))
-            }
+            None if self.rebuild_index()? => Ok(self.locate(id)),
             place => Ok(place),
         }
+    }
+
+    /// Makes the index anew from the segments' own tables; false where that was done before in the life of this store.
+    pub fn rebuild_index(&self) -> Result<bool> {
+        let first = self.index.distrust();
+        if first {
+            self.refresh()?;
+        }
+        Ok(first)
     }
 
     /// The plain bytes of a record.

@@ -253,6 +253,9 @@ pub enum Problem {
     /// The first bytes are not this structure's.
     #[error("it does not begin as a {0}")]
     Magic(&'static str),
+    /// It is of a version that this program does not know: damaged, or written by a newer one.
+    #[error("it is of version {0}, which this program does not know")]
+    Version(u32),
     /// A checksum that needs no key does not fit.
     #[error("the checksum of the {0} does not fit")]
     Checksum(&'static str),

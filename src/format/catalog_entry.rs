@@ -49,6 +49,8 @@ pub const PREFIX: usize = 96;
 const FIXED: usize = 128;
 /// Longest name of a machine or disk in bytes.
 pub const MOST_NAME_BYTES: usize = 128;
+/// Most entries of a chain. A name with a higher number is none of ours, and must not use up those that there are.
+pub const MOST_ENTRIES: u64 = 1 << 32;
 /// Longest stored form in bytes.
 pub const MOST_BYTES: usize = PREFIX + FIXED + MOST_NAME_BYTES + TAG_BYTES + HASH_BYTES;
 
@@ -109,7 +111,7 @@ pub fn object(chain: &Id, sequence: u64) -> String {
 pub fn sequence_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".entry")?;
     let sequence = u64::from_str_radix(digits, 16).ok()?;
-    (format!("{sequence:016x}") == digits).then_some(sequence)
+    (sequence < MOST_ENTRIES && format!("{sequence:016x}") == digits).then_some(sequence)
 }
 
 impl Prefix {

@@ -116,6 +116,11 @@ impl Catalog {
                 chain.damage.push(damage);
                 Ok(())
             }
+            // One entry must not close the vault: the other points are as good as ever.
+            Err(Error::UnsupportedVersion { object, found, .. }) => {
+                chain.damage.push(Damage { object, offset: 0, problem: Problem::Version(found) });
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -175,7 +180,8 @@ impl Catalog {
         }
         drop(chains);
         let mut points = points;
-        points.sort_by(|a, b| (a.time, &a.name).cmp(&(b.time, &b.name)));
+        // Stable: of points that stand for one second, the last made comes last.
+        points.sort_by_key(|point| point.time);
         Ok(points)
     }
 

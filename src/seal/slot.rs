@@ -137,13 +137,13 @@ pub fn wrap(
     Ok(slot)
 }
 
-/// Tries a credential on every slot; the first that it opens gives the role and its secrets.
+/// Tries a credential on every slot; the first that it opens gives the role and its secrets. A slot of another vault
+/// opens nothing, and is the error only where nothing else opens.
 pub fn open_any(slots: &[(String, KeySlot)], vault: &Id, credential: &Credential) -> Result<(SlotInfo, RoleKeys)> {
-    let mut strange = None;
+    let mut foreign = None;
     for (name, slot) in slots.iter().filter(|(_, slot)| credential.fits(slot.kind)) {
-        // A slot of another vault got here by a copy, or by an `init` that did not get to its end: it opens nothing.
         if slot.vault != *vault {
-            strange.get_or_insert(name);
+            foreign.get_or_insert(Error::damaged(name, 16, Problem::Misplaced("vault id")));
             continue;
         }
         let (commitment, key) = commitment_and_key(&credential.root(slot.kind, &slot.salt)?, vault);
@@ -159,10 +159,7 @@ pub fn open_any(slots: &[(String, KeySlot)], vault: &Id, credential: &Credential
         let keys = decode(&payload).map_err(|error| error.at(name, PREFIX as u64))?;
         return Ok((SlotInfo::from(slot), keys));
     }
-    match strange {
-        Some(name) => Err(Error::damaged(name, 16, Problem::Misplaced("vault id"))),
-        None => Err(Error::WrongKey { slots: slots.len() }),
-    }
+    Err(foreign.unwrap_or(Error::WrongKey { slots: slots.len() }))
 }
 
 fn encode(keys: &RoleKeys) -> Vec<u8> {

@@ -98,6 +98,25 @@ impl Store {
         self.index.lookup(&self.keys.index_tag(id))
     }
 
+    /// The place of a record, looked for with all means: among what others published since, and where the index does
+    /// not know it, in the segments' own tables. Entries of a damaged run may be lost without a trace.
+    pub fn search(&self, id: &Hash) -> Result<Option<Place>> {
+        self.refresh()?;
+        match self.locate(id) {
+            None if self.rebuild_index()? => Ok(self.locate(id)),
+            place => Ok(place),
+        }
+    }
+
+    /// Makes the index anew from the segments' own tables; false where that was done before in the life of this store.
+    pub fn rebuild_index(&self) -> Result<bool> {
+        let first = self.index.distrust();
+        if first {
+            self.refresh()?;
+        }
+        Ok(first)
+    }
+
     /// The plain bytes of a record.
     pub fn read(&self, kind: RecordType, id: &Hash) -> Result<Vec<u8>> {
         reader::read(self, kind, id)

@@ -23,12 +23,11 @@ pub(super) fn read(store: &Store, kind: RecordType, id: &Hash) -> Result<Vec<u8>
         },
         None => None,
     };
-    store.refresh()?;
     let gone = || {
         let id = hex(&id[..4]);
         Error::damaged(segment::FOLDER, 0, Problem::Unreachable { what: kind.name(), id })
     };
-    let place = store.locate(id).ok_or_else(|| first.unwrap_or_else(gone))?;
+    let place = store.search(id)?.ok_or_else(|| first.unwrap_or_else(gone))?;
     store.segments.read(kind, id, &place).map_err(|fault| match fault {
         RecordFault::Here(error) | RecordFault::Elsewhere(error) => error,
     })
@@ -89,15 +88,29 @@ impl Reader {
 
     /// A map node, which must be of `level`.
     pub fn node(&self, id: &Hash, level: u8) -> Result<Arc<MapNode>> {
-        let node = self.nodes.get_or_insert_with(id, || {
-            let bytes = self.store.read(RecordType::MapNode, id)?;
-            let node = MapNode::decode(&bytes).map_err(|error| error.at(&format!("map node {}", hex(&id[..4])), 0))?;
-            Ok::<_, Error>(Arc::new(node))
-        })?;
-        if node.level == level {
-            return Ok(node);
-        }
-        // Content-addressed nodes can't form a loop, but a map that hangs one in at a wrong depth is refused all the same.
-        Err(Error::damaged(format!("map node {}", hex(&id[..4])), 12, Problem::Field("level")))
+        let node = self.nodes.get_or_insert_with(id, || self.load_node(id).map(Arc::new))?;
+        check_level(id, &node, level)?;
+        Ok(node)
     }
+
+    /// A map node as it is stored now, past the cache: a check must not be told what was once read.
+    pub fn node_uncached(&self, id: &Hash, level: u8) -> Result<MapNode> {
+        let node = self.load_node(id)?;
+        check_level(id, &node, level)?;
+        Ok(node)
+    }
+
+    fn load_node(&self, id: &Hash) -> Result<MapNode> {
+        let bytes = self.store.read(RecordType::MapNode, id)?;
+        MapNode::decode(&bytes).map_err(|error| error.at(&node_name(id), 0))
+    }
+}
+
+fn node_name(id: &Hash) -> String {
+    format!("map node {}", hex(&id[..4]))
+}
+
+/// Content-addressed nodes can't form a loop, but a map that hangs one in at a wrong depth is refused all the same.
+fn check_level(id: &Hash, node: &MapNode, level: u8) -> Result<()> {
+    if node.level == level { Ok(()) } else { Err(Error::damaged(node_name(id), 12, Problem::Field("level"))) }
 }

@@ -1,5 +1,6 @@
 //! Published segments: listing them, opening them, reading a record by its place, walking all records.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
@@ -50,8 +51,8 @@ pub struct SegmentCheck {
     pub bytes: u64,
     /// What was wrong, in order of place.
     pub damage: Vec<Error>,
-    /// The ids of damaged records, where they could still be told.
-    pub lost: Vec<Hash>,
+    /// Offsets of the records that were whole.
+    pub whole: HashSet<u64>,
 }
 
 impl Segments {
@@ -168,25 +169,23 @@ impl Segments {
             Err(error) => return Err(error),
         };
         check.bytes = object.length();
-        let table = match self.table(id) {
-            Ok(table) => Some(table),
+        let table_is_whole = match self.table(id) {
+            Ok(_) => true,
             Err(error @ Error::Vault { .. }) => return Err(error),
             Err(error) => {
                 check.damage.push(error);
-                None
+                false
             }
         };
-        // A segment whose header is gone can't be opened; its table still says what was in it.
+        // A segment whose header is gone can't be opened: none of its records is whole then.
         let open = match self.open(id) {
             Ok(open) => open,
             Err(error @ Error::Vault { .. }) => return Err(error),
             Err(error) => {
                 check.damage.push(error);
-                check.lost.extend(table.iter().flatten().map(|entry| entry.id));
                 return Ok(check);
             }
         };
-        let mut whole = std::collections::HashSet::new();
         let mut tree = blake3::Hasher::new();
         let mut header = [0; HEADER_BYTES];
         object.read_exact_at(0, &mut header)?;
@@ -205,7 +204,7 @@ impl Segments {
                     match check_record(seal, &header, offset, payload, reads, id_of) {
                         Ok(_) => {
                             check.records += 1;
-                            whole.insert(offset);
+                            check.whole.insert(offset);
                         }
                         Err(error) => check.damage.push(error),
                     }
@@ -213,7 +212,7 @@ impl Segments {
             }
             Ok(())
         })?;
-        if let Some(table) = table {
+        if table_is_whole {
             let (trailer, hash) = read_trailer(object.as_ref(), id)?;
             let mut sealed = vec![0; trailer.sealed_table_bytes()];
             object.read_exact_at(trailer.table_offset, &mut sealed)?;
@@ -221,7 +220,6 @@ impl Segments {
             if check.damage.is_empty() && *tree.finalize().as_bytes() != hash {
                 check.damage.push(Error::damaged(object.name(), 0, Problem::Checksum("segment")));
             }
-            check.lost.extend(table.iter().filter(|entry| !whole.contains(&entry.offset)).map(|entry| entry.id));
         }
         Ok(check)
     }

@@ -95,8 +95,8 @@ impl Vault {
         let mut report = VerifyReport { data_opened: store.keys().reads_data(), ..VerifyReport::default() };
         report.damage.extend(self.catalog_damage().into_iter().map(Error::Damaged));
         report.damage.extend(super::keys::read_slots(self.media.as_ref())?.1);
-        let lost = self.check_segments(&ids, progress, &mut report)?;
-        let mut maps = Maps { vault: self, lost: &lost, bad: HashMap::new() };
+        let damaged = self.check_segments(&ids, progress, &mut report)?;
+        let mut maps = Maps { vault: self, damaged: &damaged, bad: HashMap::new() };
         for machine in self.machines() {
             for point in self.points(&machine)? {
                 maps.check_point(&point, &mut report)?;
@@ -106,15 +106,10 @@ impl Vault {
         Ok(report)
     }
 
-    fn check_segments(
-        &self,
-        ids: &[Id],
-        progress: &VerifyProgress,
-        report: &mut VerifyReport,
-    ) -> Result<HashSet<Hash>> {
+    fn check_segments(&self, ids: &[Id], progress: &VerifyProgress, report: &mut VerifyReport) -> Result<Damaged> {
         let store = self.reader.store();
         let next = AtomicUsize::new(0);
-        let found = Mutex::new((report, HashSet::new()));
+        let found = Mutex::new((report, Damaged::new()));
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let work = || {
             while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -127,8 +122,10 @@ impl Vault {
                 found.0.segments += 1;
                 found.0.records += check.records;
                 found.0.bytes += check.bytes;
+                if !check.damage.is_empty() {
+                    found.1.insert(*id, check.whole);
+                }
                 found.0.damage.extend(check.damage);
-                found.1.extend(check.lost);
             }
             Ok(())
         };
@@ -140,11 +137,13 @@ impl Vault {
     }
 }
 
+/// The segments that are damaged, and the offsets of the records in them that are whole all the same.
+type Damaged = HashMap<Id, HashSet<u64>>;
+
 /// Walks the maps of points; what is wrong below a node is remembered, so that shared nodes are walked once.
 struct Maps<'a> {
     vault: &'a Vault,
-    /// Records that are damaged where they are. One that is whole elsewhere counts as there.
-    lost: &'a HashSet<Hash>,
+    damaged: &'a Damaged,
     /// For each node that was walked: the damaged ranges below it, in chunks from its first.
     bad: HashMap<Hash, Vec<(u64, u64)>>,
 }
@@ -190,7 +189,7 @@ impl Maps<'_> {
             Some(last) if last.1 == start => last.1 = end,
             _ => ranges.push((start, end)),
         };
-        match self.vault.reader.node(id, level) {
+        match self.vault.reader.node_uncached(id, level) {
             Ok(node) => {
                 for (number, child) in (0_u64..).zip(node.children.iter()) {
                     let (Some(child), base) = (child, number.saturating_mul(span)) else {
@@ -214,13 +213,19 @@ impl Maps<'_> {
 
     fn is_there(&self, chunk: &Hash) -> Result<bool> {
         let store = self.vault.reader.store();
-        if store.locate(chunk).is_none() {
-            return Ok(false);
+        let place = match store.locate(chunk) {
+            // A damaged index is no damage.
+            None if store.rebuild_index()? => store.locate(chunk),
+            place => place,
+        };
+        match place {
+            None => return Ok(false),
+            Some(place) => match self.damaged.get(&place.segment) {
+                Some(whole) if !whole.contains(&place.offset) => {}
+                _ => return Ok(true),
+            },
         }
-        if !self.lost.contains(chunk) {
-            return Ok(true);
-        }
-        // Damaged in one segment; two writers may have stored it twice.
+        // What a reader would get decides: where the index was wrong, the record may be whole elsewhere.
         match store.read(crate::format::segment::RecordType::Chunk, chunk) {
             Ok(_) => Ok(true),
             Err(error @ Error::Vault { .. }) => Err(error),

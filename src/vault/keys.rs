@@ -1,7 +1,7 @@
 //! The vault's key slots: listing, adding, removing.
 
 use super::{Vault, put};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::format::hex;
 use crate::format::key_slot::{FOLDER, KeySlot, Role};
 use crate::media::Media;
@@ -37,10 +37,12 @@ pub(super) fn read_slots(media: &dyn Media) -> Result<(NamedSlots, Vec<Error>)> 
     for name in media.list(FOLDER)? {
         let name = format!("{FOLDER}/{name}");
         let read = || {
-            let object = media.open(&name)?;
-            let mut bytes = vec![0; usize::try_from(object.length().min(MOST_SLOT_BYTES)).unwrap_or(0)];
-            object.read_exact_at(0, &mut bytes)?;
-            KeySlot::decode(&bytes).map_err(|error| error.at(&name, 0))
+            let stored = media.open(&name)?;
+            let mut bytes = vec![0; usize::try_from(stored.length().min(MOST_SLOT_BYTES)).unwrap_or(0)];
+            stored.read_exact_at(0, &mut bytes)?;
+            let slot = KeySlot::decode(&bytes).map_err(|error| error.at(&name, 0))?;
+            // A slot is removed by its name: under another it would outlive its removal.
+            if object(&slot) == name { Ok(slot) } else { Err(Error::damaged(&name, 32, Problem::Misplaced("slot id"))) }
         };
         match read() {
             Ok(slot) => slots.push((name, slot)),

@@ -52,6 +52,7 @@ impl Vault {
 
     /// Makes a vault on media whose folders are there.
     pub fn init_on(media: Arc<dyn Media>, credential: &Credential, options: &InitOptions) -> Result<Self> {
+        options.check()?;
         let role_keys = RoleKeys::generate()?;
         let now = Timestamp::now().as_second().unsigned_abs();
         let header = Header {

@@ -2,13 +2,23 @@
 
 #![allow(missing_docs, dead_code, reason = "each test file uses its own part")]
 
-use std::path::Path;
+pub mod faults;
+pub mod guest;
+pub mod sources;
 
-use icecore::Vault;
+use std::path::{Path, PathBuf};
+
 use icecore::backup::{BackupReport, BackupRequest, Progress};
+use icecore::media::ReadMode;
+use icecore::point::PointInfo;
+use icecore::restore::RestoreOptions;
 use icecore::seal::{Credential, PasswordCost};
 use icecore::source::RawSource;
-use icecore::vault::{InitOptions, OpenOptions};
+use icecore::vault::{InitOptions, OpenOptions, VerifyProgress, VerifyReport};
+use icecore::{Result, Vault};
+use icecore_fuse::ReadOnlyTree;
+
+use sources::Memory;
 
 /// Argon2id at its cheapest: tests open vaults by the hundred.
 pub const CHEAP: PasswordCost = PasswordCost { passes: 1, memory_kib: 8, lanes: 1 };
@@ -57,4 +67,129 @@ pub fn request(machine: &str, disks: &[(&str, &Path)]) -> BackupRequest {
 
 pub fn backup(vault: &Vault, machine: &str, disks: &[(&str, &Path)]) -> BackupReport {
     vault.backup(&request(machine, disks), &Progress::default()).expect("backup")
+}
+
+/// Opens for reads through `mode`.
+pub fn open_with(path: &Path, mode: ReadMode) -> Result<Vault> {
+    Vault::open(path, &password(), &OpenOptions { read_mode: mode, ..OpenOptions::default() })
+}
+
+/// A backup of disks that lie in memory.
+pub fn backup_bytes(vault: &Vault, machine: &str, disks: &[(&str, &[u8])]) -> Result<BackupReport> {
+    vault.backup(&memory_request(machine, disks), &Progress::default())
+}
+
+pub fn memory_request(machine: &str, disks: &[(&str, &[u8])]) -> BackupRequest {
+    disks.iter().fold(BackupRequest::new(machine), |request, (name, bytes)| {
+        request.disk(*name, Memory { bytes: bytes.to_vec() })
+    })
+}
+
+/// A whole disk of a point, through its map.
+pub fn disk_bytes(vault: &Vault, point: &PointInfo, disk: &str) -> Result<Vec<u8>> {
+    let map = vault.disk(point, disk)?;
+    let mut bytes = vec![0xaa; usize::try_from(map.size_bytes()).expect("small")];
+    let read = map.read(0, &mut bytes)?;
+    assert_eq!(read, bytes.len(), "a read inside the disk is never short");
+    Ok(bytes)
+}
+
+/// A whole disk of a point, restored to a file.
+pub fn restored(vault: &Vault, point: &PointInfo, disk: &str) -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let target = folder.path().join("restored");
+    let progress = icecore::restore::Progress::default();
+    vault.restore(point, disk, &target, &RestoreOptions::default(), &progress)?;
+    Ok(std::fs::read(target).expect("the restored file"))
+}
+
+/// A whole file of the tree, read in pieces of an odd size.
+pub fn tree_bytes(vault: &Vault, path: &str) -> Result<Vec<u8>> {
+    let tree = vault.tree();
+    let node = tree.resolve(path, true)?;
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; 50_021];
+    loop {
+        let read = tree.read(node, bytes.len() as u64, &mut piece)?;
+        if read == 0 {
+            return Ok(bytes);
+        }
+        bytes.extend_from_slice(&piece[..read]);
+    }
+}
+
+/// The names in a directory of the tree.
+pub fn tree_names(vault: &Vault, path: &str) -> Result<Vec<String>> {
+    let tree = vault.tree();
+    let mut names = Vec::new();
+    tree.read_directory(tree.resolve(path, true)?, 0, &mut |entry| {
+        names.push(String::from_utf8_lossy(entry.name).into_owned());
+        true
+    })?;
+    Ok(names)
+}
+
+pub fn verify(vault: &Vault) -> VerifyReport {
+    vault.verify(&VerifyProgress::default()).expect("verify")
+}
+
+/// Equal, without printing megabytes where not.
+#[track_caller]
+pub fn assert_same(found: &[u8], expected: &[u8], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    if let Some(at) = found.iter().zip(expected).position(|(a, b)| a != b) {
+        panic!("{what}: first difference at byte {at}");
+    }
+}
+
+/// The files below a folder of a vault, sorted.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// The name of a file as the vault calls it.
+pub fn object(vault: &Path, file: &Path) -> String {
+    file.strip_prefix(vault).expect("in the vault").to_string_lossy().into_owned()
+}
+
+/// Bytes of all segments.
+pub fn segment_bytes(vault: &Path) -> u64 {
+    files(&vault.join("segments")).iter().map(|file| file.metadata().expect("stat").len()).sum()
+}
+
+pub fn copy_folder(from: &Path, to: &Path) {
+    for file in files(from) {
+        let target = to.join(file.strip_prefix(from).expect("below"));
+        std::fs::create_dir_all(target.parent().expect("a folder")).expect("folder");
+        std::fs::copy(&file, &target).expect("copy");
+    }
+    for empty in ["tmp", "index", "catalog", "segments"] {
+        std::fs::create_dir_all(to.join(empty)).expect("folder");
+    }
+}
+
+/// The one line that a test prints where the machine can't run it.
+pub fn not_run(test: &str, why: &str) {
+    eprintln!("NOT RUN: {test}: {why}");
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Random numbers, the same for the same seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound.max(1)
+    }
 }

@@ -113,7 +113,7 @@ impl Index {
         fresh.segments.remove(segment);
     }
 
-    /// Drops every run from use, because one of them told a wrong place. They are made again from the segments. Happens
+    /// Drops every run from use, because one of them told a wrong place or did not know a record that must be there. They are made again from the segments. Happens
     /// once in the life of an open vault and returns false after that: what the segments' own tables say is final.
     pub(super) fn distrust(&self) -> bool {
         if self.distrusted.swap(true, Ordering::AcqRel) {

@@ -72,6 +72,9 @@ pub(super) fn run(
     for Done { disk, first, ids, missing } in done {
         let map = maps.get_mut(disk).ok_or(Error::Poisoned)?;
         map.missing.extend(missing);
+        if map.missing.len() > 2 * MOST_MISSING {
+            map.missing = joined(std::mem::take(&mut map.missing));
+        }
         map.early.insert(first, ids);
         map.advance()?;
     }
@@ -122,15 +125,25 @@ impl Disk<'_> {
     }
 }
 
-/// Ranges in order, those that touch made one.
+/// Most ranges of a disk that are listed as missing: the manifest must stay a record of reasonable size.
+const MOST_MISSING: usize = 4096;
+
+/// Ranges in order, those that touch made one. Where there are too many, those with the smallest gaps between them are
+/// made one too: better that a little more counts as missing than that a dying disk can't be backed up.
 fn joined(mut ranges: Vec<ByteRange>) -> Vec<ByteRange> {
     ranges.sort_unstable();
-    ranges.dedup_by(|later, earlier| {
-        let touches = later.start <= earlier.end;
-        if touches {
-            earlier.end = earlier.end.max(later.end);
+    let mut gap = 0;
+    loop {
+        ranges.dedup_by(|later, earlier| {
+            let touches = later.start <= earlier.end.saturating_add(gap);
+            if touches {
+                earlier.end = earlier.end.max(later.end);
+            }
+            touches
+        });
+        if ranges.len() <= MOST_MISSING {
+            return ranges;
         }
-        touches
-    });
-    ranges
+        gap = (gap * 2).max(4096);
+    }
 }

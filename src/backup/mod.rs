@@ -298,7 +298,7 @@ fn transfer(
     }
     let (to_workers, pieces) = bounded(buffers);
     let (to_mapper, done) = bounded(4 * buffers);
-    progress.begin(request.disks.iter().map(|disk| (disk.name.clone(), disk.source.size_bytes())));
+    progress.begin(request.disks.iter().map(|disk| (disk.name.clone(), disk.source.size_bytes())))?;
 
     std::thread::scope(|scope| {
         let mapped = parents.as_slice();

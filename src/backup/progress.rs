@@ -39,10 +39,14 @@ impl Progress {
         self.disks.get().map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn begin(&self, disks: impl Iterator<Item = (String, u64)>) {
-        self.disks.get_or_init(|| {
-            disks.map(|(name, size_bytes)| DiskProgress { name, size_bytes, ..DiskProgress::default() }).collect()
-        });
+    /// Sets the counters up. They are one backup's: a second one would count into the first one's disks.
+    pub(super) fn begin(&self, disks: impl Iterator<Item = (String, u64)>) -> Result<()> {
+        let disks = disks.map(|(name, size_bytes)| DiskProgress { name, size_bytes, ..DiskProgress::default() });
+        self.disks.set(disks.collect()).map_err(|_| Error::Invalid {
+            what: "progress",
+            value: "of another backup".to_owned(),
+            rule: "each backup needs one of its own",
+        })
     }
 
     /// Lets the other threads of the pipeline stop, because one of them failed.

@@ -1,8 +1,9 @@
 //! The reader of one disk: from front to end, holes passed over, in pieces.
 
 use std::io;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::hints::{self, Span, Verdict};
 use super::mapper::{Done, Ids};
@@ -14,6 +15,9 @@ use crate::store::Store;
 
 /// Where a range can't be read, it is tried again in blocks of this size, so that no more is lost than must be.
 const BLOCK_BYTES: usize = 4096;
+
+/// How long a reader without a buffer waits before it looks whether the backup still goes on.
+const BUFFER_WAIT: Duration = Duration::from_millis(50);
 
 /// What a reader works on.
 pub(super) struct Job<'a> {
@@ -113,7 +117,7 @@ fn read_span(
         at = start;
         while at < end {
             progress.check()?;
-            let buffer = buffers.recv().map_err(|_| Error::Poisoned)?;
+            let buffer = take_buffer(buffers, progress)?;
             let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(job.piece_bytes);
             let piece = read_piece(job, at, length, buffer)?;
             progress.disks()[job.number].add_read(length as u64);
@@ -122,6 +126,17 @@ fn read_span(
         }
     }
     Ok(())
+}
+
+/// Waits for a buffer. Those that failed readers held never come back, so that others must hear of the failure.
+fn take_buffer(buffers: &Receiver<Vec<u8>>, progress: &Progress) -> Result<Vec<u8>> {
+    loop {
+        match buffers.recv_timeout(BUFFER_WAIT) {
+            Ok(buffer) => return Ok(buffer),
+            Err(RecvTimeoutError::Timeout) => progress.check()?,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Poisoned),
+        }
+    }
 }
 
 fn send<T>(sender: &Sender<T>, message: T) -> Result<()> {

@@ -186,7 +186,11 @@ impl KeySlot {
             (u32_at::<48, PREFIX>(prefix), u32_at::<52, PREFIX>(prefix), u32_at::<56, PREFIX>(prefix));
         let bounded = |value, most| (1..=most).contains(&value);
         let kind = match kind {
-            1 if bounded(passes, MOST_PASSES) && bounded(memory_kib, MOST_MEMORY_KIB) && bounded(lanes, MOST_LANES) => {
+            1 if bounded(passes, MOST_PASSES)
+                && bounded(memory_kib, MOST_MEMORY_KIB)
+                && bounded(lanes, MOST_LANES)
+                && memory_kib >= 8 * lanes =>
+            {
                 SlotKind::Password { passes, memory_kib, lanes }
             }
             1 => return Err(Problem::Field("Argon2 cost").into()),

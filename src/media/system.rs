@@ -28,7 +28,12 @@ impl Files for SystemFiles {
     }
 
     fn open(&self, path: &Path, mapped: bool) -> io::Result<Arc<dyn File>> {
-        let file = fs::File::open(path)?;
+        // Without waiting: a pipe that somebody put here must not hold us for ever.
+        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
         let map = if mapped && file.metadata()?.len() > 0 {
             // SAFETY: published objects are written once and never changed or truncated by any icecore process, and
             // bytes are copied out of the map before they are authenticated, so that a change from outside can at worst
@@ -78,8 +83,8 @@ impl Files for SystemFiles {
     }
 
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        // The lock file is opened for reading only: a reader without the right to write may share it too.
-        let file = fs::File::open(path)?;
+        // NFS wants a file that it locks alone to be open for writing; whoever may not write may still share.
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).or_else(|_| fs::File::open(path))?;
         let operation = match (kind, wait) {
             (LockKind::Shared, true) => FlockOperation::LockShared,
             (LockKind::Shared, false) => FlockOperation::NonBlockingLockShared,

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Consistency;
+use super::{Consistency, check_name};
 use crate::error::{Error, Problem, Result};
 use crate::format::{HASH_BYTES, Hash, VERSION, hex};
 
@@ -94,7 +94,12 @@ impl Manifest {
                 supported: VERSION,
             });
         }
-        for disk in &manifest.disks {
+        for (number, disk) in manifest.disks.iter().enumerate() {
+            // Names become names of files: a holder of a lesser key must not lead others astray with them.
+            check_name("disk name", &disk.name).map_err(|error| wrong(error.to_string()))?;
+            if manifest.disks.iter().take(number).any(|before| before.name == disk.name) {
+                return Err(wrong(format!("disk {:?} is there twice", disk.name)));
+            }
             let chunks = crate::format::header::CHUNK_SIZE_LOG2;
             let sizes = 1_u32 << chunks.start()..=1_u32 << chunks.end();
             if !disk.chunk_bytes.is_power_of_two() || !sizes.contains(&disk.chunk_bytes) {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::media::files::{Files, SystemFiles};
 
 /// Bytes at the front of a device that tell whether it holds something: boot sector, tables, the first superblocks.
 const FRONT_BYTES: u64 = 1 << 20;
@@ -16,6 +17,7 @@ pub(super) struct Target {
     path: PathBuf,
     /// The name that a new file has until it is whole.
     partial: Option<PathBuf>,
+    force: bool,
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
@@ -28,13 +30,15 @@ impl Target {
     pub(super) fn open(path: &Path, size_bytes: u64, data_bytes: u64, force: bool) -> Result<Self> {
         match fs::metadata(path) {
             Ok(found) if found.file_type().is_block_device() => Self::open_device(path, size_bytes, force),
-            Ok(found) if found.is_file() && force => Self::open_file(path, size_bytes, data_bytes),
+            Ok(found) if found.is_file() && force => Self::open_file(path, size_bytes, data_bytes, true),
             Ok(found) if found.is_file() => Err(Error::TargetExists { path: path.to_path_buf() }),
             Ok(_) => {
                 let error = io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a block device");
                 Err(failed("restore to", path)(error))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::open_file(path, size_bytes, data_bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::open_file(path, size_bytes, data_bytes, force)
+            }
             Err(error) => Err(failed("restore to", path)(error)),
         }
     }
@@ -62,10 +66,10 @@ impl Target {
                 return Err(Error::TargetExists { path: path.to_path_buf() });
             }
         }
-        Ok(Self { file, path: path.to_path_buf(), partial: None })
+        Ok(Self { file, path: path.to_path_buf(), partial: None, force })
     }
 
-    fn open_file(path: &Path, size_bytes: u64, data_bytes: u64) -> Result<Self> {
+    fn open_file(path: &Path, size_bytes: u64, data_bytes: u64, force: bool) -> Result<Self> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let space = rustix::fs::statvfs(folder).map_err(|error| failed("look at", folder)(error.into()))?;
         let available = space.f_bavail.saturating_mul(space.f_frsize);
@@ -77,7 +81,7 @@ impl Target {
         let partial = path.with_file_name(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&partial);
         let file = file.map_err(failed("create", &partial))?;
-        let target = Self { file, path: path.to_path_buf(), partial: Some(partial) };
+        let target = Self { file, path: path.to_path_buf(), partial: Some(partial), force };
         target.file.set_len(size_bytes).map_err(failed("set the length of", path))?;
         Ok(target)
     }
@@ -91,11 +95,24 @@ impl Target {
         self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))
     }
 
+    /// Gives the whole file its name. Unless it was to replace what is there, it does not replace what came meanwhile.
+    fn take_name(&self, partial: &Path) -> Result<()> {
+        if self.force {
+            return fs::rename(partial, &self.path).map_err(failed("rename to", &self.path));
+        }
+        match SystemFiles.rename_new(partial, &self.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::TargetExists { path: self.path.clone() })
+            }
+            renamed => renamed.map_err(failed("rename to", &self.path)),
+        }
+    }
+
     /// Syncs; a file then takes its name.
     pub(super) fn finish(mut self) -> Result<()> {
         self.file.sync_all().map_err(failed("sync", &self.path))?;
         if let Some(partial) = &self.partial {
-            fs::rename(partial, &self.path).map_err(failed("rename to", &self.path))?;
+            self.take_name(partial)?;
             let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             self.partial = None;
             File::open(folder)

@@ -8,8 +8,9 @@ use crate::format::Id;
 
 /// Adds the records of `segments` to the index.
 ///
-/// A segment whose table is damaged is walked record by record; one that can't be read at all stays uncovered, and
-/// what it held is reported missing when somebody asks for it.
+/// A segment whose table is damaged is walked record by record. One that can't be read at all stays uncovered: what it
+/// held is stored again by the next backup, and is an error when somebody asks for it. So one bad segment, or a bad
+/// sector under one, closes nothing but itself.
 pub(super) fn load(store: &Store, segments: &[Id]) -> Result<()> {
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(segments.len());
@@ -21,17 +22,12 @@ pub(super) fn load(store: &Store, segments: &[Id]) -> Result<()> {
 
 fn work(store: &Store, segments: &[Id], next: &AtomicUsize) -> Result<()> {
     while let Some(id) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let entries = match store.segments.table(id) {
-            Ok(entries) => entries,
-            // Removed since it was listed, or damaged.
-            Err(Error::Damaged(_) | Error::UnsupportedVersion { .. }) => match store.segments.salvage(id) {
-                Ok(entries) => entries,
-                Err(Error::Damaged(_)) => continue,
-                Err(error) => return Err(error),
-            },
-            Err(error) => return Err(error),
-        };
+        let Ok(entries) = store.segments.entries(id) else { continue };
         store.index.add(*id, &entries, &|id| store.keys.index_tag(id));
+        if store.index.is_full() {
+            // Whoever may not write keeps the table in memory; to everybody else it becomes a run.
+            let _ = store.index.flush();
+        }
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ mod writer;
 
 use std::sync::Arc;
 
+use quick_cache::sync::Cache;
+
 use crate::error::Result;
 use crate::format::header::Header;
 use crate::format::segment::RecordType;
@@ -51,14 +53,19 @@ pub struct Store {
     header: Header,
     segments: Segments,
     index: Index,
+    /// Records that were looked for in vain in all segments.
+    hopeless: Cache<Hash, ()>,
 }
+
+/// Most such records that are remembered.
+const MOST_HOPELESS: usize = 1 << 14;
 
 impl Store {
     /// Opens the store; reads the headers of the index and the tables of segments that it does not cover.
     pub fn open(media: Arc<dyn Media>, keys: Arc<VaultKeys>, header: Header) -> Result<Self> {
         let segments = Segments::new(Arc::clone(&media), Arc::clone(&keys));
         let index = Index::open(Arc::clone(&media), *keys.vault())?;
-        let store = Self { media, keys, header, segments, index };
+        let store = Self { media, keys, header, segments, index, hopeless: Cache::new(MOST_HOPELESS) };
         store.refresh()?;
         Ok(store)
     }
@@ -96,16 +103,6 @@ impl Store {
     /// The place of a record, as far as it is known.
     pub fn locate(&self, id: &Hash) -> Option<Place> {
         self.index.lookup(&self.keys.index_tag(id))
-    }
-
-    /// The place of a record, looked for with all means: among what others published since, and where the index does
-    /// not know it, in the segments' own tables. Entries of a damaged run may be lost without a trace.
-    pub fn search(&self, id: &Hash) -> Result<Option<Place>> {
-        self.refresh()?;
-        match self.locate(id) {
-            None if self.rebuild_index()? => Ok(self.locate(id)),
-            place => Ok(place),
-        }
     }
 
     /// Makes the index anew from the segments' own tables; false where that was done before in the life of this store.

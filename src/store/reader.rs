@@ -5,32 +5,97 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::Store;
 use super::segments::RecordFault;
+use super::{Place, Store};
 use crate::error::{Error, Problem, Result};
 use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
 use crate::format::{Hash, hex};
 
-/// Reads a record; looks it up in the segments themselves before it is called damaged.
+/// Why a record was not at a place.
+enum Miss {
+    /// The index knows no place.
+    Unknown,
+    /// The place holds something else.
+    Elsewhere(Error),
+    /// The record is there, and damaged or not to be had.
+    Here(Error),
+}
+
+/// Reads a record. Before it is called damaged it is looked for with all means: among what others published since, by an
+/// index made anew, and in any other segment that holds it too.
 pub(super) fn read(store: &Store, kind: RecordType, id: &Hash) -> Result<Vec<u8>> {
-    let first = match store.locate(id) {
-        Some(place) => match store.segments.read(kind, id, &place) {
+    let mut miss = match read_located(store, kind, id) {
+        Ok(plain) => return Ok(plain),
+        Err(miss) => miss,
+    };
+    if matches!(miss, Miss::Unknown) {
+        store.refresh()?;
+        miss = match read_located(store, kind, id) {
             Ok(plain) => return Ok(plain),
-            Err(RecordFault::Here(error)) => return Err(error),
-            Err(RecordFault::Elsewhere(error)) if store.index.distrust() => Some(error),
-            Err(RecordFault::Elsewhere(error)) => return Err(error),
-        },
-        None => None,
+            Err(miss) => miss,
+        };
+    }
+    if matches!(miss, Miss::Unknown | Miss::Elsewhere(_)) && store.rebuild_index()? {
+        miss = match read_located(store, kind, id) {
+            Ok(plain) => return Ok(plain),
+            Err(miss) => miss,
+        };
+    }
+    let error = match miss {
+        Miss::Here(error) if !matches!(error, Error::Damaged(_)) => return Err(error),
+        Miss::Here(error) | Miss::Elsewhere(error) => error,
+        Miss::Unknown => {
+            let id = hex(&id[..4]);
+            Error::damaged(segment::FOLDER, 0, Problem::Unreachable { what: kind.name(), id })
+        }
     };
-    let gone = || {
-        let id = hex(&id[..4]);
-        Error::damaged(segment::FOLDER, 0, Problem::Unreachable { what: kind.name(), id })
-    };
-    let place = store.search(id)?.ok_or_else(|| first.unwrap_or_else(gone))?;
-    store.segments.read(kind, id, &place).map_err(|fault| match fault {
-        RecordFault::Here(error) | RecordFault::Elsewhere(error) => error,
-    })
+    read_twin(store, kind, id)?.ok_or(error)
+}
+
+fn read_located(store: &Store, kind: RecordType, id: &Hash) -> std::result::Result<Vec<u8>, Miss> {
+    read_at(store, kind, id, &store.locate(id).ok_or(Miss::Unknown)?)
+}
+
+fn read_at(store: &Store, kind: RecordType, id: &Hash, place: &Place) -> std::result::Result<Vec<u8>, Miss> {
+    let plain = store.segments.read(kind, id, place).map_err(|fault| match fault {
+        RecordFault::Here(error) => Miss::Here(error),
+        RecordFault::Elsewhere(error) => Miss::Elsewhere(error),
+    })?;
+    // Authentication says that somebody who may add points sealed these bytes under this id. Only the id itself says
+    // that they are the chunk: the thief of a `backup` key must not change what older points read.
+    if store.id_of(kind, &plain) == *id {
+        return Ok(plain);
+    }
+    let problem = Problem::Authentication("record id");
+    Err(Miss::Here(Error::damaged(segment::object(&place.segment), place.offset, problem)))
+}
+
+/// The same record from another segment: two writers may have stored it at once. Records that have none are remembered,
+/// since this reads the tables of all segments.
+fn read_twin(store: &Store, kind: RecordType, id: &Hash) -> Result<Option<Vec<u8>>> {
+    if store.hopeless.get(id).is_some() {
+        return Ok(None);
+    }
+    for segment in store.segments.list()? {
+        // What can't be read of one segment is no reason not to look into the next.
+        for entry in store.segments.entries(&segment).unwrap_or_default() {
+            let place = Place {
+                segment,
+                offset: entry.offset,
+                stored_bytes: entry.stored_bytes,
+                plain_bytes: entry.plain_bytes,
+            };
+            if entry.id == *id
+                && let Ok(plain) = read_at(store, kind, id, &place)
+            {
+                store.index.correct(store.keys.index_tag(id), place);
+                return Ok(Some(plain));
+            }
+        }
+    }
+    store.hopeless.insert(*id, ());
+    Ok(None)
 }
 
 /// How much decoded data a reader keeps, in bytes.

@@ -1,6 +1,5 @@
 //! Published segments: listing them, opening them, reading a record by its place, walking all records.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
@@ -17,6 +16,9 @@ use crate::seal::{SegmentSeal, VaultKeys};
 
 /// Most segments held open at a time: each is a mapping and a file descriptor.
 const MOST_OPEN: usize = 512;
+
+/// Longest file that is taken for a segment, in bytes: the largest segment that `init` allows, one record and a table.
+const MOST_SEGMENT_BYTES: u64 = 3 << 30;
 
 /// Records read ahead in one piece when a segment is walked, in bytes.
 const WALK_BYTES: usize = 1 << 20;
@@ -51,8 +53,8 @@ pub struct SegmentCheck {
     pub bytes: u64,
     /// What was wrong, in order of place.
     pub damage: Vec<Error>,
-    /// Offsets of the records that were whole.
-    pub whole: HashSet<u64>,
+    /// Offsets and ids of the records that were whole, in order of place.
+    pub whole: Vec<(u64, Hash)>,
 }
 
 impl Segments {
@@ -67,12 +69,22 @@ impl Segments {
 
     /// Length of a segment in bytes.
     pub fn length(&self, id: &Id) -> Result<u64> {
-        Ok(self.media.open(&segment::object(id))?.length())
+        Ok(self.open_object(id)?.length())
+    }
+
+    /// Opens a segment's file. One that is absurdly long is damage: walking through it would take for ever.
+    fn open_object(&self, id: &Id) -> Result<Arc<dyn Object>> {
+        let object = self.media.open(&segment::object(id))?;
+        if object.length() > MOST_SEGMENT_BYTES {
+            let problem = Problem::Length { expected: MOST_SEGMENT_BYTES, found: object.length() };
+            return Err(Error::damaged(object.name(), 0, problem));
+        }
+        Ok(object)
     }
 
     fn open(&self, id: &Id) -> Result<Arc<OpenSegment>> {
         self.open.get_or_insert_with(id, || {
-            let object = self.media.open(&segment::object(id))?;
+            let object = self.open_object(id)?;
             let mut header = [0; HEADER_BYTES];
             object.read_exact_at(0, &mut header)?;
             let seal = SegmentSeal::open(&self.keys, id, &header)?;
@@ -124,17 +136,25 @@ impl Segments {
     }
 
     /// The records of a segment by its own table. Needs no intact header: the table's key follows from the name.
-    pub(super) fn table(&self, id: &Id) -> Result<Vec<TableEntry>> {
-        let object = self.media.open(&segment::object(id))?;
+    fn table(&self, id: &Id) -> Result<Vec<TableEntry>> {
+        let object = self.open_object(id)?;
         let (trailer, _) = read_trailer(object.as_ref(), id)?;
         let mut sealed = vec![0; trailer.sealed_table_bytes()];
         object.read_exact_at(trailer.table_offset, &mut sealed)?;
         SegmentSeal::of_table(&self.keys, id).open_table(&trailer, sealed)
     }
 
+    /// The records of a segment, by its table or, where that is damaged, by their own headers.
+    pub(super) fn entries(&self, id: &Id) -> Result<Vec<TableEntry>> {
+        match self.table(id) {
+            Err(Error::Damaged(_) | Error::UnsupportedVersion { .. }) => self.salvage(id),
+            table => table,
+        }
+    }
+
     /// The records of a segment whose table can't be used, found by their own headers.
-    pub(super) fn salvage(&self, id: &Id) -> Result<Vec<TableEntry>> {
-        let object = self.media.open(&segment::object(id))?;
+    fn salvage(&self, id: &Id) -> Result<Vec<TableEntry>> {
+        let object = self.open_object(id)?;
         let seal = SegmentSeal::of_table(&self.keys, id);
         let mut entries = Vec::new();
         walk(object.as_ref(), object.length(), &mut |offset, found| {
@@ -160,7 +180,7 @@ impl Segments {
     /// only what is wrong with the medium ends the check.
     pub fn check(&self, id: &Id, id_of: &dyn Fn(RecordType, &[u8]) -> Hash) -> Result<SegmentCheck> {
         let mut check = SegmentCheck::default();
-        let object = match self.media.open(&segment::object(id)) {
+        let object = match self.open_object(id) {
             Ok(object) => object,
             Err(error @ Error::Damaged(_)) => {
                 check.damage.push(error);
@@ -202,9 +222,9 @@ impl Segments {
                 Found::Record(header, payload) => {
                     tree.update(&header.encode());
                     match check_record(seal, &header, offset, payload, reads, id_of) {
-                        Ok(_) => {
+                        Ok(id) => {
                             check.records += 1;
-                            check.whole.insert(offset);
+                            check.whole.push((offset, id));
                         }
                         Err(error) => check.damage.push(error),
                     }

@@ -4,16 +4,18 @@
 //! and whole. Subtrees that points share are walked once; memory grows with the number of map nodes and of damaged
 //! records, not with the number of chunks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Vault;
 use crate::error::{Error, Result};
 use crate::format::map_node::MapNode;
+use crate::format::segment::{ALIGNMENT, RecordType};
 use crate::format::{Hash, Id};
-use crate::point::{ByteRange, ManifestDisk, PointInfo};
+use crate::point::{ByteRange, DiskMap, ManifestDisk, PointInfo};
+use crate::store::{SegmentCheck, Store};
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -95,37 +97,40 @@ impl Vault {
         let mut report = VerifyReport { data_opened: store.keys().reads_data(), ..VerifyReport::default() };
         report.damage.extend(self.catalog_damage().into_iter().map(Error::Damaged));
         report.damage.extend(super::keys::read_slots(self.media.as_ref())?.1);
-        let damaged = self.check_segments(&ids, progress, &mut report)?;
-        let mut maps = Maps { vault: self, damaged: &damaged, bad: HashMap::new() };
+        let whole = self.check_segments(&ids, progress, &mut report)?;
+        let mut maps = Maps { vault: self, whole: &whole, bad: HashMap::new() };
         for machine in self.machines() {
             for point in self.points(&machine)? {
-                maps.check_point(&point, &mut report)?;
+                maps.check_point(&point, &mut report);
             }
         }
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
     }
 
-    fn check_segments(&self, ids: &[Id], progress: &VerifyProgress, report: &mut VerifyReport) -> Result<Damaged> {
+    fn check_segments(&self, ids: &[Id], progress: &VerifyProgress, report: &mut VerifyReport) -> Result<Whole> {
         let store = self.reader.store();
         let next = AtomicUsize::new(0);
-        let found = Mutex::new((report, Damaged::new()));
+        let found = Mutex::new((report, Whole::new()));
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let work = || {
             while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if progress.cancelled.load(Ordering::Acquire) {
                     return Err(Error::Interrupted);
                 }
-                let check = store.segments().check(id, &|kind, plain| store.id_of(kind, plain))?;
+                // A segment that the medium does not give is damage like any other: the check goes on.
+                let check = store
+                    .segments()
+                    .check(id, &|kind, plain| store.id_of(kind, plain))
+                    .unwrap_or_else(|error| SegmentCheck { damage: vec![error], ..SegmentCheck::default() });
+                let whole = check.whole.iter().map(|(offset, id)| Self::trace(store, *offset, id)).collect();
                 progress.done.fetch_add(check.bytes, Ordering::Relaxed);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.0.segments += 1;
                 found.0.records += check.records;
                 found.0.bytes += check.bytes;
-                if !check.damage.is_empty() {
-                    found.1.insert(*id, check.whole);
-                }
                 found.0.damage.extend(check.damage);
+                found.1.insert(*id, whole);
             }
             Ok(())
         };
@@ -135,53 +140,61 @@ impl Vault {
         })?;
         Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner).1)
     }
+
+    /// What is remembered of a record that was whole.
+    fn trace(store: &Store, offset: u64, id: &Hash) -> Trace {
+        let tag = store.keys().index_tag(id);
+        (offset / ALIGNMENT, u32::from_le_bytes([tag[0], tag[1], tag[2], tag[3]]))
+    }
 }
 
-/// The segments that are damaged, and the offsets of the records in them that are whole all the same.
-type Damaged = HashMap<Id, HashSet<u64>>;
+/// A record that was whole: its place in the segment in units of 16 bytes, and enough of its tag to tell it from another.
+type Trace = (u64, u32);
+
+/// What was whole, by segment, in order of place.
+type Whole = HashMap<Id, Vec<Trace>>;
 
 /// Walks the maps of points; what is wrong below a node is remembered, so that shared nodes are walked once.
 struct Maps<'a> {
     vault: &'a Vault,
-    damaged: &'a Damaged,
+    whole: &'a Whole,
     /// For each node that was walked: the damaged ranges below it, in chunks from its first.
     bad: HashMap<Hash, Vec<(u64, u64)>>,
 }
 
 impl Maps<'_> {
-    fn check_point(&mut self, point: &PointInfo, report: &mut VerifyReport) -> Result<()> {
+    fn check_point(&mut self, point: &PointInfo, report: &mut VerifyReport) {
         report.points += 1;
         let manifest = match self.vault.manifest(point) {
             Ok(manifest) => manifest,
-            Err(error @ Error::Vault { .. }) => return Err(error),
             Err(error) => {
                 report.damage.push(error);
-                let range = ByteRange { start: 0, end: 0 };
-                report.hit.push(damaged(point, "(all)", range));
-                return Ok(());
+                report.hit.push(damaged(point, "(all)", ByteRange { start: 0, end: 0 }));
+                return;
             }
         };
         for disk in &manifest.disks {
-            for range in self.check_disk(disk)? {
+            for range in self.check_disk(disk) {
                 report.hit.push(damaged(point, &disk.name, range));
             }
         }
-        Ok(())
     }
 
-    fn check_disk(&mut self, disk: &ManifestDisk) -> Result<Vec<ByteRange>> {
-        let Some(root) = disk.root() else {
-            return Ok(Vec::new());
-        };
+    fn check_disk(&mut self, disk: &ManifestDisk) -> Vec<ByteRange> {
+        // The reader's own checks of the manifest: it would refuse the whole disk too.
+        if DiskMap::open(Arc::clone(&self.vault.reader), disk).is_err() {
+            return vec![ByteRange { start: 0, end: disk.size_bytes }];
+        }
+        let Some(root) = disk.root() else { return Vec::new() };
         let chunk_bytes = u64::from(disk.chunk_bytes);
-        let ranges = self.check_node(&root, disk.map_level)?;
         let bytes = |chunks: u64| chunks.saturating_mul(chunk_bytes).min(disk.size_bytes);
-        Ok(ranges.into_iter().map(|(start, end)| ByteRange { start: bytes(start), end: bytes(end) }).collect())
+        let ranges = self.check_node(&root, disk.map_level);
+        ranges.into_iter().map(|(start, end)| ByteRange { start: bytes(start), end: bytes(end) }).collect()
     }
 
-    fn check_node(&mut self, id: &Hash, level: u8) -> Result<Vec<(u64, u64)>> {
+    fn check_node(&mut self, id: &Hash, level: u8) -> Vec<(u64, u64)> {
         if let Some(known) = self.bad.get(id) {
-            return Ok(known.clone());
+            return known.clone();
         }
         let span = MapNode::chunks_per_child(level);
         let mut ranges: Vec<(u64, u64)> = Vec::new();
@@ -192,45 +205,42 @@ impl Maps<'_> {
         match self.vault.reader.node_uncached(id, level) {
             Ok(node) => {
                 for (number, child) in (0_u64..).zip(node.children.iter()) {
-                    let (Some(child), base) = (child, number.saturating_mul(span)) else {
-                        continue;
-                    };
+                    let Some(child) = child else { continue };
+                    let base = number.saturating_mul(span);
                     if level > 0 {
-                        for (start, end) in self.check_node(child, level - 1)? {
-                            push(base + start, base.saturating_add(end));
+                        for (start, end) in self.check_node(child, level - 1) {
+                            push(base.saturating_add(start), base.saturating_add(end));
                         }
-                    } else if !self.is_there(child)? {
+                    } else if !self.is_there(child) {
                         push(base, base + 1);
                     }
                 }
             }
-            Err(error @ Error::Vault { .. }) => return Err(error),
             Err(_) => push(0, MapNode::chunks_per_child(level + 1)),
         }
         self.bad.insert(*id, ranges.clone());
-        Ok(ranges)
+        ranges
     }
 
-    fn is_there(&self, chunk: &Hash) -> Result<bool> {
+    /// Whether a reader would get a chunk. The segments say what is there; the index only where to look first.
+    fn is_there(&self, chunk: &Hash) -> bool {
         let store = self.vault.reader.store();
-        let place = match store.locate(chunk) {
-            // A damaged index is no damage.
-            None if store.rebuild_index()? => store.locate(chunk),
-            place => place,
-        };
-        match place {
-            None => return Ok(false),
-            Some(place) => match self.damaged.get(&place.segment) {
-                Some(whole) if !whole.contains(&place.offset) => {}
-                _ => return Ok(true),
-            },
+        let seen = store.locate(chunk).is_some_and(|place| {
+            let whole = self.whole.get(&place.segment).map_or(&[][..], Vec::as_slice);
+            whole.binary_search(&Vault::trace(store, place.offset, chunk)).is_ok()
+        });
+        // Otherwise what a reader would get decides: the record may be whole elsewhere. A role that can't open data
+        // can't try, and goes by what was seen whole.
+        seen || match store.read(RecordType::Chunk, chunk) {
+            Ok(_) => true,
+            Err(Error::NotPermitted { .. }) => self.whole_anywhere(chunk),
+            Err(_) => false,
         }
-        // What a reader would get decides: where the index was wrong, the record may be whole elsewhere.
-        match store.read(crate::format::segment::RecordType::Chunk, chunk) {
-            Ok(_) => Ok(true),
-            Err(error @ Error::Vault { .. }) => Err(error),
-            Err(_) => Ok(false),
-        }
+    }
+
+    fn whole_anywhere(&self, chunk: &Hash) -> bool {
+        let (_, tag) = Vault::trace(self.vault.reader.store(), 0, chunk);
+        self.whole.values().flatten().any(|(_, of)| *of == tag)
     }
 }
 

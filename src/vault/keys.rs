@@ -4,8 +4,11 @@ use super::{Vault, put};
 use crate::error::{Error, Problem, Result};
 use crate::format::hex;
 use crate::format::key_slot::{FOLDER, KeySlot, Role};
-use crate::media::Media;
+use crate::media::{LockKind, Media};
 use crate::seal::{Credential, PasswordCost, SlotInfo, wrap};
+
+/// The lock of whoever removes a slot.
+pub(super) const KEYS_LOCK: &str = "keys";
 
 /// Longest slot that is read, in bytes.
 const MOST_SLOT_BYTES: u64 = 1024;
@@ -56,7 +59,9 @@ impl Vault {
     /// The key slots, oldest first.
     pub fn key_slots(&self) -> Result<Vec<SlotInfo>> {
         let (slots, _) = read_slots(self.media.as_ref())?;
-        let mut infos: Vec<SlotInfo> = slots.iter().map(|(_, slot)| SlotInfo::from(slot)).collect();
+        // A slot of another vault, as a killed `init` may leave, is no way into this one.
+        let ours = slots.iter().filter(|(_, slot)| slot.vault == self.header.vault);
+        let mut infos: Vec<SlotInfo> = ours.map(|(_, slot)| SlotInfo::from(slot)).collect();
         infos.sort_by(|a, b| (a.created_unix_seconds, &a.id).cmp(&(b.created_unix_seconds, &b.id)));
         Ok(infos)
     }
@@ -81,6 +86,8 @@ impl Vault {
     /// Removes a slot by its id. Needs the role `admin`; the last slot of that role stays.
     pub fn remove_key(&self, id: &str) -> Result<()> {
         self.needs_admin()?;
+        // Alone, or two who remove at once could each leave the other's slot as the last.
+        let _alone = self.media.lock(KEYS_LOCK, LockKind::Exclusive, true)?;
         let slots = self.key_slots()?;
         let unknown = || Error::Invalid { what: "key slot", value: id.to_owned(), rule: "the vault has no such slot" };
         let slot = slots.iter().find(|slot| slot.id == id).ok_or_else(unknown)?;

@@ -32,6 +32,9 @@ use crate::tree::VaultTree;
 /// Folders of a vault.
 const FOLDERS: [&str; 4] = [key_slot::FOLDER, segment::FOLDER, catalog_entry::FOLDER, index_run::FOLDER];
 
+/// Lock files of a vault.
+pub const LOCKS: [&str; 2] = [WRITERS_LOCK, keys::KEYS_LOCK];
+
 /// An open vault. Any number of calls may run at once, from any number of threads and processes.
 pub struct Vault {
     media: Arc<dyn Media>,
@@ -46,7 +49,7 @@ impl Vault {
     pub fn init(path: &Path, credential: &Credential, options: &InitOptions) -> Result<Self> {
         let media = Arc::new(DirectoryMedia::new(path, options.read_mode));
         options.check()?;
-        media.initialize(&FOLDERS, &[WRITERS_LOCK])?;
+        media.initialize(&FOLDERS, &LOCKS)?;
         Self::init_on(media, credential, options)
     }
 
@@ -193,12 +196,30 @@ impl Vault {
         options: &RestoreOptions,
         progress: &restore::Progress,
     ) -> Result<RestoreReport> {
+        let keys = self.reader.store().keys();
+        if !keys.reads_data() {
+            // Before anything is written: a device would get zeros until the first chunk is refused.
+            return Err(Error::NotPermitted { held: keys.role().name(), needed: "the role restore or admin" });
+        }
+        self.refuse_inside(target)?;
         let manifest = self.manifest(point)?;
         let unknown = || Error::UnknownDisk { point: point.name.clone(), disk: disk.to_owned() };
         let disk = manifest.disk(disk).ok_or_else(unknown)?;
         let data_bytes = disk.size_bytes.saturating_sub(disk.zero_bytes);
         let map = DiskMap::open(Arc::clone(&self.reader), disk)?;
         restore::run(&map, target, data_bytes, options, progress)
+    }
+
+    /// Fails where a path leads into the vault's own directory.
+    fn refuse_inside(&self, target: &Path) -> Result<()> {
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let real = |path: &Path| path.canonicalize().ok();
+        let Some(vault) = real(self.location()) else { return Ok(()) };
+        if [real(target), real(folder)].into_iter().flatten().any(|path| path.starts_with(&vault)) {
+            let use_ = "it is inside the vault".to_owned();
+            return Err(Error::TargetInUse { path: target.to_path_buf(), use_ });
+        }
+        Ok(())
     }
 
     /// The ranges of a disk that differ between two points, in bytes.

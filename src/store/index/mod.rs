@@ -34,6 +34,8 @@ pub struct Index {
     vault: Id,
     runs: RwLock<Vec<Arc<Run>>>,
     fresh: RwLock<Fresh>,
+    /// Places that were found by looking into the segments, against what the runs say. Few, and not kept.
+    corrected: RwLock<HashMap<Tag, Place>>,
     /// Held by whoever turns the table into a run or merges runs, so that two never do the same work.
     tidying: Mutex<()>,
     distrusted: AtomicBool,
@@ -59,6 +61,7 @@ impl Index {
             vault,
             runs: RwLock::new(runs),
             fresh: RwLock::default(),
+            corrected: RwLock::default(),
             tidying: Mutex::new(()),
             distrusted: AtomicBool::new(false),
         })
@@ -79,6 +82,9 @@ impl Index {
 
     /// The place of a record, as far as the index knows.
     pub fn lookup(&self, tag: &Tag) -> Option<Place> {
+        if let Some(place) = self.corrected.read().unwrap_or_else(PoisonError::into_inner).get(tag) {
+            return Some(*place);
+        }
         if let Some(place) = self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.get(tag) {
             return Some(*place);
         }
@@ -101,6 +107,11 @@ impl Index {
         fresh.segments.insert(segment);
     }
 
+    /// Remembers where a record really is, that was not found where the index said.
+    pub(super) fn correct(&self, tag: Tag, place: Place) {
+        self.corrected.write().unwrap_or_else(PoisonError::into_inner).insert(tag, place);
+    }
+
     /// Whether the table in memory should become a run now.
     pub(super) fn is_full(&self) -> bool {
         self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() >= MOST_FRESH
@@ -111,6 +122,7 @@ impl Index {
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         fresh.places.retain(|_, place| place.segment != *segment);
         fresh.segments.remove(segment);
+        self.corrected.write().unwrap_or_else(PoisonError::into_inner).retain(|_, place| place.segment != *segment);
     }
 
     /// Drops every run from use, because one of them told a wrong place or did not know a record that must be there. They are made again from the segments. Happens
@@ -181,8 +193,9 @@ impl Index {
 
     /// How many runs and entries there are, and bytes of runs.
     pub fn size(&self) -> IndexSize {
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+        // In the order in which everybody takes these locks.
         let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() as u64;
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
         IndexSize {
             runs: runs.len(),
             entries: fresh + runs.iter().map(|run| run.entries()).sum::<u64>(),

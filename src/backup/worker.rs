@@ -45,8 +45,9 @@ pub(super) fn run(
                 continue;
             }
             let id = store.id_of(RecordType::Chunk, chunk);
-            // The same place in the newest point is the likeliest to be the same, and asking it costs nothing.
-            if *parent != Some(id) {
+            // The same place in the newest point is the likeliest to be the same, and spares the writer's locks. That the
+            // chunk was there once is not enough: its segment may have been lost since.
+            if *parent != Some(id) || store.locate(&id).is_none() {
                 if let Stored::New { place } = writer.store(RecordType::Chunk, &id, chunk)? {
                     new += chunk.len() as u64;
                     stored += u64::from(place.stored_bytes);

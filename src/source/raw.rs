@@ -60,7 +60,11 @@ impl Source for RawSource {
         }
         let start = match rustix::fs::seek(&self.file, Whence::Data(offset)) {
             Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(None),
+            // A hole up to the end, if the end is still where it was.
+            Err(Errno::NXIO) if self.file.metadata()?.len() >= self.size_bytes => return Ok(None),
+            Err(Errno::NXIO) => {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the disk became shorter while it was read"));
+            }
             // A file system that knows no holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(whole),
             Err(error) => return Err(error.into()),

@@ -84,6 +84,11 @@ impl Catalog {
         for sequence in sequences.into_iter().skip(from) {
             for lost in chain.next..sequence.min(chain.next.saturating_add(16)) {
                 let object = catalog_entry::object(id, lost);
+                // A listing made while entries came may show a later one only.
+                if self.media.exists(&object)? {
+                    self.replay(id, lost, chain)?;
+                    continue;
+                }
                 chain.damage.push(Damage { object, offset: 0, problem: Problem::Absent });
                 chain.head = [0; HASH_BYTES];
             }
@@ -155,6 +160,10 @@ impl Catalog {
                 continue;
             }
             self.media.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))?;
+            if sequence == 0 {
+                // The folder may be another writer's, who died before its own name was durable.
+                self.media.sync_folder(catalog_entry::FOLDER)?;
+            }
             self.refresh_chain(&id)?;
             let point = hex(&entry.point);
             let chains = self.chains();

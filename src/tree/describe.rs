@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use serde::Serialize;
 
 use super::point::{Content, PointNode, Shown};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guest::partition::{TableKind, Volume};
 use crate::guest::{GuestFileSystem, VolumeState};
 use crate::point::Manifest;
@@ -35,6 +35,11 @@ pub(super) fn note(volume: &Volume, shown: Option<&Shown>) -> Option<Note> {
         },
     };
     Some(Note { volume: volume.name(), suffix, text })
+}
+
+/// What must be said of a volume whose beginning the vault can't give any more.
+pub(super) fn damaged(volume: &Volume, error: &Error) -> Note {
+    Note { volume: volume.name(), suffix: "ERROR", text: error.to_string() }
 }
 
 #[derive(Serialize)]

@@ -120,7 +120,22 @@ impl VaultTree {
         let mut entries = Vec::new();
         for (number, volume) in point.volumes(&self.reader, disk)?.volumes.iter().enumerate() {
             let (name, place) = (volume.name(), (Arc::clone(point), disk, number));
-            let shown = if volume.problem.is_none() { Some(point.shown(&self.reader, disk, number)?) } else { None };
+            let shown = match volume.problem {
+                Some(_) => None,
+                None => match point.shown(&self.reader, disk, number) {
+                    Ok(shown) => Some(shown),
+                    // Damage where this volume begins must not hide its neighbours.
+                    Err(error @ (Error::Damaged(_) | Error::Missing { .. })) => {
+                        let raw = self.nodes.add(Node::RawVolume(Arc::clone(point), disk, number));
+                        entries.push((format!("{name}.raw").into_bytes(), raw));
+                        let note = describe::damaged(volume, &error);
+                        let file = format!("{name}.{}", note.suffix);
+                        entries.push((file.into_bytes(), self.nodes.add(Node::Note(Arc::clone(point), disk, note))));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
             match shown.as_ref().map(|shown| &shown.content) {
                 Some(Content::Files(file_system)) => {
                     let prefix = self.nodes.prefix(&place);

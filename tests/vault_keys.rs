@@ -99,6 +99,8 @@ fn absurd_costs_in_a_slot_are_refused_before_they_are_paid() {
     reseal(&mut bytes);
     std::fs::write(&slot, bytes).expect("forge");
     assert!(open(&path, &Credential::password(*b"second")).is_ok(), "a forged slot closes the vault for others");
+    let error = open(&path, &Credential::password(*b"wrong")).map(|_| ()).expect_err("wrong");
+    assert_eq!(error.kind(), ErrorKind::Damaged, "who is to act is not the caller: {error}");
 }
 
 fn peak_memory_kib() -> u64 {

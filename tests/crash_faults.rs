@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use common::faults::{Call, FaultyFiles, Plan};
 use common::files;
+use icecore::vault::InitOptions;
 use icecore::{Error, ErrorKind, Result};
 
-const OS: u64 = 1;
+/// Few chunks, so that few calls are reads of records; more than one segment.
+fn options() -> InitOptions {
+    InitOptions { chunk_bytes: 64 << 10, ..common::small() }
+}
 
 fn first_day() -> [Vec<u8>; 2] {
     // More than one segment of data, so that one is published while others are written.
-    [common::noise(OS, 1_300_000), common::text(2, 300_000)]
+    [common::noise(1, 1_200_000), common::text(2, 100_000)]
 }
 
 fn second_day() -> [Vec<u8>; 2] {
@@ -37,7 +41,7 @@ struct Acknowledged {
 /// Init, a backup of two disks, a second backup, each going on where the one before failed.
 fn workload(faulty: &FaultyFiles, path: &Path, done: &mut Acknowledged) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut vault = match faulty.init(path, &common::small()) {
+    let mut vault = match faulty.init(path, &options()) {
         Ok(vault) => vault,
         Err(error) => return vec![error],
     };
@@ -59,7 +63,7 @@ fn workload(faulty: &FaultyFiles, path: &Path, done: &mut Acknowledged) -> Vec<E
 fn check(path: &Path, done: &Acknowledged, what: &str) {
     if !done.vault {
         // A failed init leaves nothing, or something that a second init completes, or a whole vault.
-        let vault = match icecore::Vault::init(path, &common::password(), &common::small()) {
+        let vault = match icecore::Vault::init(path, &common::password(), &options()) {
             Err(Error::VaultExists { .. }) => common::open(path),
             made => {
                 made.unwrap_or_else(|error| panic!("{what}: init again: {error}"));
@@ -156,7 +160,7 @@ fn a_failed_sync_is_never_tried_again_and_publishes_nothing() {
         let folder = common::scratch();
         let path = folder.path().join("vault");
         let faulty = FaultyFiles::new(Plan::NONE);
-        let vault = faulty.init(&path, &common::small()).expect("init");
+        let vault = faulty.init(&path, &options()).expect("init");
         faulty.plan(Plan { nth, counts: |call| call == Call::Sync, ..Plan::NONE });
         let outcome = common::backup_bytes(&vault, "m", &named(&first_day()));
         let log = faulty.log();

@@ -16,7 +16,7 @@ struct Made {
 }
 
 fn make() -> Made {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
     let mut points = Vec::new();

@@ -21,7 +21,7 @@ struct Fixture {
 fn fixture() -> &'static Fixture {
     static MADE: OnceLock<Fixture> = OnceLock::new();
     MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("tempdir");
+        let folder = common::scratch();
         let path = folder.path().join("vault");
         let vault = common::init(&path, &common::small());
         let mut disks = Vec::new();
@@ -96,7 +96,7 @@ fn copy(folder: &Path) -> PathBuf {
 
 #[test]
 fn in_the_header_or_a_slot() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = copy(folder.path());
     for file in [vec![vault.join("header")], files(&vault.join("keys"))].concat() {
         for at in 0..std::fs::metadata(&file).expect("stat").len() as usize {
@@ -108,7 +108,7 @@ fn in_the_header_or_a_slot() {
 
 #[test]
 fn in_a_catalog_entry_it_hides_that_point_only() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = copy(folder.path());
     for file in files(&vault.join("catalog")) {
         let mut random = Random(3);
@@ -141,7 +141,7 @@ fn places(bytes: &[u8]) -> Vec<usize> {
 
 #[test]
 fn in_a_segment_with_and_without_index() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = copy(folder.path());
     for index in [true, false] {
         if !index {
@@ -164,7 +164,7 @@ fn in_a_segment_with_and_without_index() {
 
 #[test]
 fn in_the_index_it_hurts_nobody() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = copy(folder.path());
     for file in files(&vault.join("index")) {
         let length = std::fs::metadata(&file).expect("stat").len() as usize;

@@ -21,7 +21,7 @@ struct Made {
 
 /// Three points that share most of their chunks, in several segments.
 fn make() -> Made {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
     let mut disk = common::noise(1, 400 * CHUNK + 100);

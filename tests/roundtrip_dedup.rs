@@ -6,7 +6,7 @@ use common::assert_same;
 
 #[test]
 fn an_unchanged_second_backup_adds_less_than_4_kib() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     let (os, data) = (common::noise(1, 6 << 20), common::text(2, 3 << 20));
     let disks: [(&str, &[u8]); 2] = [("os", &os), ("data", &data)];
@@ -25,7 +25,7 @@ fn an_unchanged_second_backup_adds_less_than_4_kib() {
 
 #[test]
 fn equal_disks_of_one_backup_are_stored_once() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
     let disk = common::noise(3, 4 << 20);
@@ -42,7 +42,7 @@ fn equal_disks_of_one_backup_are_stored_once() {
 
 #[test]
 fn a_changed_byte_costs_a_chunk_and_its_path_in_the_map() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     let mut disk = common::noise(4, 8 << 20);
     common::backup_bytes(&vault, "m", &[("os", &disk)]).expect("first");

@@ -30,7 +30,7 @@ fn expected(a: &[u8], b: &[u8]) -> Vec<ByteRange> {
 
 #[test]
 fn a_disk_that_grows_and_shrinks_reads_right_and_diffs_right() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     let mut random = Random(11);
     let mut disk = common::noise(1, 3 << 20);
@@ -60,7 +60,7 @@ fn a_disk_that_grows_and_shrinks_reads_right_and_diffs_right() {
 
 #[test]
 fn zeros_that_were_added_or_written_are_no_difference_to_a_hole() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     let mut disk = common::noise(1, 40 * 4096);
     let first = common::backup_bytes(&vault, "m", &[("os", &disk)]).expect("first").point;

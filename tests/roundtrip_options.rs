@@ -26,7 +26,7 @@ fn every_chunk_size_and_level_gives_the_same_bytes() {
         (1 << 20, 9, true, None),
         (4 << 20, 1, true, Some(3)),
     ] {
-        let folder = tempfile::tempdir().expect("tempdir");
+        let folder = common::scratch();
         let path = folder.path().join("vault");
         let vault = common::init(&path, &InitOptions { chunk_bytes, level, ..common::small() });
         let mut request = common::memory_request("m", &[("os", &disk)]);
@@ -45,7 +45,7 @@ fn every_chunk_size_and_level_gives_the_same_bytes() {
 
 #[test]
 fn the_manifest_counts_what_was_done() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
     // 10 chunks of data of which two are equal, 5 of zeros, and a part of one.
@@ -69,7 +69,7 @@ fn the_manifest_counts_what_was_done() {
 
 #[test]
 fn point_json_tells_what_the_point_is() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     let mut request = common::memory_request("web01", &[("os", b"some bytes"), ("data", &[7; 9000])]);
     request.tags = vec!["before upgrade".to_owned()];
@@ -104,7 +104,7 @@ fn options_that_no_vault_may_have_are_refused() {
         InitOptions { level: -8, ..common::small() },
         InitOptions { segment_bytes: 4096, ..common::small() },
     ] {
-        let folder = tempfile::tempdir().expect("tempdir");
+        let folder = common::scratch();
         let path = folder.path().join("vault");
         let refused = icecore::Vault::init(&path, &common::password(), &wrong).map(|_| ()).expect_err("refused");
         assert_eq!(refused.kind(), ErrorKind::Caller, "{refused}");

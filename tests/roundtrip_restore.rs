@@ -6,7 +6,7 @@ use icecore::restore::{Progress, RestoreOptions};
 
 #[test]
 fn a_restored_disk_equals_the_original() {
-    let dir = tempfile::tempdir().expect("tempdir");
+    let dir = common::scratch();
     let mut disk = common::text(1, 3 << 20);
     disk.extend(vec![0; 5 << 20]);
     disk.extend(common::noise(2, (2 << 20) + 777));

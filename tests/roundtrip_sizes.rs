@@ -43,7 +43,7 @@ fn disk(size: usize) -> Vec<u8> {
 
 #[test]
 fn every_size_reads_back_by_restore_map_and_tree() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let disks: Vec<(String, Vec<u8>)> = SIZES.iter().map(|size| (format!("d{size}"), disk(*size))).collect();
     let named: Vec<(&str, &[u8])> = disks.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
@@ -65,7 +65,7 @@ fn every_size_reads_back_by_restore_map_and_tree() {
 
 #[test]
 fn the_tree_gives_the_right_bytes_at_any_offset_and_length() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     let bytes = disk(300 * CHUNK + 77);
     common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("backup");

@@ -23,7 +23,7 @@ fn chunk_records(vault: &Path) -> usize {
 
 #[test]
 fn a_disk_of_nothing_but_a_hole_stores_no_chunk() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let image = folder.path().join("hole.raw");
     icecore_fixtures::single::zero_disk(&image, 10 << 30).expect("disk");
@@ -44,7 +44,7 @@ fn a_disk_of_nothing_but_a_hole_stores_no_chunk() {
 
 #[test]
 fn written_zeros_store_no_chunk_either() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
     let report = common::backup_bytes(&vault, "m", &[("os", &vec![0; 3_000_001])]).expect("backup");
@@ -55,7 +55,7 @@ fn written_zeros_store_no_chunk_either() {
 
 #[test]
 fn a_disk_with_holes_stores_its_data_only_and_tells_where_it_is() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let image = folder.path().join("holes.raw");
     let (disk, ranges) = icecore_fixtures::single::raw_with_holes(&image, 24 << 20, 3).expect("disk");

@@ -14,7 +14,7 @@ fn at(vault: &Vault, machine: &str, time: &str, content: &[u8]) -> BackupReport 
 
 #[test]
 fn a_point_is_found_by_name_by_id_and_as_latest() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
     let second = at(&vault, "m", "2026-11-20T02:00:00.9Z", b"second").point;
@@ -41,7 +41,7 @@ fn a_point_is_found_by_name_by_id_and_as_latest() {
 
 #[test]
 fn what_is_not_there_is_told_by_kind() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     assert!(matches!(vault.points("m"), Err(Error::UnknownMachine { .. })));
     let point = at(&vault, "m", "2026-11-20T02:00:00Z", b"x").point;
@@ -63,7 +63,7 @@ fn what_is_not_there_is_told_by_kind() {
 
 #[test]
 fn points_of_one_second_all_have_a_name_and_the_last_made_is_the_latest() {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
     let mut made = Vec::new();

@@ -32,9 +32,9 @@ pub(super) enum Verdict {
 }
 
 /// Weighs the hint for a disk against the point that it builds on.
-pub(super) fn weigh(job: &Job<'_>, parent: &DiskMap, changed: &[ByteRange], store: &Store) -> Result<Verdict> {
+pub(super) fn weigh(job: &Job<'_>, base: &DiskMap, changed: &[ByteRange], store: &Store) -> Result<Verdict> {
     let size = job.disk.source.size_bytes();
-    let spans = spans(size, u64::from(job.chunk_bytes), parent, changed);
+    let spans = spans(size, u64::from(job.chunk_bytes), base, changed);
     let unchanged: Vec<Span> = spans.iter().copied().filter(|span| !span.changed).collect();
     let total: u64 = unchanged.iter().map(|span| span.end - span.start).sum();
     let mut buffer = vec![0; job.chunk_bytes as usize];
@@ -44,8 +44,8 @@ pub(super) fn weigh(job: &Job<'_>, parent: &DiskMap, changed: &[ByteRange], stor
         let Some(part) = total.checked_div(SAMPLES).map(|part| part.max(1)) else { break };
         let offset = (sample * part + seed % part).min(total.saturating_sub(1));
         let Some(at) = nth(&unchanged, offset) else { break };
-        let chunk = prefer_data(parent, &unchanged, at / u64::from(job.chunk_bytes))?;
-        if !same(job, parent, store, chunk, &mut buffer)? {
+        let chunk = prefer_data(base, &unchanged, at / u64::from(job.chunk_bytes))?;
+        if !same(job, base, store, chunk, &mut buffer)? {
             return Ok(Verdict::Refuted(chunk * u64::from(job.chunk_bytes)));
         }
     }
@@ -53,11 +53,11 @@ pub(super) fn weigh(job: &Job<'_>, parent: &DiskMap, changed: &[ByteRange], stor
 }
 
 /// Cuts the disk at chunk borders into what is said to be changed and what is not.
-fn spans(size: u64, chunk_bytes: u64, parent: &DiskMap, changed: &[ByteRange]) -> Vec<Span> {
-    let mut ranges: Vec<ByteRange> = changed.iter().chain(parent.missing()).copied().collect();
-    if parent.size_bytes() != size {
+fn spans(size: u64, chunk_bytes: u64, base: &DiskMap, changed: &[ByteRange]) -> Vec<Span> {
+    let mut ranges: Vec<ByteRange> = changed.iter().chain(base.missing()).copied().collect();
+    if base.size_bytes() != size {
         // A tail that grew, or a last chunk that got another length.
-        ranges.push(ByteRange { start: parent.size_bytes().min(size), end: size });
+        ranges.push(ByteRange { start: base.size_bytes().min(size), end: size });
         ranges.push(ByteRange { start: size.saturating_sub(1), end: size });
     }
     ranges.sort_unstable();
@@ -94,16 +94,16 @@ fn nth(spans: &[Span], mut offset: u64) -> Option<u64> {
 }
 
 /// The next chunk with data, where it is called unchanged too: a sample of nothing but holes says little.
-fn prefer_data(parent: &DiskMap, unchanged: &[Span], chunk: u64) -> Result<u64> {
-    let data = parent.find(chunk, true)?;
-    let at = data.saturating_mul(parent.chunk_bytes());
-    let known = data < parent.chunks() && unchanged.iter().any(|span| span.start <= at && at < span.end);
+fn prefer_data(base: &DiskMap, unchanged: &[Span], chunk: u64) -> Result<u64> {
+    let data = base.find(chunk, true)?;
+    let at = data.saturating_mul(base.chunk_bytes());
+    let known = data < base.chunks() && unchanged.iter().any(|span| span.start <= at && at < span.end);
     Ok(if known { data } else { chunk })
 }
 
-fn same(job: &Job<'_>, parent: &DiskMap, store: &Store, chunk: u64, buffer: &mut [u8]) -> Result<bool> {
+fn same(job: &Job<'_>, base: &DiskMap, store: &Store, chunk: u64, buffer: &mut [u8]) -> Result<bool> {
     let offset = chunk * u64::from(job.chunk_bytes);
-    let length = usize::try_from(parent.chunk_length(chunk)).unwrap_or(0).min(buffer.len());
+    let length = usize::try_from(base.chunk_length(chunk)).unwrap_or(0).min(buffer.len());
     let bytes = &mut buffer[..length];
     let read = job.disk.source.read_at(offset, bytes);
     // What can't be read is for the reader to report.
@@ -112,5 +112,5 @@ fn same(job: &Job<'_>, parent: &DiskMap, store: &Store, chunk: u64, buffer: &mut
         return Ok(false);
     }
     let id = if is_zero(bytes) { None } else { Some(store.id_of(RecordType::Chunk, bytes)) };
-    Ok(parent.chunk_id(chunk)? == id)
+    Ok(base.chunk_id(chunk)? == id)
 }

@@ -18,7 +18,7 @@ pub(super) enum Ids {
     Chunks(Vec<Option<Hash>>),
     /// So many chunks of zeros.
     Zeros(u64),
-    /// So many chunks that are as they were in the parent.
+    /// So many chunks that are as they were in the base.
     Unchanged(u64),
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Done {
 
 struct Disk<'a> {
     builder: MapBuilder<'a>,
-    parent: Option<&'a DiskMap>,
+    base: Option<&'a DiskMap>,
     next: u64,
     chunks: u64,
     /// What came before its turn; bounded by the pieces that are under way.
@@ -49,19 +49,19 @@ pub(super) fn run(
     writer: &Writer,
     store: &Store,
     disks: &[BackupDisk],
-    parents: &[Option<Arc<DiskMap>>],
+    bases: &[Option<Arc<DiskMap>>],
     progress: &Progress,
 ) -> Result<Vec<ManifestDisk>> {
     let chunk_bytes = store.header().chunk_bytes();
     let keep = |node: &MapNode| store_node(writer, store, node);
     let mut maps: Vec<Disk<'_>> = disks
         .iter()
-        .zip(parents)
-        .map(|(disk, parent)| {
+        .zip(bases)
+        .map(|(disk, base)| {
             let chunks = disk.source.size_bytes().div_ceil(u64::from(chunk_bytes));
             Disk {
                 builder: MapBuilder::new(chunks, &keep),
-                parent: parent.as_deref(),
+                base: base.as_deref(),
                 next: 0,
                 chunks,
                 early: BTreeMap::new(),
@@ -111,8 +111,8 @@ impl Disk<'_> {
                     self.next += count;
                 }
                 Ids::Unchanged(count) => {
-                    let parent = self.parent.ok_or(Error::Poisoned)?;
-                    self.builder.push_unchanged(parent, self.next, count)?;
+                    let base = self.base.ok_or(Error::Poisoned)?;
+                    self.builder.push_unchanged(base, self.next, count)?;
                     self.next += count;
                 }
                 Ids::Chunks(ids) => {

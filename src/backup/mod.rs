@@ -284,7 +284,7 @@ fn transfer(
     progress: &Progress,
     writer: &Writer,
 ) -> Result<Vec<ManifestDisk>> {
-    let parents = parents(reader, catalog, request)?;
+    let bases = bases(reader, catalog, request);
     let chunk_bytes = reader.store().header().chunk_bytes();
     let workers = request
         .workers
@@ -301,7 +301,7 @@ fn transfer(
     progress.begin(request.disks.iter().map(|disk| (disk.name.clone(), disk.source.size_bytes())))?;
 
     std::thread::scope(|scope| {
-        let mapped = parents.as_slice();
+        let mapped = bases.as_slice();
         let mapper = scope.spawn(move || {
             // Owned here: when the mapper ends early, nobody waits to send to it.
             let done = done;
@@ -316,20 +316,12 @@ fn transfer(
                     .inspect_err(|_| progress.fail())
             }));
         }
-        for (number, (disk, parent)) in request.disks.iter().zip(&parents).enumerate() {
+        for (number, (disk, base)) in request.disks.iter().zip(&bases).enumerate() {
             let (take, to_workers, to_mapper) = (take.clone(), to_workers.clone(), to_mapper.clone());
             let allow_incomplete = request.allow_incomplete;
-            let hint = hint(catalog, request, disk);
             threads.push(scope.spawn(move || {
-                let job = reader::Job {
-                    number,
-                    disk,
-                    parent: parent.as_deref(),
-                    changed: hint,
-                    chunk_bytes,
-                    piece_bytes,
-                    allow_incomplete,
-                };
+                let job =
+                    reader::Job { number, disk, base: base.as_deref(), chunk_bytes, piece_bytes, allow_incomplete };
                 reader::run(&job, &take, &to_workers, &to_mapper, reader.store(), progress)
                     .inspect_err(|_| progress.fail())
             }));
@@ -349,29 +341,17 @@ fn transfer(
     })
 }
 
-/// The same disks in the machine's newest point, to compare with before the index is asked; or in the point that a list
-/// of changed ranges builds on.
-fn parents(reader: &Arc<Reader>, catalog: &Catalog, request: &BackupRequest) -> Result<Vec<Option<Arc<DiskMap>>>> {
-    let newest = match catalog.point(&request.machine, "latest") {
-        Ok(point) => Some(point),
-        Err(Error::UnknownMachine { .. }) => None,
-        Err(error) => return Err(error),
-    };
+/// For each disk whose changed ranges the caller knows, the same disk in the point that they are counted from. Without
+/// one that is whole and of the same chunk size, the disk is read whole.
+fn bases(reader: &Arc<Reader>, catalog: &Catalog, request: &BackupRequest) -> Vec<Option<Arc<DiskMap>>> {
     let chunk_bytes = u64::from(reader.store().header().chunk_bytes());
-    let parent = |disk: &BackupDisk| {
-        let base = disk.changed.as_ref().and_then(|changed| catalog.point(&request.machine, &changed.point).ok());
-        // A damaged parent is no reason not to make a new point: without it the index answers.
-        let manifest = crate::vault::read_manifest(reader.store(), base.as_ref().or(newest.as_ref())?).ok()?;
+    let base = |disk: &BackupDisk| {
+        let point = catalog.point(&request.machine, &disk.changed.as_ref()?.point).ok()?;
+        let manifest = crate::vault::read_manifest(reader.store(), &point).ok()?;
         let map = DiskMap::open(Arc::clone(reader), manifest.disk(&disk.name)?).ok()?;
         (map.chunk_bytes() == chunk_bytes).then(|| Arc::new(map))
     };
-    Ok(request.disks.iter().map(parent).collect())
-}
-
-/// The list of changed ranges of a disk, if its point is one that the machine has.
-fn hint<'a>(catalog: &Catalog, request: &BackupRequest, disk: &'a BackupDisk) -> Option<&'a [ByteRange]> {
-    let changed = disk.changed.as_ref()?;
-    catalog.point(&request.machine, &changed.point).ok().map(|_| changed.ranges.as_slice())
+    request.disks.iter().map(base).collect()
 }
 
 /// Stores a map node and tells its id.

@@ -24,10 +24,8 @@ pub(super) struct Job<'a> {
     /// The disk's number in the request.
     pub number: usize,
     pub disk: &'a BackupDisk,
-    /// The same disk in the point to compare with.
-    pub parent: Option<&'a DiskMap>,
-    /// What is said to have changed since that point.
-    pub changed: Option<&'a [ByteRange]>,
+    /// The same disk in the point that its list of changed ranges is counted from.
+    pub base: Option<&'a DiskMap>,
     pub chunk_bytes: u32,
     /// Bytes to read at a time, a multiple of the chunk size.
     pub piece_bytes: usize,
@@ -44,10 +42,10 @@ pub(super) fn run(
     progress: &Progress,
 ) -> Result<()> {
     let whole = Span { start: 0, end: job.disk.source.size_bytes(), changed: true };
-    let spans = match (job.parent, job.changed) {
-        (Some(parent), Some(changed)) => match hints::weigh(job, parent, changed, store)? {
+    let spans = match (job.base, &job.disk.changed) {
+        (Some(base), Some(changed)) => match hints::weigh(job, base, &changed.ranges, store)? {
             Verdict::Believed(spans) => {
-                count_unread(job, parent, &spans, progress)?;
+                count_unread(job, base, &spans, progress)?;
                 spans
             }
             Verdict::Refuted(offset) => {
@@ -69,14 +67,14 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Counts what is not read: its zeros are the parent's, less those in what is.
-fn count_unread(job: &Job<'_>, parent: &DiskMap, spans: &[Span], progress: &Progress) -> Result<()> {
-    let (mut unread, mut zero) = (0, parent.zero_bytes());
+/// Counts what is not read: its zeros are the base's, less those in what is.
+fn count_unread(job: &Job<'_>, base: &DiskMap, spans: &[Span], progress: &Progress) -> Result<()> {
+    let (mut unread, mut zero) = (0, base.zero_bytes());
     for span in spans {
         if span.changed {
-            let end = span.end.min(parent.size_bytes());
+            let end = span.end.min(base.size_bytes());
             let length = end.saturating_sub(span.start);
-            zero = zero.saturating_sub(length.saturating_sub(parent.data_bytes(span.start, end)?));
+            zero = zero.saturating_sub(length.saturating_sub(base.data_bytes(span.start, end)?));
         } else {
             unread += span.end - span.start;
         }
@@ -150,16 +148,8 @@ fn read_piece(job: &Job<'_>, at: u64, length: usize, mut buffer: Vec<u8>) -> Res
     if read_exactly(job, at, &mut buffer).is_err() {
         read_in_blocks(job, at, &mut buffer, &mut missing)?;
     }
-    let chunk_bytes = u64::from(job.chunk_bytes);
-    let first = at / chunk_bytes;
-    let mut parents = vec![None; buffer.len().div_ceil(job.chunk_bytes as usize)];
-    if let Some(parent) = job.parent {
-        // A parent that can't be read only costs the short cut.
-        if parent.chunk_ids(first, &mut parents).is_err() {
-            parents.fill(None);
-        }
-    }
-    Ok(Piece { disk: job.number, first, bytes: buffer, parents, missing })
+    let first = at / u64::from(job.chunk_bytes);
+    Ok(Piece { disk: job.number, first, bytes: buffer, missing })
 }
 
 fn read_exactly(job: &Job<'_>, at: u64, buffer: &mut [u8]) -> io::Result<()> {

@@ -5,7 +5,6 @@ use crossbeam_channel::{Receiver, Sender};
 use super::Progress;
 use super::mapper::{Done, Ids};
 use crate::error::{Error, Result};
-use crate::format::Hash;
 use crate::format::segment::RecordType;
 use crate::point::ByteRange;
 use crate::store::{Store, Stored, Writer};
@@ -17,8 +16,6 @@ pub(super) struct Piece {
     /// Number of the first chunk.
     pub first: u64,
     pub bytes: Vec<u8>,
-    /// The ids that these chunks have in the machine's newest point.
-    pub parents: Vec<Option<Hash>>,
     /// Ranges of the disk that could not be read and are zero here.
     pub missing: Vec<ByteRange>,
 }
@@ -35,20 +32,19 @@ pub(super) fn run(
     let chunk_bytes = store.header().chunk_bytes() as usize;
     for piece in pieces {
         progress.check()?;
-        let Piece { disk, first, bytes, parents, missing } = piece;
+        let Piece { disk, first, bytes, missing } = piece;
         let (mut zero, mut new, mut stored) = (0, 0, 0);
-        let mut ids = Vec::with_capacity(parents.len());
-        for (chunk, parent) in bytes.chunks(chunk_bytes).zip(&parents) {
+        let mut ids = Vec::with_capacity(bytes.len().div_ceil(chunk_bytes));
+        for chunk in bytes.chunks(chunk_bytes) {
             if is_zero(chunk) {
                 zero += chunk.len() as u64;
                 ids.push(None);
                 continue;
             }
             let id = store.id_of(RecordType::Chunk, chunk);
-            // The same place in the newest point is the likeliest to be the same, and asking it costs nothing.
-            if *parent != Some(id)
-                && let Stored::New { place } = writer.store(RecordType::Chunk, &id, chunk)?
-            {
+            // Every chunk is asked for in the index, also where the newest point has the same at the same place: that it was
+            // there once is not enough, its segment may have been lost since.
+            if let Stored::New { place } = writer.store(RecordType::Chunk, &id, chunk)? {
                 new += chunk.len() as u64;
                 stored += u64::from(place.stored_bytes);
             }

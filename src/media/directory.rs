@@ -68,7 +68,8 @@ impl DirectoryMedia {
             self.files.sync_directory(&path).map_err(|error| self.failed("sync", &path, error))?;
         }
         // The root's own name, where the parent lets itself be opened.
-        if let Some(parent) = self.root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = self.root.parent() {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             self.files.sync_directory(parent).map_err(|error| self.failed("sync", parent, error))?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::Consistency;
+use super::{Consistency, check_name};
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::catalog_entry::{self, MOST_BYTES, PointMade};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
@@ -84,6 +84,11 @@ impl Catalog {
         for sequence in sequences.into_iter().skip(from) {
             for lost in chain.next..sequence.min(chain.next.saturating_add(16)) {
                 let object = catalog_entry::object(id, lost);
+                // A listing made while entries came may show a later one only.
+                if self.media.exists(&object)? {
+                    self.replay(id, lost, chain)?;
+                    continue;
+                }
                 chain.damage.push(Damage { object, offset: 0, problem: Problem::Absent });
                 chain.head = [0; HASH_BYTES];
             }
@@ -135,13 +140,18 @@ impl Catalog {
         }
         let mut bytes = vec![0; length];
         object.read_exact_at(0, &mut bytes)?;
-        let entry = self.keys.open_entry(id, sequence, &bytes);
+        let entry = self.keys.open_entry(id, sequence, &bytes).and_then(|entry| {
+            // A name becomes a directory's name: a holder of a lesser key must not lead others astray with it.
+            let wrong = |_| Error::damaged(&name, 0, Problem::Field("machine name"));
+            check_name("machine name", &entry.machine).map_err(wrong).map(|()| entry)
+        });
         Ok((bytes, entry))
     }
 
     /// Appends that a point was made. `make` gets the hash of the entry before.
     pub fn append(&self, machine: &str, make: &dyn Fn(Hash) -> PointMade) -> Result<Arc<PointInfo>> {
         let id = self.keys.chain_of(machine);
+        let mut taken = None;
         loop {
             self.refresh_chain(&id)?;
             let (sequence, head) =
@@ -151,10 +161,17 @@ impl Catalog {
             let object = self.media.create(&name)?;
             object.write_at(0, &self.keys.seal_entry(id, sequence, &entry)?)?;
             if !object.publish()? {
-                // Somebody else was faster: theirs comes first, ours follows it.
+                // Somebody else was faster: theirs comes first, ours follows it. What takes the name for good is no entry.
+                if taken.replace(sequence) == Some(sequence) {
+                    return Err(Error::damaged(name, 0, Problem::Magic("catalog entry")));
+                }
                 continue;
             }
             self.media.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))?;
+            if sequence == 0 {
+                // The folder may be another writer's, who died before its own name was durable.
+                self.media.sync_folder(catalog_entry::FOLDER)?;
+            }
             self.refresh_chain(&id)?;
             let point = hex(&entry.point);
             let chains = self.chains();

@@ -137,16 +137,20 @@ pub fn wrap(
     Ok(slot)
 }
 
-/// Tries a credential on every slot; the first that it opens gives the role and its secrets. A slot of another vault
-/// opens nothing, and is the error only where nothing else opens.
+/// Tries a credential on every slot; the first that it opens gives the role and its secrets. A slot of another vault,
+/// or of costs that Argon2id refuses, opens nothing, and is the error only where nothing else opens.
 pub fn open_any(slots: &[(String, KeySlot)], vault: &Id, credential: &Credential) -> Result<(SlotInfo, RoleKeys)> {
-    let mut foreign = None;
+    let mut unusable = None;
     for (name, slot) in slots.iter().filter(|(_, slot)| credential.fits(slot.kind)) {
         if slot.vault != *vault {
-            foreign.get_or_insert(Error::damaged(name, 16, Problem::Misplaced("vault id")));
+            unusable.get_or_insert(Error::damaged(name, 16, Problem::Misplaced("vault id")));
             continue;
         }
-        let (commitment, key) = commitment_and_key(&credential.root(slot.kind, &slot.salt)?, vault);
+        let Ok(root) = credential.root(slot.kind, &slot.salt) else {
+            unusable.get_or_insert(Error::damaged(name, 48, Problem::Field("Argon2 cost")));
+            continue;
+        };
+        let (commitment, key) = commitment_and_key(&root, vault);
         // BLAKE3's own comparison takes the same time wherever the difference is.
         if blake3::Hash::from(commitment) != blake3::Hash::from(slot.commitment) {
             continue;
@@ -159,7 +163,7 @@ pub fn open_any(slots: &[(String, KeySlot)], vault: &Id, credential: &Credential
         let keys = decode(&payload).map_err(|error| error.at(name, PREFIX as u64))?;
         return Ok((SlotInfo::from(slot), keys));
     }
-    Err(foreign.unwrap_or(Error::WrongKey { slots: slots.len() }))
+    Err(unusable.unwrap_or(Error::WrongKey { slots: slots.len() }))
 }
 
 fn encode(keys: &RoleKeys) -> Vec<u8> {

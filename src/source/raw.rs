@@ -60,13 +60,18 @@ impl Source for RawSource {
         }
         let start = match rustix::fs::seek(&self.file, Whence::Data(offset)) {
             Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(None),
+            // A hole up to the end, if the end is still where it was.
+            Err(Errno::NXIO) if self.file.metadata()?.len() >= self.size_bytes => return Ok(None),
+            Err(Errno::NXIO) => {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the disk became shorter while it was read"));
+            }
             // A file system that knows no holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(whole),
             Err(error) => return Err(error.into()),
         };
-        // The data may be gone by now if somebody punches holes: then the rest counts as data, and reads as zeros.
+        // The data may be gone by now, if the guest discards: the hole is then found where the data was to begin, and says
+        // nothing of what follows. So the rest counts as data, as it does where no hole is told.
         let end = rustix::fs::seek(&self.file, Whence::Hole(start)).unwrap_or(self.size_bytes).min(self.size_bytes);
-        Ok((start < end).then_some(start..end))
+        Ok((start < self.size_bytes).then(|| start..if end > start { end } else { self.size_bytes }))
     }
 }

@@ -4,12 +4,11 @@ use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
-use super::point::{Content, PointNode, Shown};
-use crate::error::Result;
+use super::point::{Content, Opener, PointNode, Shown};
+use crate::error::{Error, Result};
 use crate::guest::partition::{TableKind, Volume};
 use crate::guest::{GuestFileSystem, VolumeState};
 use crate::point::Manifest;
-use crate::store::Reader;
 
 /// A small text beside a volume.
 #[derive(Clone)]
@@ -35,6 +34,11 @@ pub(super) fn note(volume: &Volume, shown: Option<&Shown>) -> Option<Note> {
         },
     };
     Some(Note { volume: volume.name(), suffix, text })
+}
+
+/// What must be said of a volume whose beginning the vault can't give any more.
+pub(super) fn damaged(volume: &Volume, error: &Error) -> Note {
+    Note { volume: volume.name(), suffix: "ERROR", text: error.to_string() }
 }
 
 #[derive(Serialize)]
@@ -86,15 +90,15 @@ enum State {
 }
 
 /// The text of `point.json`; made once.
-pub(super) fn point_json(reader: &Arc<Reader>, point: &PointNode) -> Result<Arc<Vec<u8>>> {
+pub(super) fn point_json(opener: &Opener, point: &PointNode) -> Result<Arc<Vec<u8>>> {
     if let Some(text) = point.json.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
         return Ok(Arc::clone(text));
     }
-    let manifest = point.manifest(reader)?;
+    let manifest = point.manifest(opener)?;
     let mut volumes = Vec::new();
     let mut keep = true;
     for (number, disk) in manifest.disks.iter().enumerate() {
-        volumes.push(match disk_volumes(reader, point, number, &disk.name) {
+        volumes.push(match disk_volumes(opener, point, number, &disk.name) {
             Ok(described) => described,
             // A damaged disk must not hide what is known of the point; nor is this text kept then.
             Err(error) => {
@@ -113,11 +117,11 @@ pub(super) fn point_json(reader: &Arc<Reader>, point: &PointNode) -> Result<Arc<
     Ok(text)
 }
 
-fn disk_volumes(reader: &Arc<Reader>, point: &PointNode, disk: usize, name: &str) -> Result<DiskVolumes> {
-    let table = point.volumes(reader, disk)?;
+fn disk_volumes(opener: &Opener, point: &PointNode, disk: usize, name: &str) -> Result<DiskVolumes> {
+    let table = point.volumes(opener, disk)?;
     let mut volumes = Vec::new();
     for (number, volume) in table.volumes.iter().enumerate() {
-        let shown = if volume.problem.is_none() { Some(point.shown(reader, disk, number)?) } else { None };
+        let shown = if volume.problem.is_none() { Some(point.shown(opener, disk, number)?) } else { None };
         volumes.push(describe(volume, shown.as_deref()));
     }
     Ok(DiskVolumes {

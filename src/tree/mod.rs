@@ -31,14 +31,14 @@ use crate::guest::FileSystem;
 use crate::point::Catalog;
 use crate::store::Reader;
 use nodes::{Node, Nodes};
-use point::{Content, PointNode, Shown};
+use point::{Content, Opener, PointNode, Shown};
 
 /// New points show up after this time at the latest.
 const REFRESH: Duration = Duration::from_millis(250);
 
 /// Everything in a vault as one read-only tree.
 pub struct VaultTree {
-    reader: Arc<Reader>,
+    opener: Opener,
     catalog: Arc<Catalog>,
     nodes: Nodes,
     refreshed: Mutex<Option<Instant>>,
@@ -54,13 +54,13 @@ enum Found {
 
 impl VaultTree {
     pub(crate) fn new(reader: Arc<Reader>, catalog: Arc<Catalog>) -> Self {
-        Self { reader, catalog, nodes: Nodes::default(), refreshed: Mutex::default() }
+        Self { opener: Opener::new(reader), catalog, nodes: Nodes::default(), refreshed: Mutex::default() }
     }
 
     fn find(&self, node: NodeId) -> Result<Found> {
         if let Some((prefix, inode)) = nodes::guest_parts(node) {
             let (point, disk, volume) = self.nodes.volume(prefix).ok_or_else(gone)?;
-            return Ok(Found::Guest(point.shown(&self.reader, disk, volume)?, prefix, inode));
+            return Ok(Found::Guest(point.shown(&self.opener, disk, volume)?, prefix, inode));
         }
         self.nodes.get(node).map(Found::Own).ok_or_else(gone)
     }
@@ -99,12 +99,12 @@ impl VaultTree {
                 add("point.json".to_owned(), Node::PointJson(Arc::clone(point)));
             }
             Node::Disks(point) => {
-                for (number, disk) in point.manifest(&self.reader)?.disks.iter().enumerate() {
+                for (number, disk) in point.manifest(&self.opener)?.disks.iter().enumerate() {
                     add(format!("{}.raw", disk.name), Node::Disk(Arc::clone(point), number));
                 }
             }
             Node::Files(point) => {
-                for (number, disk) in point.manifest(&self.reader)?.disks.iter().enumerate() {
+                for (number, disk) in point.manifest(&self.opener)?.disks.iter().enumerate() {
                     add(disk.name.clone(), Node::Volumes(Arc::clone(point), number));
                 }
             }
@@ -129,9 +129,24 @@ impl VaultTree {
 
     fn volume_entries(&self, point: &Arc<PointNode>, disk: usize) -> Result<Vec<(Vec<u8>, NodeId)>> {
         let mut entries = Vec::new();
-        for (number, volume) in point.volumes(&self.reader, disk)?.volumes.iter().enumerate() {
+        for (number, volume) in point.volumes(&self.opener, disk)?.volumes.iter().enumerate() {
             let (name, place) = (volume.name(), (Arc::clone(point), disk, number));
-            let shown = if volume.problem.is_none() { Some(point.shown(&self.reader, disk, number)?) } else { None };
+            let shown = match volume.problem {
+                Some(_) => None,
+                None => match point.shown(&self.opener, disk, number) {
+                    Ok(shown) => Some(shown),
+                    // Damage where this volume begins must not hide its neighbours.
+                    Err(error @ (Error::Damaged(_) | Error::Missing { .. })) => {
+                        let raw = self.nodes.add(Node::RawVolume(Arc::clone(point), disk, number));
+                        entries.push((format!("{name}.raw").into_bytes(), raw));
+                        let note = describe::damaged(volume, &error);
+                        let file = format!("{name}.{}", note.suffix);
+                        entries.push((file.into_bytes(), self.nodes.add(Node::Note(Arc::clone(point), disk, note))));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
             match shown.as_ref().map(|shown| &shown.content) {
                 Some(Content::Files(file_system)) => {
                     let prefix = self.nodes.prefix(&place);
@@ -154,7 +169,7 @@ impl VaultTree {
     /// The whole content of a small file of the tree's own; `None` for disks and volumes.
     fn small_file(&self, node: &Node) -> Result<Option<Arc<Vec<u8>>>> {
         match node {
-            Node::PointJson(point) => describe::point_json(&self.reader, point).map(Some),
+            Node::PointJson(point) => describe::point_json(&self.opener, point).map(Some),
             Node::Note(_, _, note) => Ok(Some(Arc::new(format!("{}\n", note.text).into_bytes()))),
             _ => Ok(None),
         }
@@ -174,13 +189,13 @@ impl VaultTree {
                 (FileType::Regular, 0o444, length, length)
             }
             Node::Disk(point, number) => {
-                let disk = point.manifest_disk(&self.reader, *number)?;
+                let disk = point.manifest_disk(&self.opener, *number)?;
                 (FileType::Regular, 0o444, disk.size_bytes, disk.size_bytes.saturating_sub(disk.zero_bytes))
             }
             Node::RawVolume(point, disk, volume) => {
-                let volume = point.volume(&self.reader, *disk, *volume)?;
+                let volume = point.volume(&self.opener, *disk, *volume)?;
                 let end = volume.start.saturating_add(volume.size_bytes);
-                let stored = point.disk(&self.reader, *disk)?.data_bytes(volume.start, end)?;
+                let stored = point.disk(&self.opener, *disk)?.data_bytes(volume.start, end)?;
                 (FileType::Regular, 0o444, volume.size_bytes, stored)
             }
         };
@@ -206,7 +221,7 @@ impl VaultTree {
     }
 
     fn created(&self) -> i64 {
-        i64::try_from(self.reader.store().header().created_unix_seconds).unwrap_or(0)
+        i64::try_from(self.opener.reader.store().header().created_unix_seconds).unwrap_or(0)
     }
 
     /// Runs a call on a guest's file system.
@@ -333,12 +348,12 @@ impl ReadOnlyTree for VaultTree {
         match self.find(node)? {
             Found::Guest(shown, _, inode) => Self::guest(&shown, |guest| guest.read(inode, offset, buffer)),
             Found::Own(own) => match own.as_ref() {
-                Node::Disk(point, disk) => point.disk(&self.reader, *disk)?.read(offset, buffer),
+                Node::Disk(point, disk) => point.disk(&self.opener, *disk)?.read(offset, buffer),
                 Node::RawVolume(point, disk, volume) => {
-                    let volume = point.volume(&self.reader, *disk, *volume)?;
+                    let volume = point.volume(&self.opener, *disk, *volume)?;
                     let left = usize::try_from(volume.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
                     let length = left.min(buffer.len());
-                    point.disk(&self.reader, *disk)?.read(volume.start.saturating_add(offset), &mut buffer[..length])
+                    point.disk(&self.opener, *disk)?.read(volume.start.saturating_add(offset), &mut buffer[..length])
                 }
                 other => {
                     let text = self.small_file(other)?;
@@ -356,13 +371,13 @@ impl ReadOnlyTree for VaultTree {
         match self.find(node)? {
             Found::Guest(shown, _, inode) => Self::guest(&shown, |guest| guest.seek(inode, offset, what)),
             Found::Own(own) => match own.as_ref() {
-                Node::Disk(point, disk) => point.disk(&self.reader, *disk)?.seek(offset, what == Seek::Data),
+                Node::Disk(point, disk) => point.disk(&self.opener, *disk)?.seek(offset, what == Seek::Data),
                 Node::RawVolume(point, disk, volume) => {
-                    let volume = point.volume(&self.reader, *disk, *volume)?;
+                    let volume = point.volume(&self.opener, *disk, *volume)?;
                     if offset >= volume.size_bytes {
                         return Ok(None);
                     }
-                    let map = point.disk(&self.reader, *disk)?;
+                    let map = point.disk(&self.opener, *disk)?;
                     let found = map.seek(volume.start.saturating_add(offset), what == Seek::Data)?;
                     let found = found.map(|at| (at - volume.start).min(volume.size_bytes));
                     Ok(found.filter(|at| what == Seek::Hole || *at < volume.size_bytes))
@@ -390,7 +405,7 @@ impl ReadOnlyTree for VaultTree {
     }
 
     fn space(&self) -> Result<Space> {
-        let segments = self.reader.store().segments();
+        let segments = self.opener.reader.store().segments();
         let ids = segments.list()?;
         let mut total_bytes = 0;
         for id in &ids {

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use quick_cache::sync::Cache;
+
 use super::block::{PointDisk, unwrapped};
 use crate::error::{Error, Result};
 use crate::guest::partition::{PartitionTable, Volume, find_volumes};
@@ -24,7 +26,23 @@ struct OpenPoint {
 struct OpenDisk {
     map: Arc<DiskMap>,
     table: Mutex<Option<Arc<PartitionTable>>>,
-    shown: Mutex<Vec<Option<Arc<Shown>>>>,
+}
+
+/// What is needed to open anything: the reader, and the volumes that are open.
+pub(super) struct Opener {
+    pub reader: Arc<Reader>,
+    /// By point, disk and volume. Bounded, because an open file system has caches and perhaps a replayed journal; one
+    /// that was dropped is opened again.
+    volumes: Cache<(String, usize, usize), Arc<Shown>>,
+}
+
+/// Most volumes that are open at a time.
+const MOST_VOLUMES: usize = 32;
+
+impl Opener {
+    pub(super) fn new(reader: Arc<Reader>) -> Self {
+        Self { reader, volumes: Cache::new(MOST_VOLUMES) }
+    }
 }
 
 /// What is shown of a volume.
@@ -61,67 +79,63 @@ impl PointNode {
         Self { info, open: Mutex::default(), json: Mutex::default() }
     }
 
-    fn open(&self, reader: &Arc<Reader>) -> Result<Arc<OpenPoint>> {
+    fn open(&self, opener: &Opener) -> Result<Arc<OpenPoint>> {
         once(&self.open, || {
-            let manifest = crate::vault::read_manifest(reader.store(), &self.info)?;
+            let manifest = crate::vault::read_manifest(opener.reader.store(), &self.info)?;
             let open = |disk| {
-                let map = Arc::new(DiskMap::open(Arc::clone(reader), disk)?);
-                Ok(Arc::new(OpenDisk { map, table: Mutex::default(), shown: Mutex::default() }))
+                let map = Arc::new(DiskMap::open(Arc::clone(&opener.reader), disk)?);
+                Ok(Arc::new(OpenDisk { map, table: Mutex::default() }))
             };
             let disks = manifest.disks.iter().map(open).collect::<Result<_>>()?;
             Ok(OpenPoint { manifest, disks })
         })
     }
 
-    pub(super) fn manifest(&self, reader: &Arc<Reader>) -> Result<Manifest> {
-        Ok(self.open(reader)?.manifest.clone())
+    pub(super) fn manifest(&self, opener: &Opener) -> Result<Manifest> {
+        Ok(self.open(opener)?.manifest.clone())
     }
 
-    pub(super) fn manifest_disk(&self, reader: &Arc<Reader>, number: usize) -> Result<ManifestDisk> {
-        self.open(reader)?.manifest.disks.get(number).cloned().ok_or_else(super::gone)
+    pub(super) fn manifest_disk(&self, opener: &Opener, number: usize) -> Result<ManifestDisk> {
+        self.open(opener)?.manifest.disks.get(number).cloned().ok_or_else(super::gone)
     }
 
-    fn open_disk(&self, reader: &Arc<Reader>, number: usize) -> Result<Arc<OpenDisk>> {
-        self.open(reader)?.disks.get(number).cloned().ok_or_else(super::gone)
+    fn open_disk(&self, opener: &Opener, number: usize) -> Result<Arc<OpenDisk>> {
+        self.open(opener)?.disks.get(number).cloned().ok_or_else(super::gone)
     }
 
-    pub(super) fn disk(&self, reader: &Arc<Reader>, number: usize) -> Result<Arc<DiskMap>> {
-        Ok(Arc::clone(&self.open_disk(reader, number)?.map))
+    pub(super) fn disk(&self, opener: &Opener, number: usize) -> Result<Arc<DiskMap>> {
+        Ok(Arc::clone(&self.open_disk(opener, number)?.map))
     }
 
     /// The volumes of a disk, as its table tells.
-    pub(super) fn volumes(&self, reader: &Arc<Reader>, disk: usize) -> Result<Arc<PartitionTable>> {
-        let disk = self.open_disk(reader, disk)?;
+    pub(super) fn volumes(&self, opener: &Opener, disk: usize) -> Result<Arc<PartitionTable>> {
+        let disk = self.open_disk(opener, disk)?;
         once(&disk.table, || find_volumes(&PointDisk(Arc::clone(&disk.map))).map_err(unwrapped))
     }
 
-    pub(super) fn volume(&self, reader: &Arc<Reader>, disk: usize, volume: usize) -> Result<Volume> {
-        self.volumes(reader, disk)?.volumes.get(volume).cloned().ok_or_else(super::gone)
+    pub(super) fn volume(&self, opener: &Opener, disk: usize, volume: usize) -> Result<Volume> {
+        self.volumes(opener, disk)?.volumes.get(volume).cloned().ok_or_else(super::gone)
     }
 
     /// What a volume shows. A failure of the vault below is an error; one of the guest's own is what is shown.
-    pub(super) fn shown(&self, reader: &Arc<Reader>, disk: usize, number: usize) -> Result<Arc<Shown>> {
-        let open = self.open_disk(reader, disk)?;
-        if let Some(Some(shown)) = lock(&open.shown).get(number) {
-            return Ok(Arc::clone(shown));
-        }
-        let volume = self.volume(reader, disk, number)?;
-        let slice = Slice::new(Arc::new(PointDisk(Arc::clone(&open.map))), volume.start, volume.size_bytes);
-        let content = match slice.map(|slice| probe(Arc::new(slice))) {
-            Some(Ok(Probe::FileSystem(file_system))) => Content::Files(file_system),
-            Some(Ok(Probe::Other(content))) => Content::Other(content),
-            Some(Err(error)) => match unwrapped(error) {
-                Error::Guest(error) => Content::Failed(error.to_string()),
-                error => return Err(error),
-            },
-            None => Content::Failed("it reaches past the end of the disk".to_owned()),
-        };
-        let shown = Arc::new(Shown { content });
-        let mut slots = lock(&open.shown);
-        if slots.len() <= number {
-            slots.resize_with(number + 1, || None);
-        }
-        // Whoever came first stays, so that all use one set of caches.
-        Ok(Arc::clone(slots[number].get_or_insert(shown)))
+    pub(super) fn shown(&self, opener: &Opener, disk: usize, number: usize) -> Result<Arc<Shown>> {
+        opener.volumes.get_or_insert_with(&(self.info.id.clone(), disk, number), || {
+            let volume = self.volume(opener, disk, number)?;
+            let content = open_volume(&self.disk(opener, disk)?, &volume)?;
+            Ok(Arc::new(Shown { content }))
+        })
+    }
+}
+
+fn open_volume(map: &Arc<DiskMap>, volume: &Volume) -> Result<Content> {
+    let slice = Slice::new(Arc::new(PointDisk(Arc::clone(map))), volume.start, volume.size_bytes);
+    match slice.map(|slice| probe(Arc::new(slice))) {
+        Some(Ok(Probe::FileSystem(file_system))) => Ok(Content::Files(file_system)),
+        Some(Ok(Probe::Other(content))) => Ok(Content::Other(content)),
+        Some(Err(error)) => match unwrapped(error) {
+            Error::Guest(error) => Ok(Content::Failed(error.to_string())),
+            error => Err(error),
+        },
+        None => Ok(Content::Failed("it reaches past the end of the disk".to_owned())),
     }
 }

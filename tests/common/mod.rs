@@ -96,7 +96,7 @@ pub fn disk_bytes(vault: &Vault, point: &PointInfo, disk: &str) -> Result<Vec<u8
 
 /// A whole disk of a point, restored to a file.
 pub fn restored(vault: &Vault, point: &PointInfo, disk: &str) -> Result<Vec<u8>> {
-    let folder = tempfile::tempdir().expect("tempdir");
+    let folder = scratch();
     let target = folder.path().join("restored");
     let progress = icecore::restore::Progress::default();
     vault.restore(point, disk, &target, &RestoreOptions::default(), &progress)?;
@@ -175,6 +175,11 @@ pub fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// A directory that vanishes with the test, in memory where there is room: what is tested is not the disk below.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("tempdir")
+}
+
 /// The one line that a test prints where the machine can't run it.
 pub fn not_run(test: &str, why: &str) {
     eprintln!("NOT RUN: {test}: {why}");
@@ -182,6 +187,16 @@ pub fn not_run(test: &str, why: &str) {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Waits until something is so, and fails where it never comes to be.
+#[track_caller]
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed().as_secs() < 30, "waited in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 /// Random numbers, the same for the same seed.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::Place;
 use crate::error::Result;
 use crate::format::index_run::{self, Tag};
-use crate::format::segment::TableEntry;
+use crate::format::segment::{self, TableEntry};
 use crate::format::{Hash, Id};
 use crate::media::Media;
 
@@ -70,6 +70,7 @@ impl Index {
     /// Takes notice of the segments that there are, and returns those that are not covered.
     pub(super) fn missing(&self, present: &[Id]) -> Result<Vec<Id>> {
         let live: HashSet<Id> = present.iter().copied().collect();
+        self.forget_gone(&live)?;
         let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
         let mut covered: HashSet<Id> = fresh.segments.iter().copied().collect();
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
@@ -78,6 +79,21 @@ impl Index {
             covered.extend(run.segments());
         }
         Ok(present.iter().filter(|id| !covered.contains(*id)).copied().collect())
+    }
+
+    /// Entries in memory of segments that somebody removed count no more: a backup would rely on them.
+    fn forget_gone(&self, live: &HashSet<Id>) -> Result<()> {
+        let unseen: Vec<Id> = {
+            let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
+            fresh.segments.difference(live).copied().collect()
+        };
+        for segment in unseen {
+            // It may have been published after the list was made.
+            if !self.media.exists(&segment::object(&segment))? {
+                self.forget(&segment);
+            }
+        }
+        Ok(())
     }
 
     /// The place of a record, as far as the index knows.

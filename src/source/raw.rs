@@ -72,6 +72,6 @@ impl Source for RawSource {
         // The data may be gone by now, if the guest discards: the hole is then found where the data was to begin, and says
         // nothing of what follows. So the rest counts as data, as it does where no hole is told.
         let end = rustix::fs::seek(&self.file, Whence::Hole(start)).unwrap_or(self.size_bytes).min(self.size_bytes);
-        Ok((start < self.size_bytes).then(|| start..if end > start { end } else { self.size_bytes }))
+        Ok((start < self.size_bytes).then_some(start..if end > start { end } else { self.size_bytes }))
     }
 }

@@ -23,7 +23,8 @@ fn after_power_loss(from: &Path, log: &[(Call, PathBuf)], start: &HashSet<PathBu
             _ => {}
         }
     }
-    let survives = |path: &Path| path.ancestors().take_while(|above| *above != from).all(|above| durable.contains(above));
+    let survives =
+        |path: &Path| path.ancestors().take_while(|above| *above != from).all(|above| durable.contains(above));
     std::fs::create_dir_all(to).expect("folder");
     for folder in ["keys", "segments", "catalog", "index", "tmp", "locks"] {
         std::fs::create_dir_all(to.join(folder)).expect("folder");
@@ -108,13 +109,17 @@ fn every_object_is_synced_before_it_gets_its_name() {
     let renames = log.iter().filter(|(call, _)| *call == Call::Rename).count();
     let syncs = log.iter().filter(|(call, _)| *call == Call::Sync).count();
     assert_eq!(renames, syncs, "each object is synced once");
-    assert!(renames >= 2 + 4 + 1, "slot, header, segments, entry: {renames}");
+    assert!(renames > 2 + 4, "slot, header, segments, entry: {renames}");
     let last_write = |object: &Path| {
         log.iter().rposition(|(call, path)| matches!(call, Call::Write | Call::Create) && path == object)
     };
     for (at, (call, object)) in log.iter().enumerate() {
         if *call == Call::Sync {
-            assert!(last_write(object).is_some_and(|write| write < at), "{} is written after its sync", object.display());
+            assert!(
+                last_write(object).is_some_and(|write| write < at),
+                "{} is written after its sync",
+                object.display()
+            );
         }
     }
 }

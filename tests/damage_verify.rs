@@ -5,11 +5,11 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::files;
-use icecore::format::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, padded};
-use icecore::vault::OpenOptions;
 use icecore::Vault;
 use icecore::format::key_slot::Role;
+use icecore::format::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, padded};
 use icecore::seal::Credential;
+use icecore::vault::OpenOptions;
 
 const CHUNK: usize = 4096;
 

@@ -13,7 +13,9 @@ fn a_volume_that_cannot_be_opened_leaves_its_neighbours() {
     let image = folder.path().join("mbr.raw");
     let disk = match icecore_fixtures::single::mbr_disk(&image, 1) {
         Ok(disk) => disk,
-        Err(error) => return common::not_run("a_volume_that_cannot_be_opened_leaves_its_neighbours", &error.to_string()),
+        Err(error) => {
+            return common::not_run("a_volume_that_cannot_be_opened_leaves_its_neighbours", &error.to_string());
+        }
     };
     let vault = common::init(&path, &common::small());
     // First without the superblock of p2, then with it: the second backup's data are that chunk alone.
@@ -41,7 +43,10 @@ fn a_volume_that_cannot_be_opened_leaves_its_neighbours() {
     let note = common::tree_bytes(&vault, "m/latest/files/os/p2.ERROR").expect("note");
     assert!(String::from_utf8_lossy(&note).contains("damaged: segments/"), "{}", String::from_utf8_lossy(&note));
     for volume in ["p1", "p5", "p6"] {
-        assert_eq!(common::tree_bytes(&vault, &format!("m/latest/files/os/{volume}/sizes/100")).expect("file").len(), 100);
+        assert_eq!(
+            common::tree_bytes(&vault, &format!("m/latest/files/os/{volume}/sizes/100")).expect("file").len(),
+            100
+        );
     }
     let error = common::tree_bytes(&vault, "m/latest/files/os/p2.raw").expect_err("its first chunk");
     assert_eq!(error.kind(), ErrorKind::Damaged);

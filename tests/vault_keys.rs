@@ -115,7 +115,8 @@ fn keys_are_added_and_removed_by_admins_and_one_admin_stays() {
     let path = folder.path().join("vault");
     let admin = common::init(&path, &common::small());
     let first = admin.opened_by().id.clone();
-    let roles = [(Role::Backup, key_file(1)), (Role::Restore, key_file(2)), (Role::Admin, Credential::password(*b"two"))];
+    let roles =
+        [(Role::Backup, key_file(1)), (Role::Restore, key_file(2)), (Role::Admin, Credential::password(*b"two"))];
     for (role, credential) in &roles {
         let added = admin.add_key(*role, credential, CHEAP).expect("add");
         let vault = open(&path, credential).expect("open");

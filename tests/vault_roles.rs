@@ -48,7 +48,11 @@ fn the_backup_role_writes_deduplicates_and_reads_nothing() {
     assert!(String::from_utf8_lossy(&json).contains(&changed.point.id));
 
     let reader = common::open(&path);
-    common::assert_same(&common::restored(&reader, &changed.point, "os").expect("restore"), &bytes, "its work is right");
+    common::assert_same(
+        &common::restored(&reader, &changed.point, "os").expect("restore"),
+        &bytes,
+        "its work is right",
+    );
     assert!(common::verify(&reader).is_clean());
 }
 

@@ -106,12 +106,7 @@ impl Vault {
         Ok(report)
     }
 
-    fn check_segments(
-        &self,
-        ids: &[Id],
-        progress: &VerifyProgress,
-        report: &mut VerifyReport,
-    ) -> Result<Damaged> {
+    fn check_segments(&self, ids: &[Id], progress: &VerifyProgress, report: &mut VerifyReport) -> Result<Damaged> {
         let store = self.reader.store();
         let next = AtomicUsize::new(0);
         let found = Mutex::new((report, Damaged::new()));

@@ -131,7 +131,10 @@ pub fn see(root: &Path) -> BTreeMap<Vec<u8>, Seen> {
                 left.push([path.as_slice(), slash, name.as_bytes()].concat());
             }
         }
-        inodes.entry(inode).and_modify(|first| *first = first.clone().min(path.clone())).or_insert_with(|| path.clone());
+        inodes
+            .entry(inode)
+            .and_modify(|first| *first = first.clone().min(path.clone()))
+            .or_insert_with(|| path.clone());
         found.insert(path, (seen, inode));
     }
     let named = |(path, (seen, inode)): (Vec<u8>, (Seen, u64))| {
@@ -187,7 +190,8 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut found = BTreeMap::new();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; 64 << 10];
-        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice()).expect("a listed xattr");
+        let length =
+            rustix::fs::lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice()).expect("a listed xattr");
         value.truncate(length);
         found.insert(name.to_vec(), value);
     }

@@ -49,10 +49,10 @@ fn everything_works(made: &Made, what: &str) {
     assert!(common::verify(&vault).is_clean(), "{what}");
 }
 
-fn damage(vault: &Path, with: &mut dyn FnMut(&Path, Vec<u8>) -> Option<Vec<u8>>) {
+fn damage(vault: &Path, with: &mut dyn FnMut(Vec<u8>) -> Option<Vec<u8>>) {
     for file in files(&vault.join("index")) {
         let bytes = std::fs::read(&file).expect("run");
-        match with(&file, bytes) {
+        match with(bytes) {
             Some(bytes) => std::fs::write(&file, bytes).expect("write"),
             None => std::fs::remove_file(&file).expect("remove"),
         }
@@ -64,24 +64,24 @@ fn whatever_became_of_the_index() {
     let other = make(2);
     let foreign = std::fs::read(&files(&other.vault.join("index"))[0]).expect("run");
     let mut random = Random(3);
-    type With<'a> = Box<dyn FnMut(&Path, Vec<u8>) -> Option<Vec<u8>> + 'a>;
+    type With<'a> = Box<dyn FnMut(Vec<u8>) -> Option<Vec<u8>> + 'a>;
     let damages: Vec<(&str, With<'_>)> = vec![
-        ("deleted", Box::new(|_, _| None)),
-        ("empty", Box::new(|_, _| Some(Vec::new()))),
-        ("garbage", Box::new(|_, bytes| Some(common::noise(4, bytes.len())))),
-        ("cut", Box::new(|_, bytes| Some(bytes[..bytes.len() - 32].to_vec()))),
-        ("longer", Box::new(|_, bytes| Some([bytes.as_slice(), &[0; 32]].concat()))),
-        ("another vault's", Box::new(|_, _| Some(foreign.clone()))),
+        ("deleted", Box::new(|_| None)),
+        ("empty", Box::new(|_| Some(Vec::new()))),
+        ("garbage", Box::new(|bytes| Some(common::noise(4, bytes.len())))),
+        ("cut", Box::new(|bytes| Some(bytes[..bytes.len() - 32].to_vec()))),
+        ("longer", Box::new(|bytes| Some([bytes.as_slice(), &[0; 32]].concat()))),
+        ("another vault's", Box::new(|_| Some(foreign.clone()))),
         (
             "all entries zero",
-            Box::new(|_, mut bytes| {
+            Box::new(|mut bytes| {
                 bytes[8192..].fill(0);
                 Some(bytes)
             }),
         ),
         (
             "all entries garbage",
-            Box::new(|_, mut bytes| {
+            Box::new(|mut bytes| {
                 let length = bytes.len() - 8192;
                 bytes[8192..].copy_from_slice(&common::noise(6, length));
                 Some(bytes)
@@ -89,14 +89,14 @@ fn whatever_became_of_the_index() {
         ),
         (
             "all buckets garbage",
-            Box::new(|_, mut bytes| {
+            Box::new(|mut bytes| {
                 bytes[4096..8192].copy_from_slice(&common::noise(7, 4096));
                 Some(bytes)
             }),
         ),
         (
             "places swapped",
-            Box::new(|_, mut bytes| {
+            Box::new(|mut bytes| {
                 // Tags stay where they are, each with the place of its neighbour.
                 let (entries, _) = bytes[8192..].as_chunks_mut::<64>();
                 for pair in entries {
@@ -108,7 +108,7 @@ fn whatever_became_of_the_index() {
         ),
         (
             "many bits flipped",
-            Box::new(move |_, mut bytes| {
+            Box::new(move |mut bytes| {
                 for _ in 0..bytes.len() / 40 {
                     let at = 8192 + random.below(bytes.len() as u64 - 8192) as usize;
                     bytes[at] ^= 1 << random.below(8);
@@ -127,7 +127,7 @@ fn whatever_became_of_the_index() {
 #[test]
 fn a_deleted_index_costs_no_second_copy_of_anything() {
     let made = make(3);
-    damage(&made.vault, &mut |_, _| None);
+    damage(&made.vault, &mut |_| None);
     let (_, last) = &made.points[2];
     let vault = Vault::open(&made.vault, &common::password(), &OpenOptions::default()).expect("open");
     let report = common::backup_bytes(&vault, "clone", &[("os", last)]).expect("backup");

@@ -21,6 +21,15 @@ fn disk(machine: &str, round: u64) -> Vec<u8> {
     bytes
 }
 
+/// Tells the reader to end, also where a writer failed: a failure must not become a hang.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn many_backups_and_a_reader_at_once() {
     let folder = common::scratch();
@@ -42,6 +51,7 @@ fn many_backups_and_a_reader_at_once() {
             }
             read
         });
+        let ends = Ends(&over);
         let mut writers = Vec::new();
         for (writer, machine) in ["a", "b", "same", "same", "same"].into_iter().enumerate() {
             let (path, shared) = (&path, &shared);
@@ -59,7 +69,7 @@ fn many_backups_and_a_reader_at_once() {
             }));
         }
         let made: Vec<_> = writers.into_iter().flat_map(|writer| writer.join().expect("writer")).collect();
-        over.store(true, Ordering::Release);
+        drop(ends);
         assert!(reader.join().expect("reader") > 0, "the reader found something while others wrote");
         made
     });

@@ -82,7 +82,7 @@ fn flip(vault: &Path, file: &Path, at: usize, bits: u8) -> usize {
     let mut bytes = original.clone();
     bytes[at] ^= bits;
     std::fs::write(file, &bytes).expect("damage");
-    let mode = if at % 2 == 0 { ReadMode::Map } else { ReadMode::Pread };
+    let mode = if at.is_multiple_of(2) { ReadMode::Map } else { ReadMode::Pread };
     let lost = check(vault, &object(vault, file), mode);
     std::fs::write(file, original).expect("repair");
     lost

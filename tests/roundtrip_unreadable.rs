@@ -10,8 +10,8 @@ use icecore::source::{RawSource, Source};
 use icecore::{Error, ErrorKind, Vault};
 use icecore_fuse::ReadOnlyTree;
 
-fn failing(bytes: &[u8], bad: &[std::ops::Range<u64>]) -> Failing {
-    Failing { bytes: bytes.to_vec(), bad: bad.to_vec() }
+fn failing(bytes: &[u8], bad: impl IntoIterator<Item = std::ops::Range<u64>>) -> Failing {
+    Failing { bytes: bytes.to_vec(), bad: bad.into_iter().collect() }
 }
 
 fn run(
@@ -29,13 +29,13 @@ fn one_unreadable_byte_fails_the_backup_and_leaves_no_point() {
     let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     let bytes = common::noise(1, 3 << 20);
-    let error = run(&vault, failing(&bytes, &[2_000_000..2_000_001]), false).expect_err("no leave was given");
+    let error = run(&vault, failing(&bytes, Some(2_000_000..2_000_001)), false).expect_err("no leave was given");
     let Error::Source { disk, offset, source } = &error else { panic!("{error}") };
     assert_eq!((disk.as_str(), *offset, source.raw_os_error()), ("os", 2_000_000 / 4096 * 4096, Some(libc::EIO)));
     assert_eq!((error.kind(), error.is_out_of_space()), (ErrorKind::Medium, false));
     assert!(matches!(vault.points("m"), Err(Error::UnknownMachine { .. })));
     // What had been stored is of use to the next backup.
-    let next = run(&vault, failing(&bytes, &[]), false).expect("healthy again");
+    let next = run(&vault, failing(&bytes, None), false).expect("healthy again");
     common::assert_same(&common::restored(&vault, &next.point, "os").expect("restore"), &bytes, "healthy");
 }
 
@@ -49,7 +49,7 @@ fn with_leave_the_point_lists_exactly_the_blocks_that_are_missing() {
     let mut bytes = common::noise(1, (3 << 20) + 500);
     let size = bytes.len() as u64;
     let bad = [5000..5001, 40_960..45_056, 1_048_570..1_048_580, 2_000_000..2_100_000, size - 1..size];
-    let report = run(&vault, failing(&bytes, &bad), true).expect("incomplete");
+    let report = run(&vault, failing(&bytes, bad), true).expect("incomplete");
     let block = |at: u64| at / 4096 * 4096;
     let expected: Vec<ByteRange> = [
         (block(5000), 8192),
@@ -97,8 +97,8 @@ fn an_incomplete_point_is_no_parent_that_hides_what_can_be_read_again() {
     let folder = common::scratch();
     let vault = common::init(&folder.path().join("vault"), &common::small());
     let bytes = common::noise(1, 1 << 20);
-    run(&vault, failing(&bytes, &[100_000..300_000]), true).expect("incomplete");
-    let whole = run(&vault, failing(&bytes, &[]), false).expect("whole");
+    run(&vault, failing(&bytes, Some(100_000..300_000)), true).expect("incomplete");
+    let whole = run(&vault, failing(&bytes, None), false).expect("whole");
     assert_eq!(whole.manifest.disks[0].missing, []);
     common::assert_same(&common::disk_bytes(&vault, &whole.point, "os").expect("read"), &bytes, "whole");
 }

@@ -64,7 +64,7 @@ impl Credential {
         Self::Password(Zeroizing::new(bytes.into()))
     }
 
-    /// The content of a key file, at least [`LEAST_KEY_FILE_BYTES`].
+    /// The content of a key file, at least 32 bytes.
     pub fn key_file(bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let bytes = Zeroizing::new(bytes.into());
         if bytes.len() < LEAST_KEY_FILE_BYTES {

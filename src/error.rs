@@ -279,6 +279,9 @@ pub enum Problem {
         /// The first 8 hex digits of its id.
         id: String,
     },
+    /// The medium does not give it.
+    #[error("it can't be read: {0}")]
+    Unreadable(String),
     /// The catalog's chain is broken.
     #[error("entry {sequence} of the chain {0}", sequence = .1)]
     Chain(&'static str, u64),

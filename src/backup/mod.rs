@@ -170,7 +170,7 @@ pub(crate) fn run(
     // Shared with other backups; whoever removes segments waits until we are through, and we for them.
     let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
     store.media().clear_abandoned()?;
-    store.refresh()?;
+    store.refresh_for_writing()?;
     catalog.refresh()?;
     let entries_before = catalog.entries();
     let mut writer = Writer::start(Arc::clone(store), request.verify);

@@ -17,6 +17,7 @@
 //! | 64 + 16 s | 32 | BLAKE3 of everything before | always | damage |
 //! | then, at a multiple of 4096 | 4 (2^b + 1) | number of the first entry of each bucket, then `n` | always | |
 //! | then, at a multiple of 4096 | 32 n | entries, sorted by tag | always | |
+//! | then | 32 | BLAKE3, keyed by the index run key, of the BLAKE3 of everything before the entries and the BLAKE3 of the entries | checked by writers | chunks that are called known and are not there |
 //!
 //! An entry:
 //!
@@ -28,8 +29,8 @@
 //! | 24 | 4 | stored length of the payload in bytes |
 //! | 28 | 4 | plain length in bytes |
 //!
-//! Buckets and entries carry no checksum: an entry that is wrong makes a chunk be stored again, or a read fail its
-//! authentication and look the record up in the segments themselves. It can't make wrong bytes be believed.
+//! Readers need not check buckets and entries: one that is wrong makes a read fail its authentication and look the record
+//! up in the segments themselves. A writer takes the index's word that a chunk is there, so it checks the whole run first.
 
 use super::{
     FormatError, HASH_BYTES, ID_BYTES, Id, VERSION, check_hash, check_magic, check_zero, field, put, u32_at, u64_at,
@@ -138,9 +139,14 @@ impl RunHeader {
         (self.buckets_offset() + buckets).next_multiple_of(PAGE)
     }
 
+    /// Offset of the authenticator in bytes.
+    pub fn authenticator_offset(&self) -> u64 {
+        self.entries_offset().saturating_add(self.entries.saturating_mul(ENTRY_BYTES as u64))
+    }
+
     /// Length of the whole run in bytes.
     pub fn total_bytes(&self) -> u64 {
-        self.entries_offset().saturating_add(self.entries.saturating_mul(ENTRY_BYTES as u64))
+        self.authenticator_offset().saturating_add(HASH_BYTES as u64)
     }
 
     /// The stored form of everything before the buckets.

@@ -50,6 +50,8 @@ struct Chain {
     /// Hash of the last entry.
     head: Hash,
     damage: Vec<Damage>,
+    /// The last entry that the medium did not give: what follows can't be bound to it.
+    unreadable: Option<u64>,
 }
 
 impl Catalog {
@@ -98,7 +100,7 @@ impl Catalog {
     }
 
     fn replay(&self, id: &Id, sequence: u64, chain: &mut Chain) -> Result<()> {
-        let (bytes, entry) = self.read_entry(id, sequence)?;
+        let (bytes, entry) = self.read_entry(id, sequence).unwrap_or_else(|error| (Vec::new(), Err(error)));
         let gap = chain.next != sequence;
         chain.next = sequence.checked_add(1).ok_or(Error::Busy { what: "a chain is full" })?;
         let expected = std::mem::replace(&mut chain.head, *blake3::hash(&bytes).as_bytes());
@@ -119,6 +121,12 @@ impl Catalog {
             }
             Err(Error::Damaged(damage)) => {
                 chain.damage.push(damage);
+                Ok(())
+            }
+            Err(Error::Vault { path, source, .. }) => {
+                chain.unreadable = Some(sequence);
+                let problem = Problem::Unreadable(source.to_string());
+                chain.damage.push(Damage { object: path.to_string_lossy().into_owned(), offset: 0, problem });
                 Ok(())
             }
             // One entry must not close the vault: the other points are as good as ever.
@@ -156,6 +164,16 @@ impl Catalog {
             self.refresh_chain(&id)?;
             let (sequence, head) =
                 self.chains().get(&id).map_or((0, [0; HASH_BYTES]), |chain| (chain.next, chain.head));
+            let unreadable = self.chains().get(&id).and_then(|chain| chain.unreadable);
+            if let Some(lost) = unreadable.filter(|lost| lost.checked_add(1) == Some(sequence)) {
+                // The new entry must bind this one. Perhaps the medium gives it now; else this is the error.
+                let (bytes, _) = self.read_entry(&id, lost)?;
+                if let Some(chain) = self.chains().get_mut(&id) {
+                    chain.head = *blake3::hash(&bytes).as_bytes();
+                    chain.unreadable = None;
+                }
+                continue;
+            }
             let entry = make(head);
             let name = catalog_entry::object(&id, sequence);
             let object = self.media.create(&name)?;
@@ -176,7 +194,8 @@ impl Catalog {
             let point = hex(&entry.point);
             let chains = self.chains();
             let made = chains.get(&id).and_then(|chain| chain.points.iter().find(|info| info.id == point));
-            return made.cloned().ok_or(Error::Poisoned);
+            // The point is made, also where the medium did not give the entry back just now.
+            return Ok(made.cloned().unwrap_or_else(|| Arc::new(point_of(entry, &|_| false))));
         }
     }
 

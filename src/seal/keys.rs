@@ -170,6 +170,12 @@ impl VaultKeys {
         id
     }
 
+    /// The authenticator of a run of the index, of the hashes of its two parts.
+    pub fn authenticate_run(&self, front: &Hash, entries: &Hash) -> Hash {
+        let key = derive("icecore 1 index run", &self.keys.meta, &[&self.vault]);
+        *blake3::Hasher::new_keyed(key.expose()).update(front).update(entries).finalize().as_bytes()
+    }
+
     /// The authenticator of a vault header.
     pub fn authenticate_header(&self, header: &Header) -> Hash {
         let key = derive("icecore 1 vault header", &self.keys.meta, &[&self.vault]);

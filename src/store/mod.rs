@@ -64,7 +64,7 @@ impl Store {
     /// Opens the store; reads the headers of the index and the tables of segments that it does not cover.
     pub fn open(media: Arc<dyn Media>, keys: Arc<VaultKeys>, header: Header) -> Result<Self> {
         let segments = Segments::new(Arc::clone(&media), Arc::clone(&keys));
-        let index = Index::open(Arc::clone(&media), *keys.vault())?;
+        let index = Index::open(Arc::clone(&media), Arc::clone(&keys))?;
         let store = Self { media, keys, header, segments, index, hopeless: Cache::new(MOST_HOPELESS) };
         store.refresh()?;
         Ok(store)
@@ -98,6 +98,12 @@ impl Store {
     /// Learns of segments that others published since, from their tables.
     pub fn refresh(&self) -> Result<()> {
         load::load(self, &self.index.missing(&self.segments.list()?)?)
+    }
+
+    /// The same for somebody who is about to write, and will rely on what the index says is there.
+    pub fn refresh_for_writing(&self) -> Result<()> {
+        self.index.authenticate();
+        self.refresh()
     }
 
     /// The place of a record, as far as it is known.

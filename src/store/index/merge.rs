@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::super::Place;
 use super::run::Run;
 use crate::error::{Error, Result};
-use crate::format::Id;
-use crate::format::index_run::{BUCKET_BYTES, ENTRY_BYTES, FOLDER, RunEntry, RunHeader, Tag};
+use crate::format::index_run::{ENTRY_BYTES, FOLDER, RunEntry, RunHeader, Tag};
 use crate::format::segment::ALIGNMENT;
+use crate::format::{Hash, Id};
 use crate::media::{Media, ObjectWriter};
+use crate::seal::VaultKeys;
 
 /// Runs that may lie side by side. Each costs a look-up of an absent chunk one page.
 const MOST_RUNS: usize = 6;
@@ -41,7 +42,7 @@ pub(super) fn choose(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
 }
 
 /// Merges runs into one new run.
-pub(super) fn merge(media: &dyn Media, vault: &Id, runs: &[Arc<Run>]) -> Result<Run> {
+pub(super) fn merge(media: &dyn Media, keys: &VaultKeys, runs: &[Arc<Run>]) -> Result<Run> {
     let segments: HashSet<Id> = runs.iter().flat_map(|run| run.segments()).collect();
     // Two passes: the shape of a run depends on the number of its entries, which is known after the duplicates are gone.
     let mut entries = 0;
@@ -51,7 +52,7 @@ pub(super) fn merge(media: &dyn Media, vault: &Id, runs: &[Arc<Run>]) -> Result<
     }
     let mut failure = None;
     let merged = Merged::new(runs)?.map_while(|entry| entry.map_err(|error| failure = Some(error)).ok());
-    let run = write_exactly(media, vault, &segments, entries, merged);
+    let run = write_exactly(media, keys, &segments, entries, merged);
     match failure {
         Some(error) => Err(error),
         None => run,
@@ -61,34 +62,35 @@ pub(super) fn merge(media: &dyn Media, vault: &Id, runs: &[Arc<Run>]) -> Result<
 /// Writes sorted entries as a run.
 pub(super) fn write(
     media: &dyn Media,
-    vault: &Id,
+    keys: &VaultKeys,
     segments: &HashSet<Id>,
     entries: impl ExactSizeIterator<Item = (Tag, Place)>,
 ) -> Result<Run> {
     let count = entries.len() as u64;
-    write_exactly(media, vault, segments, count, entries)
+    write_exactly(media, keys, segments, count, entries)
 }
 
 fn write_exactly(
     media: &dyn Media,
-    vault: &Id,
+    keys: &VaultKeys,
     segments: &HashSet<Id>,
     count: u64,
     entries: impl Iterator<Item = (Tag, Place)>,
 ) -> Result<Run> {
     let list: Vec<Id> = segments.iter().copied().collect();
     let numbers: HashMap<Id, u32> = list.iter().copied().zip(0..).collect();
-    let shape = RunHeader::new(*vault, u32::try_from(list.len()).unwrap_or(u32::MAX), count);
+    let shape = RunHeader::new(*keys.vault(), u32::try_from(list.len()).unwrap_or(u32::MAX), count);
     let name = format!("{FOLDER}/{}.run", crate::seal::random_name()?);
     let object = media.create(&name)?;
-    object.write_at(0, &shape.encode(&list))?;
-
-    let mut buckets = Pieces::new(object.as_ref(), shape.buckets_offset());
     let mut out = Pieces::new(object.as_ref(), shape.entries_offset());
+    // The front is kept until the end: it is small, and its hash comes first.
+    let mut front = shape.encode(&list);
+    front.resize(usize::try_from(shape.buckets_offset()).unwrap_or(usize::MAX), 0);
+    let buckets = 1_u64 << shape.bucket_bits;
     let (mut written, mut bucket) = (0_u32, 0);
     for (tag, place) in entries {
         while bucket <= shape.bucket(&tag) {
-            buckets.push(&written.to_le_bytes())?;
+            front.extend_from_slice(&written.to_le_bytes());
             bucket += 1;
         }
         let entry = RunEntry {
@@ -101,51 +103,52 @@ fn write_exactly(
         out.push(&entry.encode())?;
         written += 1;
     }
-    while buckets.offset() + (BUCKET_BYTES as u64)
-        <= shape.buckets_offset() + ((1 << shape.bucket_bits) + 1) * BUCKET_BYTES as u64
-    {
-        buckets.push(&written.to_le_bytes())?;
+    for _ in bucket..=buckets {
+        front.extend_from_slice(&written.to_le_bytes());
     }
-    buckets.finish()?;
-    out.finish()?;
+    front.resize(usize::try_from(shape.entries_offset()).unwrap_or(usize::MAX), 0);
+    let entries_hash = out.finish()?;
     if u64::from(written) != count {
         // The runs changed under the merge; nothing is published.
         return Err(Error::Poisoned);
     }
-    // A run without entries ends in the padding before them.
-    if count == 0 {
-        object.write_at(shape.total_bytes() - 1, &[0])?;
-    }
+    let authenticator = keys.authenticate_run(blake3::hash(&front).as_bytes(), &entries_hash);
+    object.write_at(0, &front)?;
+    object.write_at(shape.authenticator_offset(), &authenticator)?;
     object.publish()?;
-    Run::open(media, vault, &name)
+    Run::open(media, keys.vault(), &name)
 }
 
-/// Small writes gathered into large ones.
+/// Small writes gathered into large ones, and hashed.
 struct Pieces<'a> {
     object: &'a dyn ObjectWriter,
     start: u64,
     bytes: Vec<u8>,
+    hasher: blake3::Hasher,
 }
 
 impl<'a> Pieces<'a> {
     fn new(object: &'a dyn ObjectWriter, start: u64) -> Self {
-        Self { object, start, bytes: Vec::with_capacity(PIECE_BYTES + ENTRY_BYTES) }
-    }
-
-    fn offset(&self) -> u64 {
-        self.start + self.bytes.len() as u64
+        Self { object, start, bytes: Vec::with_capacity(PIECE_BYTES + ENTRY_BYTES), hasher: blake3::Hasher::new() }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.bytes.extend_from_slice(bytes);
-        if self.bytes.len() >= PIECE_BYTES { self.finish() } else { Ok(()) }
+        if self.bytes.len() >= PIECE_BYTES { self.write() } else { Ok(()) }
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn write(&mut self) -> Result<()> {
+        self.hasher.update(&self.bytes);
         self.object.write_at(self.start, &self.bytes)?;
         self.start += self.bytes.len() as u64;
         self.bytes.clear();
         Ok(())
+    }
+
+    /// Writes what is left; the hash of everything.
+    fn finish(mut self) -> Result<Hash> {
+        self.write()?;
+        Ok(*self.hasher.finalize().as_bytes())
     }
 }
 

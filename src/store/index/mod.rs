@@ -22,6 +22,7 @@ use crate::format::index_run::{self, Tag};
 use crate::format::segment::{self, TableEntry};
 use crate::format::{Hash, Id};
 use crate::media::Media;
+use crate::seal::VaultKeys;
 
 use run::Run;
 
@@ -31,7 +32,7 @@ const MOST_FRESH: usize = 1 << 19;
 /// The index of an open vault.
 pub struct Index {
     media: Arc<dyn Media>,
-    vault: Id,
+    keys: Arc<VaultKeys>,
     runs: RwLock<Vec<Arc<Run>>>,
     fresh: RwLock<Fresh>,
     /// Places that were found by looking into the segments, against what the runs say. Few, and not kept.
@@ -49,16 +50,16 @@ struct Fresh {
 
 impl Index {
     /// Opens the runs that are readable; others are as good as absent.
-    pub(super) fn open(media: Arc<dyn Media>, vault: Id) -> Result<Self> {
+    pub(super) fn open(media: Arc<dyn Media>, keys: Arc<VaultKeys>) -> Result<Self> {
         let mut runs = Vec::new();
         for name in media.list(index_run::FOLDER)? {
-            if let Ok(run) = Run::open(media.as_ref(), &vault, &format!("{}/{name}", index_run::FOLDER)) {
+            if let Ok(run) = Run::open(media.as_ref(), keys.vault(), &format!("{}/{name}", index_run::FOLDER)) {
                 runs.push(Arc::new(run));
             }
         }
         Ok(Self {
             media,
-            vault,
+            keys,
             runs: RwLock::new(runs),
             fresh: RwLock::default(),
             corrected: RwLock::default(),
@@ -94,6 +95,15 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// Drops runs that are not, to the last byte, what a key holder wrote: a writer believes that a chunk is there, which
+    /// nobody without a key must be able to say. The segments that they covered are missing then.
+    pub(super) fn authenticate(&self) {
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let false_ones: Vec<Arc<Run>> = runs.into_iter().filter(|run| !run.is_authentic(&self.keys)).collect();
+        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|run| !false_ones.iter().any(|other| Arc::ptr_eq(run, other)));
     }
 
     /// The place of a record, as far as the index knows.
@@ -165,7 +175,7 @@ impl Index {
         };
         if !segments.is_empty() {
             entries.sort_unstable_by_key(|(tag, _)| *tag);
-            let run = merge::write(self.media.as_ref(), &self.vault, &segments, entries.into_iter())?;
+            let run = merge::write(self.media.as_ref(), &self.keys, &segments, entries.into_iter())?;
             self.runs.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(run));
             let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
             fresh.places.retain(|_, place| !segments.contains(&place.segment));
@@ -180,7 +190,7 @@ impl Index {
         let Some(chosen) = merge::choose(&runs) else {
             return Ok(());
         };
-        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.vault, &chosen)?);
+        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &chosen)?);
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
         runs.push(merged);
@@ -196,7 +206,7 @@ impl Index {
             if runs.iter().any(|run| run.name() == name) {
                 continue;
             }
-            let useless = match Run::open(self.media.as_ref(), &self.vault, &name) {
+            let useless = match Run::open(self.media.as_ref(), self.keys.vault(), &name) {
                 Ok(run) => run.segments().all(|segment| covered.contains(&segment)),
                 Err(_) => true,
             };

@@ -1,14 +1,16 @@
 //! One sorted run of the index, read where an answer needs it.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::super::Place;
 use crate::error::{Error, Problem, Result};
 use crate::format::index_run::{BUCKET_BYTES, ENTRY_BYTES, PREFIX, RunEntry, RunHeader, Tag};
 use crate::format::segment::ALIGNMENT;
-use crate::format::{HASH_BYTES, Id};
+use crate::format::{HASH_BYTES, Hash, Id};
 use crate::media::{Media, Object};
+use crate::seal::VaultKeys;
 
 /// Entries read in one piece when a run is streamed.
 const STREAM_ENTRIES: u64 = 4096;
@@ -22,7 +24,12 @@ pub(super) struct Run {
     header: RunHeader,
     /// The segments that it covers; `None` for one that is gone.
     segments: RwLock<Vec<Option<Id>>>,
+    /// Whether the whole run is known to be what a key holder wrote.
+    authentic: AtomicBool,
 }
+
+/// Bytes read in one piece when a run is checked.
+const CHECK_BYTES: u64 = 1 << 20;
 
 impl Run {
     /// Opens a run and checks its header.
@@ -37,7 +44,37 @@ impl Run {
         let mut listed = vec![0; header.listed_bytes() + HASH_BYTES];
         object.read_exact_at(0, &mut listed)?;
         let segments = header.decode_segments(&listed).map_err(|error| error.at(name, 0))?;
-        Ok(Self { object, header, segments: RwLock::new(segments.into_iter().map(Some).collect()) })
+        let segments = RwLock::new(segments.into_iter().map(Some).collect());
+        Ok(Self { object, header, segments, authentic: AtomicBool::new(false) })
+    }
+
+    /// Whether the run is, to the last byte, what a key holder wrote. Reads it once.
+    pub(super) fn is_authentic(&self, keys: &VaultKeys) -> bool {
+        if !self.authentic.load(Ordering::Acquire) && self.check(keys).unwrap_or(false) {
+            self.authentic.store(true, Ordering::Release);
+        }
+        self.authentic.load(Ordering::Acquire)
+    }
+
+    fn check(&self, keys: &VaultKeys) -> Result<bool> {
+        let front = self.hash(0, self.header.entries_offset())?;
+        let entries = self.hash(self.header.entries_offset(), self.header.authenticator_offset())?;
+        let mut stored = [0; HASH_BYTES];
+        self.object.read_exact_at(self.header.authenticator_offset(), &mut stored)?;
+        Ok(blake3::Hash::from(keys.authenticate_run(&front, &entries)) == blake3::Hash::from(stored))
+    }
+
+    fn hash(&self, mut at: u64, end: u64) -> Result<Hash> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = Vec::new();
+        while at < end {
+            let length = (end - at).min(CHECK_BYTES);
+            buffer.resize(usize::try_from(length).unwrap_or(0), 0);
+            self.object.read_exact_at(at, &mut buffer)?;
+            hasher.update(&buffer);
+            at += length;
+        }
+        Ok(*hasher.finalize().as_bytes())
     }
 
     pub(super) fn name(&self) -> &str {

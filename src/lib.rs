@@ -6,6 +6,7 @@ pub mod format;
 pub mod guest;
 pub mod media;
 pub mod point;
+pub mod progress;
 pub mod restore;
 pub mod seal;
 pub mod source;

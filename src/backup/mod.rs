@@ -28,7 +28,7 @@ pub use progress::{DiskProgress, Progress};
 use crate::error::{Error, Result, worse};
 use crate::format::catalog_entry::PointMade;
 use crate::format::map_node::MapNode;
-use crate::format::segment::RecordType;
+use crate::format::segment::{self, RecordType};
 use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
@@ -212,6 +212,10 @@ fn describe(
         disks,
     };
     let plain = manifest.encode();
+    if plain.len() > segment::MOST_PLAIN_BYTES as usize {
+        let (value, rule) = (request.machine.clone(), "a point with so many disks and unreadable ranges is too much");
+        return Err(Error::Invalid { what: "backup", value, rule });
+    }
     let id = store.id_of(RecordType::Manifest, &plain);
     match writer.store(RecordType::Manifest, &id, &plain)? {
         Stored::New { place } => Ok((manifest, id, place)),

@@ -7,11 +7,12 @@
 mod target;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::{Error, Result, worse};
 use crate::point::{ByteRange, DiskMap};
+pub use crate::progress::Progress;
 use target::Target;
 
 /// Chunks that a worker takes at a time.
@@ -43,39 +44,6 @@ pub struct RestoreReport {
     pub seconds: f64,
 }
 
-/// How far a restore is, and the wish to stop it.
-#[derive(Default)]
-pub struct Progress {
-    total: AtomicU64,
-    done: AtomicU64,
-    stop: AtomicBool,
-    cancelled: AtomicBool,
-}
-
-impl Progress {
-    /// Size of the disk in bytes, once the restore has begun.
-    pub fn total_bytes(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of the disk dealt with.
-    pub fn done_bytes(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// Asks the restore to stop; it ends with [`Error::Interrupted`].
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.cancelled.load(Ordering::Acquire) {
-            return Err(Error::Interrupted);
-        }
-        if self.stop.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }
-    }
-}
-
 /// Restores a disk.
 pub(crate) fn run(
     disk: &DiskMap,
@@ -88,7 +56,7 @@ pub(crate) fn run(
         return Err(Error::Missing { disk: disk.name().to_owned(), start: range.start, end: range.end });
     }
     let began = Instant::now();
-    progress.total.store(disk.size_bytes(), Ordering::Relaxed);
+    progress.add_total(disk.size_bytes());
     let target = Target::open(path, disk.size_bytes(), data_bytes, options.force)?;
     let written = AtomicU64::new(0);
     let next = AtomicU64::new(0);
@@ -97,9 +65,7 @@ pub(crate) fn run(
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
         .max(1);
     let outcome = std::thread::scope(|scope| {
-        let work = || {
-            copy(disk, &target, &next, &written, progress).inspect_err(|_| progress.stop.store(true, Ordering::Release))
-        };
+        let work = || copy(disk, &target, &next, &written, progress).inspect_err(|_| progress.fail());
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let mut outcome = Ok(());
         for thread in threads {
@@ -135,12 +101,12 @@ fn copy(disk: &DiskMap, target: &Target, next: &AtomicU64, written: &AtomicU64, 
                     target.write_at(offset, &zeros[..usize::try_from(length).unwrap_or(0)])?;
                 }
                 None => {
-                    progress.done.fetch_add(length, Ordering::Relaxed);
+                    progress.add_done(length);
                     continue;
                 }
             }
             written.fetch_add(length, Ordering::Relaxed);
-            progress.done.fetch_add(length, Ordering::Relaxed);
+            progress.add_done(length);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! records, not with the number of chunks.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::format::map_node::MapNode;
 use crate::format::segment::{ALIGNMENT, RecordType};
 use crate::format::{Hash, Id};
 use crate::point::{ByteRange, DiskMap, ManifestDisk, PointInfo};
+pub use crate::progress::Progress as VerifyProgress;
 use crate::store::{SegmentCheck, Store};
 
 /// What a check found.
@@ -58,31 +59,6 @@ impl VerifyReport {
     }
 }
 
-/// How far a check is, and the wish to stop it.
-#[derive(Default)]
-pub struct VerifyProgress {
-    total: AtomicU64,
-    done: AtomicU64,
-    cancelled: AtomicBool,
-}
-
-impl VerifyProgress {
-    /// Bytes of all segments, once the check has begun.
-    pub fn total_bytes(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-
-    /// Bytes checked.
-    pub fn done_bytes(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// Asks the check to stop; it ends with [`Error::Interrupted`].
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
-    }
-}
-
 impl Vault {
     /// Checks everything that the keys at hand can check.
     pub fn verify(&self, progress: &VerifyProgress) -> Result<VerifyReport> {
@@ -92,7 +68,7 @@ impl Vault {
         store.refresh()?;
         let ids = store.segments().list()?;
         for id in &ids {
-            progress.total.fetch_add(store.segments().length(id).unwrap_or(0), Ordering::Relaxed);
+            progress.add_total(store.segments().length(id).unwrap_or(0));
         }
         let mut report = VerifyReport { data_opened: store.keys().reads_data(), ..VerifyReport::default() };
         report.damage.extend(self.catalog_damage().into_iter().map(Error::Damaged));
@@ -115,16 +91,14 @@ impl Vault {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let work = || {
             while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if progress.cancelled.load(Ordering::Acquire) {
-                    return Err(Error::Interrupted);
-                }
+                progress.check()?;
                 // A segment that the medium does not give is damage like any other: the check goes on.
                 let check = store
                     .segments()
                     .check(id, &|kind, plain| store.id_of(kind, plain))
                     .unwrap_or_else(|error| SegmentCheck { damage: vec![error], ..SegmentCheck::default() });
                 let whole = check.whole.iter().map(|(offset, id)| Self::trace(store, *offset, id)).collect();
-                progress.done.fetch_add(check.bytes, Ordering::Relaxed);
+                progress.add_done(check.bytes);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.0.segments += 1;
                 found.0.records += check.records;

@@ -160,6 +160,7 @@ fn header_and_slots_that_are_gone_or_foreign_are_told_apart() {
     let (header_bytes, slot_bytes) = (std::fs::read(&header).expect("header"), std::fs::read(&slot).expect("slot"));
     let refused = || common::open_with(&made.vault, ReadMode::Map).map(|_| ()).expect_err("refused");
 
+    std::fs::remove_file(made.vault.join("header-copy")).expect("remove");
     std::fs::remove_file(&header).expect("remove");
     // There are key slots, so this is a vault that lost its header, and no empty place.
     assert!(matches!(refused(), Error::Damaged(damage) if damage.object == "header"));

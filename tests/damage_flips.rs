@@ -95,9 +95,27 @@ fn copy(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn in_the_header_or_a_slot() {
+fn in_one_of_the_headers_it_costs_nothing_and_is_told() {
     let folder = common::scratch();
     let vault = copy(folder.path());
+    for name in ["header", "header-copy"] {
+        let file = vault.join(name);
+        let whole = std::fs::read(&file).expect("a header");
+        for at in 0..whole.len() {
+            assert_eq!(flip(&vault, &file, at, 1 << (at % 8)), 0, "byte {at} of {name}");
+        }
+        std::fs::write(&file, &whole[1..]).expect("damage");
+        let report = common::verify(&common::open(&vault));
+        assert!(report.damage.iter().any(|error| names(error, name)), "{name}: {:?}", report.damage);
+        std::fs::write(&file, &whole).expect("repair");
+    }
+}
+
+#[test]
+fn in_the_last_header_or_a_slot() {
+    let folder = common::scratch();
+    let vault = copy(folder.path());
+    std::fs::remove_file(vault.join("header-copy")).expect("the other header");
     for file in [vec![vault.join("header")], files(&vault.join("keys"))].concat() {
         for at in 0..std::fs::metadata(&file).expect("stat").len() as usize {
             let lost = flip(&vault, &file, at, 1 << (at % 8));

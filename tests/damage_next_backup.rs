@@ -43,3 +43,30 @@ fn lost_map_nodes_are_stored_again_too() {
     let vault = common::open(&path);
     common::assert_same(&common::restored(&vault, &report.point, "os").expect("restore"), &bytes, "new point");
 }
+
+#[test]
+fn after_verify_the_next_backup_mends_what_was_damaged_in_place() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = common::init(&path, &common::small());
+    let bytes = common::noise(7, 2 << 20);
+    let first = common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("backup");
+    drop(vault);
+    // The largest segment holds the chunks; its middle is overwritten.
+    let segment = std::fs::read_dir(path.join("segments")).expect("segments").map(|entry| entry.expect("entry").path());
+    let segment = segment.max_by_key(|path| std::fs::metadata(path).expect("stat").len()).expect("a segment");
+    let mut stored = std::fs::read(&segment).expect("segment");
+    let middle = stored.len() / 2;
+    stored[middle..middle + 50_000].fill(0);
+    std::fs::write(&segment, stored).expect("damage");
+
+    let report = common::verify(&common::open(&path));
+    assert!(!report.hit.is_empty(), "verify names what is hit");
+    let vault = common::open(&path);
+    let second = common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("the next backup");
+    assert!(second.manifest.disks[0].new_bytes > 0, "what is damaged is stored again");
+    for point in [&first.point, &second.point] {
+        common::assert_same(&common::disk_bytes(&vault, point, "os").expect("a whole disk"), &bytes, &point.name);
+    }
+    assert!(common::verify(&common::open(&path)).hit.is_empty(), "no point is hit any more");
+}

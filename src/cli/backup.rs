@@ -117,6 +117,11 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let request = request(arguments)?;
     let report = transfer(&vault, &request, global, &interrupt)?;
     tell(&report, global)?;
+    let latest = vault.point(&report.point.machine, "latest")?;
+    if latest.id != report.point.id {
+        let text = format!("{} is older than {}, which stays the latest", report.point.name, latest.name);
+        output::warning(&text, global.json);
+    }
     Ok(if report.missing().next().is_some() { Exit::Incomplete } else { Exit::Done })
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use icecore::Vault;
 use icecore::error::Error;
-use icecore::format::header;
+use icecore::format::{header, key_slot};
 use icecore::vault::OpenOptions;
 
 use super::arguments::Global;
@@ -22,7 +22,10 @@ impl Global {
     pub fn existing_vault(&self) -> Result<PathBuf, Problem> {
         let path = self.vault()?;
         match path.join(header::OBJECT).symlink_metadata() {
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+                    && !path.join(key_slot::FOLDER).is_dir() =>
+            {
                 Err(Error::NoVault { path }.into())
             }
             _ => Ok(path),

@@ -1,4 +1,4 @@
-//! The vault's header, object `header`: written once by `init`.
+//! The vault's header, objects `header` and `header-copy`, equal bytes: written once by `init`, the copy first.
 //!
 //! | offset | bytes | field | valid when | guards against |
 //! |---|---|---|---|---|
@@ -22,6 +22,8 @@ use crate::error::Problem;
 
 /// Name of the object in the vault.
 pub const OBJECT: &str = "header";
+/// Name of its second copy: one bad sector must not take a whole vault.
+pub const COPY: &str = "header-copy";
 
 const STRUCTURE: &str = "vault header";
 const MAGIC: [u8; 8] = *b"ICEVAULT";

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::files::{File, Files, SystemFiles};
+use super::files::{File, Files, Listed, SystemFiles};
 use super::{Lock, LockKind, Media, Object, ObjectWriter, ReadMode};
 use crate::error::{Error, Problem, Result};
+use crate::format::{catalog_entry, header, segment};
 
 /// Folder of unpublished objects.
 const TEMPORARY: &str = "tmp";
@@ -40,13 +41,20 @@ impl DirectoryMedia {
     pub fn initialize(&self, folders: &[&str], locks: &[&str]) -> Result<()> {
         match self.files.list(&self.root) {
             // What a failed `init` or a fresh file system leaves behind is no content.
-            Ok(found) if found.iter().any(|entry| entry.name == super::super::format::header::OBJECT) => {
+            Ok(found) if found.iter().any(|entry| entry.name == header::OBJECT) => {
                 return Err(Error::VaultExists { path: self.root.clone() });
             }
             Ok(found) => {
                 let ours = |name: &str| folders.contains(&name) || [TEMPORARY, LOCKS, "lost+found"].contains(&name);
-                if !found.iter().all(|entry| entry.is_directory && ours(&entry.name)) {
+                let fits = |entry: &Listed| (entry.is_directory && ours(&entry.name)) || entry.name == header::COPY;
+                if !found.iter().all(fits) {
                     return Err(Error::NotEmpty { path: self.root.clone() });
+                }
+                // Segments or points without a header are a vault that lost it: never to be built over.
+                for folder in [segment::FOLDER, catalog_entry::FOLDER] {
+                    if !self.list(folder)?.is_empty() || !self.list_folders(folder)?.is_empty() {
+                        return Err(Error::damaged(header::OBJECT, 0, Problem::Absent));
+                    }
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_directory(&self.root)?,

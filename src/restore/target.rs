@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -30,7 +30,16 @@ impl Target {
     pub(super) fn open(path: &Path, size_bytes: u64, data_bytes: u64, force: bool) -> Result<Self> {
         match fs::metadata(path) {
             Ok(found) if found.file_type().is_block_device() => Self::open_device(path, size_bytes, force),
-            Ok(found) if found.is_file() && force => Self::open_file(path, size_bytes, data_bytes, true),
+            Ok(found) if found.is_file() && force => {
+                // What is replaced is the file that a link leads to; owner and mode stay what somebody chose.
+                let path = path.canonicalize().map_err(failed("resolve", path))?;
+                let target = Self::open_file(&path, size_bytes, data_bytes, true)?;
+                std::os::unix::fs::fchown(&target.file, Some(found.uid()), Some(found.gid()))
+                    .or_else(|error| if rustix::process::geteuid().is_root() { Err(error) } else { Ok(()) })
+                    .and_then(|()| target.file.set_permissions(found.permissions()))
+                    .map_err(failed("keep owner and mode of", &path))?;
+                Ok(target)
+            }
             Ok(found) if found.is_file() => Err(Error::TargetExists { path: path.to_path_buf() }),
             Ok(_) => {
                 let error = io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a block device");

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Advice, SeekFrom as Whence};
@@ -22,13 +22,18 @@ pub struct RawSource {
 impl RawSource {
     /// Opens a file or device for reading.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).open(path)?;
+        // Without waiting: the open of a pipe that nobody writes to would never end.
+        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
         let kind = file.metadata()?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a block device"));
         }
         // A device's length is where its end is.
         let size_bytes = file.seek(SeekFrom::End(0))?;
+        if size_bytes == 0 && kind.is_block_device() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a device with nothing behind it"));
+        }
         // One pass from front to end: the kernel reads further ahead.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         Ok(Self { file, size_bytes, knows_holes: kind.is_file() })

@@ -22,6 +22,7 @@ use quick_cache::sync::Cache;
 
 use crate::error::Result;
 use crate::format::header::Header;
+use crate::format::index_run::Tag;
 use crate::format::segment::RecordType;
 use crate::format::{Hash, Id};
 use crate::media::Media;
@@ -104,6 +105,12 @@ impl Store {
     pub fn refresh_for_writing(&self) -> Result<()> {
         self.index.authenticate();
         self.refresh()
+    }
+
+    /// Takes records that are not whole out of the index, so that the next backup that meets them stores them again, which
+    /// also mends the points that have them. `is_whole` answers for a tag and its place.
+    pub fn keep_whole(&self, is_whole: &dyn Fn(&Tag, &Place) -> bool) -> Result<()> {
+        self.index.retain(is_whole)
     }
 
     /// The place of a record, as far as it is known.

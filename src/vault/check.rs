@@ -11,12 +11,14 @@ use std::time::Instant;
 
 use super::Vault;
 use crate::error::{Error, Result};
+use crate::format::header;
+use crate::format::index_run::Tag;
 use crate::format::map_node::MapNode;
 use crate::format::segment::{ALIGNMENT, RecordType};
 use crate::format::{Hash, Id};
 use crate::point::{ByteRange, DiskMap, ManifestDisk, PointInfo};
 pub use crate::progress::Progress as VerifyProgress;
-use crate::store::{SegmentCheck, Store};
+use crate::store::{Place, SegmentCheck};
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -73,12 +75,26 @@ impl Vault {
         let mut report = VerifyReport { data_opened: store.keys().reads_data(), ..VerifyReport::default() };
         report.damage.extend(self.catalog_damage().into_iter().map(Error::Damaged));
         report.damage.extend(super::keys::read_slots(self.media.as_ref())?.1);
+        for copy in [header::OBJECT, header::COPY] {
+            let checked = super::read_header(self.media.as_ref(), copy)
+                .and_then(|decoded| store.keys().check_header(&decoded).map(|()| decoded));
+            report.damage.extend(checked.err());
+        }
         let whole = self.check_segments(&ids, progress, &mut report)?;
         let mut maps = Maps { vault: self, whole: &whole, bad: HashMap::new() };
         for machine in self.machines() {
             for point in self.points(&machine)? {
                 maps.check_point(&point, &mut report);
             }
+        }
+        if !report.damage.is_empty() {
+            // What is not whole must not pass for known: the next backup stores it again. Where the index can't be
+            // written, everything stays as it was.
+            let is_whole = |tag: &Tag, place: &Place| {
+                let trace = Self::trace(tag, place.offset);
+                whole.get(&place.segment).is_some_and(|whole| whole.binary_search(&trace).is_ok())
+            };
+            let _ = store.keep_whole(&is_whole);
         }
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
@@ -97,7 +113,8 @@ impl Vault {
                     .segments()
                     .check(id, &|kind, plain| store.id_of(kind, plain))
                     .unwrap_or_else(|error| SegmentCheck { damage: vec![error], ..SegmentCheck::default() });
-                let whole = check.whole.iter().map(|(offset, id)| Self::trace(store, *offset, id)).collect();
+                let whole =
+                    check.whole.iter().map(|(offset, id)| Self::trace(&store.keys().index_tag(id), *offset)).collect();
                 progress.add_done(check.bytes);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.0.segments += 1;
@@ -116,8 +133,7 @@ impl Vault {
     }
 
     /// What is remembered of a record that was whole.
-    fn trace(store: &Store, offset: u64, id: &Hash) -> Trace {
-        let tag = store.keys().index_tag(id);
+    fn trace(tag: &Tag, offset: u64) -> Trace {
         (offset / ALIGNMENT, u32::from_le_bytes([tag[0], tag[1], tag[2], tag[3]]))
     }
 }
@@ -201,7 +217,7 @@ impl Maps<'_> {
         let store = self.vault.reader.store();
         let seen = store.locate(chunk).is_some_and(|place| {
             let whole = self.whole.get(&place.segment).map_or(&[][..], Vec::as_slice);
-            whole.binary_search(&Vault::trace(store, place.offset, chunk)).is_ok()
+            whole.binary_search(&Vault::trace(&store.keys().index_tag(chunk), place.offset)).is_ok()
         });
         // Otherwise what a reader would get decides: the record may be whole elsewhere. A role that can't open data
         // can't try, and goes by what was seen whole.
@@ -213,7 +229,7 @@ impl Maps<'_> {
     }
 
     fn whole_anywhere(&self, chunk: &Hash) -> bool {
-        let (_, tag) = Vault::trace(self.vault.reader.store(), 0, chunk);
+        let (_, tag) = Vault::trace(&self.vault.reader.store().keys().index_tag(chunk), 0);
         self.whole.values().flatten().any(|(_, of)| *of == tag)
     }
 }

@@ -71,7 +71,11 @@ impl Vault {
         let slot = wrap(header.vault, &role_keys, Role::Admin, credential, options.password_cost, now)?;
         keys::publish(media.as_ref(), &slot)?;
         let header_bytes = header.encode(keys.authenticate_header(&header));
-        if let Err(error) = put(media.as_ref(), header::OBJECT, &header_bytes) {
+        // An earlier `init` that failed may have left its copy.
+        media.remove(header::COPY)?;
+        let written = put(media.as_ref(), header::COPY, &header_bytes)
+            .and_then(|()| put(media.as_ref(), header::OBJECT, &header_bytes));
+        if let Err(error) = written {
             // Without its header, the slot would be a stranger in whatever vault somebody else made here meanwhile.
             let _ = media.remove(&keys::object(&slot));
             return Err(error);
@@ -83,24 +87,21 @@ impl Vault {
     /// Opens the vault in a directory.
     pub fn open(path: &Path, credential: &Credential, options: &OpenOptions) -> Result<Self> {
         let media = Arc::new(DirectoryMedia::new(path, options.read_mode));
-        if !media.exists(header::OBJECT)? {
-            // Keys without a header are a vault that lost it, or an `init` that did not get to its end.
-            return Err(if media.list(key_slot::FOLDER)?.is_empty() {
-                Error::NoVault { path: path.to_path_buf() }
-            } else {
-                Error::damaged(header::OBJECT, 0, Problem::Absent)
-            });
+        // Keys without a header are a vault that lost it, or an `init` that did not get to its end.
+        if !media.exists(header::OBJECT)? && media.list(key_slot::FOLDER)?.is_empty() {
+            return Err(Error::NoVault { path: path.to_path_buf() });
         }
         Self::open_on(media, credential, options)
     }
 
     /// Opens the vault on any media.
     pub fn open_on(media: Arc<dyn Media>, credential: &Credential, options: &OpenOptions) -> Result<Self> {
-        let decoded = {
-            let object = media.open(header::OBJECT)?;
-            let mut bytes = vec![0; usize::try_from(object.length()).unwrap_or(usize::MAX).min(header::SIZE + 1)];
-            object.read_exact_at(0, &mut bytes)?;
-            Header::decode(&bytes).map_err(|error| error.at(header::OBJECT, 0))?
+        let decoded = match read_header(media.as_ref(), header::OBJECT) {
+            // The copy decides only where the header itself is damaged; the error is then the header's.
+            Err(error @ (Error::Damaged(_) | Error::UnsupportedVersion { .. })) => {
+                read_header(media.as_ref(), header::COPY).map_err(|_| error)?
+            }
+            header => header?,
         };
         let (slots, damaged) = keys::read_slots(media.as_ref())?;
         let vault = decoded.header.vault;
@@ -231,6 +232,14 @@ impl Vault {
     pub fn tree(&self) -> VaultTree {
         VaultTree::new(Arc::clone(&self.reader), Arc::clone(&self.catalog))
     }
+}
+
+/// Reads and checks a copy of the header, but for its authenticator.
+fn read_header(media: &dyn Media, name: &str) -> Result<header::Decoded> {
+    let object = media.open(name)?;
+    let mut bytes = vec![0; usize::try_from(object.length()).unwrap_or(usize::MAX).min(header::SIZE + 1)];
+    object.read_exact_at(0, &mut bytes)?;
+    Header::decode(&bytes).map_err(|error| error.at(name, 0))
 }
 
 /// Writes a whole object.

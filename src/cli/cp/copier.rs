@@ -165,6 +165,10 @@ impl<'a, T: PathTree> Copier<'a, T> {
         if !self.options.replace && to.holds(name) {
             return Err(Error::TargetExists { path: to.path_of(name) }.into());
         }
+        if to.holds_special(name) {
+            let what = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it is neither a file nor a link");
+            return Err(Error::File { operation: "replace", path: to.path_of(name), source: what }.into());
+        }
         let unfinished = to.begin()?;
         let failed = to.failed("write", name);
         let mut bytes = 0;

@@ -63,6 +63,13 @@ impl Place {
         fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// Whether the name belongs to something that a copy must never take the place of: a device, a pipe, a directory.
+    pub fn holds_special(&self, name: &[u8]) -> bool {
+        fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| {
+            !matches!(fs::FileType::from_raw_mode(found.st_mode), fs::FileType::RegularFile | fs::FileType::Symlink)
+        })
+    }
+
     /// A name for something unfinished.
     pub fn begin(&self) -> Result<Unfinished<'_>, Problem> {
         let name = format!(".icecore-{}", &icecore::seal::random_name()?[..16]);

@@ -22,6 +22,10 @@ pub fn check(vault: &Path, mount_point: &Path) -> Result<(), Problem> {
             Ok(())
         };
     };
+    if full.metadata().is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN)) {
+        let next = format!("end it with `icecore umount {}`", mount_point.display());
+        return refused("is still held by a mount whose program died", &next);
+    }
     if !full.is_dir() {
         return refused("is not a directory", "choose an empty directory");
     }

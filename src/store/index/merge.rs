@@ -41,17 +41,20 @@ pub(super) fn choose(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
     Some(chosen)
 }
 
-/// Merges runs into one new run.
-pub(super) fn merge(media: &dyn Media, keys: &VaultKeys, runs: &[Arc<Run>]) -> Result<Run> {
+/// Says which entries stay.
+pub(super) type Keep<'a> = &'a dyn Fn(&Tag, &Place) -> bool;
+
+/// Merges runs into one new run, of the entries that `keep` wants.
+pub(super) fn merge(media: &dyn Media, keys: &VaultKeys, runs: &[Arc<Run>], keep: Keep<'_>) -> Result<Run> {
     let segments: HashSet<Id> = runs.iter().flat_map(|run| run.segments()).collect();
     // Two passes: the shape of a run depends on the number of its entries, which is known after the duplicates are gone.
     let mut entries = 0;
-    for entry in Merged::new(runs)? {
+    for entry in Merged::new(runs, keep)? {
         entry?;
         entries += 1;
     }
     let mut failure = None;
-    let merged = Merged::new(runs)?.map_while(|entry| entry.map_err(|error| failure = Some(error)).ok());
+    let merged = Merged::new(runs, keep)?.map_while(|entry| entry.map_err(|error| failure = Some(error)).ok());
     let run = write_exactly(media, keys, &segments, entries, merged);
     match failure {
         Some(error) => Err(error),
@@ -157,15 +160,16 @@ struct Merged<'a> {
     streams: Vec<super::run::Stream<'a>>,
     heads: BinaryHeap<Reverse<(Tag, usize, PlaceKey)>>,
     last: Option<Tag>,
+    keep: Keep<'a>,
 }
 
 /// A place in a form that has an order, which does not matter.
 type PlaceKey = (Id, u64, u32, u32);
 
 impl<'a> Merged<'a> {
-    fn new(runs: &'a [Arc<Run>]) -> Result<Self> {
+    fn new(runs: &'a [Arc<Run>], keep: Keep<'a>) -> Result<Self> {
         let streams = runs.iter().map(|run| run.stream()).collect();
-        let mut merged = Self { streams, heads: BinaryHeap::new(), last: None };
+        let mut merged = Self { streams, heads: BinaryHeap::new(), last: None, keep };
         for number in 0..merged.streams.len() {
             merged.advance(number)?;
         }
@@ -191,9 +195,11 @@ impl Iterator for Merged<'_> {
             if let Err(error) = self.advance(number) {
                 return Some(Err(error));
             }
-            if self.last != Some(tag) {
+            let place = Place { segment, offset, stored_bytes, plain_bytes };
+            // Unwanted entries go first: a wanted one of the same tag may follow.
+            if self.last != Some(tag) && (self.keep)(&tag, &place) {
                 self.last = Some(tag);
-                return Some(Ok((tag, Place { segment, offset, stored_bytes, plain_bytes })));
+                return Some(Ok((tag, place)));
             }
         }
     }

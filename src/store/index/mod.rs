@@ -190,11 +190,22 @@ impl Index {
         let Some(chosen) = merge::choose(&runs) else {
             return Ok(());
         };
-        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &chosen)?);
+        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &chosen, &|_, _| true)?);
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
         runs.push(merged);
         Ok(())
+    }
+
+    /// Writes the whole index anew without the entries that `keep` does not want. Their segments stay covered, so that
+    /// the entries do not come back by themselves.
+    pub(super) fn retain(&self, keep: merge::Keep<'_>) -> Result<()> {
+        self.flush()?;
+        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &runs, keep)?);
+        *self.runs.write().unwrap_or_else(PoisonError::into_inner) = vec![merged];
+        self.sweep()
     }
 
     /// Removes run files that are unreadable or whose segments are all in the runs in use.

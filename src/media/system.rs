@@ -21,6 +21,16 @@ struct SystemFile {
     map: Option<Mmap>,
 }
 
+/// A locked file.
+struct Held(fs::File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that was just forked has the same open file until it executes its program.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 impl Files for SystemFiles {
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
@@ -92,7 +102,7 @@ impl Files for SystemFiles {
             (LockKind::Exclusive, false) => FlockOperation::NonBlockingLockExclusive,
         };
         match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
-            Ok(()) => Ok(Some(Box::new(file))),
+            Ok(()) => Ok(Some(Box::new(Held(file)))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }

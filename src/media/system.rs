@@ -21,6 +21,20 @@ struct SystemFile {
     map: Option<Mmap>,
 }
 
+/// Reads into `buffer` from `offset` on until it is full or the file ends; returns how much that was.
+pub(crate) fn read_up_to(file: &fs::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
 /// A locked file.
 struct Held(fs::File);
 
@@ -126,16 +140,7 @@ impl File for SystemFile {
             buffer[..count].copy_from_slice(&available[..count]);
             return Ok(count);
         }
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        read_up_to(&self.file, offset, buffer)
     }
 
     fn sync(&self) -> io::Result<()> {

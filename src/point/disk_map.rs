@@ -100,14 +100,6 @@ impl DiskMap {
         Ok(id)
     }
 
-    /// The ids of the chunks from `first` on, as many as `out` takes.
-    pub fn chunk_ids(&self, first: u64, out: &mut [Option<Hash>]) -> Result<()> {
-        for (chunk, out) in (first..).zip(out) {
-            *out = self.chunk_id(chunk)?;
-        }
-        Ok(())
-    }
-
     /// The first chunk at or after `chunk` that is there (`present`) or that is all zeros; the number of chunks where
     /// there is none. Passes over whole subtrees.
     pub fn find(&self, chunk: u64, present: bool) -> Result<u64> {

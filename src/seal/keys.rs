@@ -201,11 +201,10 @@ impl VaultKeys {
         let prefix = Prefix { vault: self.vault, chain, sequence, salt: random()? };
         let mut payload = event.encode();
         let sealed_bytes = u32::try_from(payload.len() + crate::format::TAG_BYTES).expect("an entry is small");
-        let mut bytes = prefix.encode(sealed_bytes);
+        let bytes = prefix.encode(sealed_bytes);
         seal(&self.entry_cipher(&prefix), [0; 12], &bytes, &mut payload);
         let mut object = bytes.to_vec();
         object.append(&mut payload);
-        bytes.fill(0);
         Ok(catalog_entry::finish(object))
     }
 

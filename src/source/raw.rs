@@ -3,13 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Advice, SeekFrom as Whence};
 use rustix::io::Errno;
 
 use super::Source;
+use crate::media::read_up_to;
 
 /// A raw image file or a block device, byte for byte the disk.
 pub struct RawSource {
@@ -46,16 +47,7 @@ impl Source for RawSource {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
+        read_up_to(&self.file, offset, buffer)
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

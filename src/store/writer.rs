@@ -9,7 +9,7 @@
 //! - after any failure nothing is published any more: the writer is poisoned, [`Writer::finish`] says why;
 //! - [`Writer::finish`] returns only after every segment is synced, named, and its name synced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -63,7 +63,7 @@ struct Shared {
     data: Mutex<Option<Open>>,
     meta: Mutex<Option<Open>>,
     /// Records that are claimed but whose segment is not in the index yet.
-    claimed: Vec<Mutex<HashMap<Tag, ()>>>,
+    claimed: Vec<Mutex<HashSet<Tag>>>,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     published: Mutex<Vec<Id>>,
@@ -131,10 +131,10 @@ impl Writer {
         {
             // Asked under the shard's lock: a segment's records leave this table only after they came into the index.
             let mut claimed = lock(self.shared.shard(&tag));
-            if claimed.contains_key(&tag) || self.shared.store.index.lookup(&tag).is_some() {
+            if claimed.contains(&tag) || self.shared.store.index.lookup(&tag).is_some() {
                 return Ok(Stored::Known);
             }
-            claimed.insert(tag, ());
+            claimed.insert(tag);
         }
         let place = self.write(kind, id, plain).inspect_err(|_| self.shared.poison_quietly())?;
         Ok(Stored::New { place })
@@ -261,7 +261,7 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    fn shard(&self, tag: &Tag) -> &Mutex<HashMap<Tag, ()>> {
+    fn shard(&self, tag: &Tag) -> &Mutex<HashSet<Tag>> {
         &self.claimed[usize::from(tag[15]) % SHARDS]
     }
 

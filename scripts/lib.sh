@@ -17,7 +17,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 find_cargo() {
     has cargo && return
     local home="${CARGO_HOME:-$HOME/.cargo}"
-    [ -x "$home/bin/cargo" ] || die "cargo is missing: install Rust 1.88 or later (https://rustup.rs), then call this again"
+    [ -x "$home/bin/cargo" ] || die "cargo is missing: install Rust 1.89 or later (https://rustup.rs), then call this again"
     export PATH="$home/bin:$PATH"
 }
 

@@ -5,6 +5,7 @@ pub mod error;
 pub mod format;
 pub mod guest;
 pub mod media;
+pub mod meter;
 pub mod point;
 pub mod progress;
 pub mod restore;

@@ -10,14 +10,21 @@ use crate::quick;
 pub fn chunks(c: &mut Criterion) {
     let mut group = quick(c, "compress", CHUNK_BYTES);
     let mut chunks = Chunks::of(CHUNK_BYTES);
+    let mut out = vec![0; CHUNK_BYTES];
+    let mut plain = Vec::new();
     for level in [1, 3] {
         group.bench_function(BenchmarkId::new("encode", format!("zstd-{level}")), |b| {
-            b.iter(|| encode(chunks.next(), level));
+            b.iter(|| encode(chunks.next(), level, &mut out));
         });
         group.bench_function(BenchmarkId::new("decode", format!("zstd-{level}")), |b| {
             b.iter_batched(
-                || encode(chunks.next(), level),
-                |(encoding, encoded)| decode(encoding, encoded, CHUNK_BYTES as u32).expect("decoded"),
+                || {
+                    let mut encoded = vec![0; CHUNK_BYTES];
+                    let (encoding, length) = encode(chunks.next(), level, &mut encoded);
+                    encoded.truncate(length);
+                    (encoding, encoded)
+                },
+                |(encoding, encoded)| assert!(decode(encoding, &encoded, CHUNK_BYTES as u32, &mut plain)),
                 BatchSize::SmallInput,
             );
         });

@@ -10,6 +10,7 @@ use super::mapper::{Done, Ids};
 use super::worker::Piece;
 use super::{BackupDisk, Progress};
 use crate::error::{Error, Result};
+use crate::meter::{Meter, Stage};
 use crate::point::{ByteRange, DiskMap};
 use crate::store::Store;
 
@@ -57,7 +58,7 @@ pub(super) fn run(
     };
     for span in spans {
         if span.changed {
-            read_span(job, span, buffers, pieces, done, progress)?;
+            read_span(job, span, buffers, pieces, done, (store.meter(), progress))?;
         } else {
             let count = (span.end - span.start).div_ceil(u64::from(job.chunk_bytes));
             let first = span.start / u64::from(job.chunk_bytes);
@@ -90,7 +91,7 @@ fn read_span(
     buffers: &Receiver<Vec<u8>>,
     pieces: &Sender<Piece>,
     done: &Sender<Done>,
-    progress: &Progress,
+    (meter, progress): (&Meter, &Progress),
 ) -> Result<()> {
     let end_of_span = span.end;
     let chunk_bytes = u64::from(job.chunk_bytes);
@@ -117,7 +118,7 @@ fn read_span(
             progress.check()?;
             let buffer = take_buffer(buffers, progress)?;
             let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(job.piece_bytes);
-            let piece = read_piece(job, at, length, buffer)?;
+            let piece = meter.time(Stage::Read, length, || read_piece(job, at, length, buffer))?;
             progress.disks()[job.number].add_read(length as u64);
             send(pieces, piece)?;
             at += length as u64;

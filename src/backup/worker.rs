@@ -6,6 +6,7 @@ use super::Progress;
 use super::mapper::{Done, Ids};
 use crate::error::{Error, Result};
 use crate::format::segment::RecordType;
+use crate::meter::Stage;
 use crate::point::ByteRange;
 use crate::store::{Store, Stored, Writer};
 
@@ -29,19 +30,19 @@ pub(super) fn run(
     store: &Store,
     progress: &Progress,
 ) -> Result<()> {
-    let chunk_bytes = store.header().chunk_bytes() as usize;
+    let (chunk_bytes, meter) = (store.header().chunk_bytes() as usize, store.meter());
     for piece in pieces {
         progress.check()?;
         let Piece { disk, first, bytes, missing } = piece;
         let (mut zero, mut new, mut stored) = (0, 0, 0);
         let mut ids = Vec::with_capacity(bytes.len().div_ceil(chunk_bytes));
         for chunk in bytes.chunks(chunk_bytes) {
-            if is_zero(chunk) {
+            if meter.time(Stage::Scan, chunk.len(), || is_zero(chunk)) {
                 zero += chunk.len() as u64;
                 ids.push(None);
                 continue;
             }
-            let id = store.id_of(RecordType::Chunk, chunk);
+            let id = meter.time(Stage::Hash, chunk.len(), || store.id_of(RecordType::Chunk, chunk));
             // Every chunk is asked for in the index, also where the newest point has the same at the same place: that it was
             // there once is not enough, its segment may have been lost since.
             if let Stored::New { place } = writer.store(RecordType::Chunk, &id, chunk)? {

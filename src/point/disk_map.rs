@@ -6,6 +6,8 @@ use super::manifest::{ByteRange, ManifestDisk};
 use crate::error::{Error, Problem, Result};
 use crate::format::Hash;
 use crate::format::map_node::{FANOUT, HIGHEST_LEVEL, MapNode};
+use crate::format::segment::RecordType;
+use crate::meter::Meter;
 use crate::store::Reader;
 
 /// A run of chunks that are alike in being there or not.
@@ -50,6 +52,11 @@ impl DiskMap {
             zero_bytes: disk.zero_bytes,
             missing: disk.missing.clone(),
         })
+    }
+
+    /// Where the time goes in reading it.
+    pub(crate) fn meter(&self) -> &Meter {
+        self.reader.store().meter()
     }
 
     /// Name of the disk.
@@ -168,20 +175,21 @@ impl DiskMap {
         self.size_bytes.saturating_sub(chunk.saturating_mul(self.chunk_bytes)).min(self.chunk_bytes)
     }
 
-    /// The plain bytes of a chunk, past the cache, for a reader that comes by once; `None` where it is all zeros. Bytes
-    /// that the backup could not read are zeros here: see [`Self::missing`].
-    pub fn chunk_uncached(&self, chunk: u64) -> Result<Option<Arc<Vec<u8>>>> {
+    /// Puts the plain bytes of a chunk into `plain`, past the cache, for a reader that comes by once; false where it is
+    /// all zeros. Bytes that the backup could not read are zeros here: see [`Self::missing`].
+    pub fn chunk_uncached(&self, chunk: u64, plain: &mut Vec<u8>) -> Result<bool> {
         let Some(id) = self.chunk_id(chunk)? else {
-            return Ok(None);
+            return Ok(false);
         };
-        let plain = self.reader.store().read(crate::format::segment::RecordType::Chunk, &id)?;
-        self.check_length(chunk, Arc::new(plain)).map(Some)
+        self.reader.store().read_into(RecordType::Chunk, &id, plain)?;
+        self.check_length(chunk, plain)?;
+        Ok(true)
     }
 
-    fn check_length(&self, chunk: u64, plain: Arc<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+    fn check_length(&self, chunk: u64, plain: &[u8]) -> Result<()> {
         let (expected, found) = (self.chunk_length(chunk), plain.len() as u64);
         if expected == found {
-            return Ok(plain);
+            return Ok(());
         }
         let object = format!("disk {} of a point", self.name);
         Err(Error::damaged(object, chunk * self.chunk_bytes, Problem::Length { expected, found }))
@@ -210,7 +218,8 @@ impl DiskMap {
             match self.chunk_id(chunk)? {
                 None => out.fill(0),
                 Some(id) => {
-                    let plain = self.check_length(chunk, self.reader.chunk(&id)?)?;
+                    let plain = self.reader.chunk(&id)?;
+                    self.check_length(chunk, &plain)?;
                     out.copy_from_slice(&plain[within..within + take]);
                 }
             }

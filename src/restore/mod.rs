@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::{Error, Result, worse};
+use crate::meter::Stage;
 use crate::point::{ByteRange, DiskMap};
 pub use crate::progress::Progress;
 use target::Target;
@@ -74,7 +75,7 @@ pub(crate) fn run(
         outcome
     });
     outcome?;
-    target.finish()?;
+    disk.meter().time(Stage::WriteSync, 0, || target.finish())?;
     Ok(RestoreReport {
         target: path.to_path_buf(),
         size_bytes: disk.size_bytes(),
@@ -87,6 +88,7 @@ pub(crate) fn run(
 fn copy(disk: &DiskMap, target: &Target, next: &AtomicU64, written: &AtomicU64, progress: &Progress) -> Result<()> {
     let chunk_bytes = disk.chunk_bytes();
     let zeros = vec![0; if target.needs_zeros() { usize::try_from(chunk_bytes).unwrap_or(0) } else { 0 }];
+    let mut plain = Vec::new();
     loop {
         progress.check()?;
         let first = next.fetch_add(CHUNKS_AT_A_TIME, Ordering::Relaxed);
@@ -95,16 +97,15 @@ fn copy(disk: &DiskMap, target: &Target, next: &AtomicU64, written: &AtomicU64, 
         }
         for chunk in first..(first + CHUNKS_AT_A_TIME).min(disk.chunks()) {
             let (offset, length) = (chunk * chunk_bytes, disk.chunk_length(chunk));
-            match disk.chunk_uncached(chunk)? {
-                Some(plain) => target.write_at(offset, &plain)?,
-                None if target.needs_zeros() => {
-                    target.write_at(offset, &zeros[..usize::try_from(length).unwrap_or(0)])?;
-                }
-                None => {
-                    progress.add_done(length);
-                    continue;
-                }
-            }
+            let bytes = if disk.chunk_uncached(chunk, &mut plain)? {
+                plain.as_slice()
+            } else if target.needs_zeros() {
+                &zeros[..usize::try_from(length).unwrap_or(0)]
+            } else {
+                progress.add_done(length);
+                continue;
+            };
+            disk.meter().time(Stage::Write, bytes.len(), || target.write_at(offset, bytes))?;
             written.fetch_add(length, Ordering::Relaxed);
             progress.add_done(length);
         }

@@ -14,7 +14,7 @@ use crate::format::header::{self, Header};
 use crate::format::index_run::Tag;
 use crate::format::key_slot::Role;
 use crate::format::segment::SegmentHeader;
-use crate::format::{Hash, Id};
+use crate::format::{Hash, Id, TAG_BYTES};
 
 /// The secrets that a role holds, as a slot wraps them.
 #[derive(Clone)]
@@ -108,6 +108,25 @@ pub(super) fn seal(cipher: &Aes256Gcm, nonce: [u8; 12], bound: &[u8], bytes: &mu
 /// Opens `bytes` in place and removes the tag; false where they are not what was sealed.
 pub(super) fn open(cipher: &Aes256Gcm, nonce: [u8; 12], bound: &[u8], bytes: &mut Vec<u8>) -> bool {
     cipher.decrypt_in_place(&Nonce::from(nonce), bound, bytes).is_ok()
+}
+
+/// Seals what lies before the last [`TAG_BYTES`] of `bytes` in place, and puts the tag there.
+pub(super) fn seal_slice(cipher: &Aes256Gcm, nonce: [u8; 12], bound: &[u8], bytes: &mut [u8]) {
+    let (message, room) = bytes.split_last_chunk_mut::<TAG_BYTES>().expect("there is room for the tag");
+    let tag = cipher.encrypt_inout_detached(&Nonce::from(nonce), bound, message.into());
+    *room = tag.expect("the message is shorter than 64 GiB").into();
+}
+
+/// Opens `bytes` in place, tag last; what was sealed, or `None` where they are not what was sealed.
+pub(super) fn open_slice<'a>(
+    cipher: &Aes256Gcm,
+    nonce: [u8; 12],
+    bound: &[u8],
+    bytes: &'a mut [u8],
+) -> Option<&'a [u8]> {
+    let (message, tag) = bytes.split_last_chunk_mut::<TAG_BYTES>()?;
+    cipher.decrypt_inout_detached(&Nonce::from(nonce), bound, (&mut *message).into(), &(*tag).into()).ok()?;
+    Some(message)
 }
 
 impl VaultKeys {

@@ -16,7 +16,7 @@ mod segment;
 mod slot;
 
 pub use keys::{IdKind, RoleKeys, VaultKeys};
-pub use segment::{ContentKey, SealedRecord, SegmentSeal};
+pub use segment::{ContentKey, SegmentSeal};
 pub use slot::{Credential, PasswordCost, SlotInfo, open_any, wrap};
 
 use zeroize::{Zeroize, ZeroizeOnDrop};

@@ -6,12 +6,12 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::{Kem, X25519HkdfSha256};
 use hpke::{Deserializable, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal};
 
-use super::keys::{VaultKeys, cipher, derive, open, seal};
+use super::keys::{VaultKeys, cipher, derive, open, open_slice, seal, seal_slice};
 use super::{Secret, random};
 use crate::error::{Error, Problem, Result};
 use crate::format::segment::{
-    Encoding, RecordHeader, RecordType, SegmentHeader, SegmentKind, TableEntry, Trailer, decode_table, encode_table,
-    object,
+    Encoding, RECORD_HEADER_BYTES, RecordHeader, RecordType, SegmentHeader, SegmentKind, TableEntry, Trailer,
+    decode_table, encode_table, object,
 };
 use crate::format::{HASH_BYTES, Hash, Id, TAG_BYTES};
 
@@ -22,14 +22,6 @@ pub struct ContentKey(Secret);
 const PAYLOADS: u32 = 0;
 const IDS: u32 = 1;
 const TABLE: u32 = 2;
-
-/// A record ready to be appended.
-pub struct SealedRecord {
-    /// Its header, with id and checksum.
-    pub header: RecordHeader,
-    /// Its stored payload, tag included.
-    pub payload: Vec<u8>,
-}
 
 /// Seals and opens the records of one segment.
 pub struct SegmentSeal {
@@ -152,7 +144,8 @@ impl SegmentSeal {
         [header.bound_bytes().as_slice(), &self.vault, &self.segment].concat()
     }
 
-    /// Seals a record as number `number`. `payload` is encoded already and is sealed where it lies.
+    /// Seals a record as number `number` where it lies: `record` has room for the header, then the encoded payload, then
+    /// room for the tag.
     pub fn seal_record(
         &self,
         number: u32,
@@ -160,10 +153,11 @@ impl SegmentSeal {
         encoding: Encoding,
         plain_bytes: u32,
         id: &Hash,
-        mut payload: Vec<u8>,
-    ) -> SealedRecord {
+        record: &mut [u8],
+    ) -> RecordHeader {
         let cipher = self.payloads.as_ref().expect("a segment that was begun has its content key");
-        let stored_bytes = u32::try_from(payload.len() + TAG_BYTES).expect("a record is at most 16 MiB");
+        let (room, payload) = record.split_first_chunk_mut::<RECORD_HEADER_BYTES>().expect("room for the header");
+        let stored_bytes = u32::try_from(payload.len()).expect("a record is at most 16 MiB");
         let mut header = RecordHeader {
             number,
             kind,
@@ -178,9 +172,10 @@ impl SegmentSeal {
         seal(&self.meta, nonce(number, IDS), &bound, &mut sealed_id);
         header.sealed_id = sealed_id.try_into().expect("32 bytes and a tag");
         bound.extend_from_slice(id);
-        seal(cipher, nonce(number, PAYLOADS), &bound, &mut payload);
-        header.checksum = crate::format::short_hash(&payload);
-        SealedRecord { header, payload }
+        seal_slice(cipher, nonce(number, PAYLOADS), &bound, payload);
+        header.checksum = crate::format::short_hash(payload);
+        *room = header.encode();
+        header
     }
 
     /// The id of a record, by its header.
@@ -194,17 +189,21 @@ impl SegmentSeal {
         Err(Error::damaged(object(&self.segment), offset, Problem::Authentication("record id")))
     }
 
-    /// Opens a record's stored payload in place: what is left is encoded, authenticated as this record of this chunk.
-    pub fn open_payload(&self, header: &RecordHeader, id: &Hash, offset: u64, payload: &mut Vec<u8>) -> Result<()> {
+    /// Opens a record's stored payload in place. What it returns is encoded, authenticated as this record of this chunk.
+    pub fn open_payload<'a>(
+        &self,
+        header: &RecordHeader,
+        id: &Hash,
+        offset: u64,
+        payload: &'a mut [u8],
+    ) -> Result<&'a [u8]> {
         let Some(cipher) = &self.payloads else {
             return Err(Error::NotPermitted { held: "backup", needed: "the role restore or admin" });
         };
         let mut bound = self.bound(header);
         bound.extend_from_slice(id);
-        if open(cipher, nonce(header.number, PAYLOADS), &bound, payload) {
-            return Ok(());
-        }
-        Err(Error::damaged(object(&self.segment), offset, Problem::Authentication(header.kind.name())))
+        open_slice(cipher, nonce(header.number, PAYLOADS), &bound, payload)
+            .ok_or_else(|| Error::damaged(object(&self.segment), offset, Problem::Authentication(header.kind.name())))
     }
 
     /// Seals the table of the segment's records.

@@ -15,54 +15,46 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Encodes plain bytes. Compression that fails for whatever reason keeps them plain.
-pub fn encode(plain: &[u8], level: i32) -> (Encoding, Vec<u8>) {
-    // Room for the tag that sealing appends.
+/// Encodes plain bytes into the front of `out`, which has room for them as they are; tells how, and how long that is.
+/// Compression that fails for whatever reason keeps them plain.
+pub fn encode(plain: &[u8], level: i32, out: &mut [u8]) -> (Encoding, usize) {
     let most = plain.len() - plain.len().div_ceil(LEAST_SAVING);
-    let mut out = Vec::with_capacity(plain.len() + crate::format::TAG_BYTES);
-    let compressed = most > 0 && compress(plain, level, most, &mut out);
-    if compressed {
-        return (Encoding::Zstd, out);
+    // The encoder stops by itself where it would write more than `most`.
+    if let Some(length) = compress(plain, level, &mut out[..most]) {
+        return (Encoding::Zstd, length);
     }
-    out.clear();
-    out.extend_from_slice(plain);
-    (Encoding::Plain, out)
+    out[..plain.len()].copy_from_slice(plain);
+    (Encoding::Plain, plain.len())
 }
 
-fn compress(plain: &[u8], level: i32, most: usize, out: &mut Vec<u8>) -> bool {
+fn compress(plain: &[u8], level: i32, out: &mut [u8]) -> Option<usize> {
     COMPRESSOR.with_borrow_mut(|kept| {
         if kept.as_ref().is_none_or(|(of, _)| *of != level) {
             *kept = Compressor::new(level).ok().map(|new| (level, new));
         }
-        let Some((_, compressor)) = kept else {
-            return false;
-        };
-        // The encoder stops by itself where it would write more than `most`.
-        out.resize(most, 0);
-        match compressor.compress_to_buffer(plain, out.as_mut_slice()) {
-            Ok(length) => {
-                out.truncate(length);
-                true
-            }
-            Err(_) => false,
-        }
+        let (_, compressor) = kept.as_mut()?;
+        compressor.compress_to_buffer(plain, out).ok()
     })
 }
 
-/// Decodes an encoded record into its plain bytes; `None` where it is not `plain_bytes` long.
-pub fn decode(encoding: Encoding, encoded: Vec<u8>, plain_bytes: u32) -> Option<Vec<u8>> {
+/// Decodes an encoded record into `plain`, replacing what is there; false where it is not `plain_bytes` long.
+pub fn decode(encoding: Encoding, encoded: &[u8], plain_bytes: u32, plain: &mut Vec<u8>) -> bool {
     let wanted = plain_bytes as usize;
+    plain.clear();
     match encoding {
-        Encoding::Plain => (encoded.len() == wanted).then_some(encoded),
+        Encoding::Plain => plain.extend_from_slice(encoded),
         Encoding::Zstd => {
-            let mut plain = Vec::with_capacity(wanted);
-            DECOMPRESSOR.with_borrow_mut(|kept| {
+            plain.reserve_exact(wanted);
+            let decoded = DECOMPRESSOR.with_borrow_mut(|kept| {
                 if kept.is_none() {
                     *kept = Decompressor::new().ok();
                 }
-                kept.as_mut()?.decompress_to_buffer(&encoded, &mut plain).ok()
-            })?;
-            (plain.len() == wanted).then_some(plain)
+                kept.as_mut()?.decompress_to_buffer(encoded, plain).ok()
+            });
+            if decoded.is_none() {
+                plain.clear();
+            }
         }
     }
+    plain.len() == wanted
 }

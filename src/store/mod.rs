@@ -13,6 +13,7 @@ mod codec;
 mod index;
 mod load;
 mod reader;
+mod scratch;
 mod segments;
 mod writer;
 
@@ -26,6 +27,7 @@ use crate::format::index_run::Tag;
 use crate::format::segment::RecordType;
 use crate::format::{Hash, Id};
 use crate::media::Media;
+use crate::meter::Meter;
 use crate::seal::{IdKind, VaultKeys};
 
 pub use codec::{decode, encode};
@@ -54,6 +56,7 @@ pub struct Store {
     header: Header,
     segments: Segments,
     index: Index,
+    meter: Arc<Meter>,
     /// Records that were looked for in vain in all segments.
     hopeless: Cache<Hash, ()>,
 }
@@ -64,9 +67,10 @@ const MOST_HOPELESS: usize = 1 << 14;
 impl Store {
     /// Opens the store; reads the headers of the index and the tables of segments that it does not cover.
     pub fn open(media: Arc<dyn Media>, keys: Arc<VaultKeys>, header: Header) -> Result<Self> {
-        let segments = Segments::new(Arc::clone(&media), Arc::clone(&keys));
+        let meter = Arc::new(Meter::default());
+        let segments = Segments::new(Arc::clone(&media), Arc::clone(&keys), Arc::clone(&meter));
         let index = Index::open(Arc::clone(&media), Arc::clone(&keys))?;
-        let store = Self { media, keys, header, segments, index, hopeless: Cache::new(MOST_HOPELESS) };
+        let store = Self { media, keys, header, segments, index, meter, hopeless: Cache::new(MOST_HOPELESS) };
         store.refresh()?;
         Ok(store)
     }
@@ -84,6 +88,11 @@ impl Store {
     /// Where the objects are.
     pub fn media(&self) -> &Arc<dyn Media> {
         &self.media
+    }
+
+    /// Where the time goes.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The segments.
@@ -129,7 +138,14 @@ impl Store {
 
     /// The plain bytes of a record.
     pub fn read(&self, kind: RecordType, id: &Hash) -> Result<Vec<u8>> {
-        reader::read(self, kind, id)
+        let mut plain = Vec::new();
+        reader::read(self, kind, id, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// The plain bytes of a record, in memory that the caller keeps from one to the next.
+    pub fn read_into(&self, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<()> {
+        reader::read(self, kind, id, plain)
     }
 
     /// The id of plain bytes of a kind.

@@ -11,6 +11,7 @@ use crate::error::{Error, Problem, Result};
 use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
 use crate::format::{Hash, hex};
+use crate::meter::Stage;
 
 /// Why a record was not at a place.
 enum Miss {
@@ -24,21 +25,21 @@ enum Miss {
 
 /// Reads a record. Before it is called damaged it is looked for with all means: among what others published since, by an
 /// index made anew, and in any other segment that holds it too.
-pub(super) fn read(store: &Store, kind: RecordType, id: &Hash) -> Result<Vec<u8>> {
-    let mut miss = match read_located(store, kind, id) {
-        Ok(plain) => return Ok(plain),
+pub(super) fn read(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<()> {
+    let mut miss = match read_located(store, kind, id, plain) {
+        Ok(()) => return Ok(()),
         Err(miss) => miss,
     };
     if matches!(miss, Miss::Unknown) {
         store.refresh()?;
-        miss = match read_located(store, kind, id) {
-            Ok(plain) => return Ok(plain),
+        miss = match read_located(store, kind, id, plain) {
+            Ok(()) => return Ok(()),
             Err(miss) => miss,
         };
     }
     if matches!(miss, Miss::Unknown | Miss::Elsewhere(_)) && store.rebuild_index()? {
-        miss = match read_located(store, kind, id) {
-            Ok(plain) => return Ok(plain),
+        miss = match read_located(store, kind, id, plain) {
+            Ok(()) => return Ok(()),
             Err(miss) => miss,
         };
     }
@@ -50,22 +51,28 @@ pub(super) fn read(store: &Store, kind: RecordType, id: &Hash) -> Result<Vec<u8>
             Error::damaged(segment::FOLDER, 0, Problem::Unreachable { what: kind.name(), id })
         }
     };
-    read_twin(store, kind, id)?.ok_or(error)
+    if read_twin(store, kind, id, plain)? { Ok(()) } else { Err(error) }
 }
 
-fn read_located(store: &Store, kind: RecordType, id: &Hash) -> std::result::Result<Vec<u8>, Miss> {
-    read_at(store, kind, id, &store.locate(id).ok_or(Miss::Unknown)?)
+fn read_located(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> std::result::Result<(), Miss> {
+    read_at(store, kind, id, &store.locate(id).ok_or(Miss::Unknown)?, plain)
 }
 
-fn read_at(store: &Store, kind: RecordType, id: &Hash, place: &Place) -> std::result::Result<Vec<u8>, Miss> {
-    let plain = store.segments.read(kind, id, place).map_err(|fault| match fault {
+fn read_at(
+    store: &Store,
+    kind: RecordType,
+    id: &Hash,
+    place: &Place,
+    plain: &mut Vec<u8>,
+) -> std::result::Result<(), Miss> {
+    store.segments.read(kind, id, place, plain).map_err(|fault| match fault {
         RecordFault::Here(error) => Miss::Here(error),
         RecordFault::Elsewhere(error) => Miss::Elsewhere(error),
     })?;
     // Authentication says that somebody who may add points sealed these bytes under this id. Only the id itself says
     // that they are the chunk: the thief of a `backup` key must not change what older points read.
-    if store.id_of(kind, &plain) == *id {
-        return Ok(plain);
+    if store.meter.time(Stage::Rehash, plain.len(), || store.id_of(kind, plain)) == *id {
+        return Ok(());
     }
     let problem = Problem::Authentication("record id");
     Err(Miss::Here(Error::damaged(segment::object(&place.segment), place.offset, problem)))
@@ -73,9 +80,9 @@ fn read_at(store: &Store, kind: RecordType, id: &Hash, place: &Place) -> std::re
 
 /// The same record from another segment: two writers may have stored it at once. Records that have none are remembered,
 /// since this reads the tables of all segments.
-fn read_twin(store: &Store, kind: RecordType, id: &Hash) -> Result<Option<Vec<u8>>> {
+fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<bool> {
     if store.hopeless.get(id).is_some() {
-        return Ok(None);
+        return Ok(false);
     }
     for segment in store.segments.list()? {
         // What can't be read of one segment is no reason not to look into the next.
@@ -86,16 +93,14 @@ fn read_twin(store: &Store, kind: RecordType, id: &Hash) -> Result<Option<Vec<u8
                 stored_bytes: entry.stored_bytes,
                 plain_bytes: entry.plain_bytes,
             };
-            if entry.id == *id
-                && let Ok(plain) = read_at(store, kind, id, &place)
-            {
+            if entry.id == *id && read_at(store, kind, id, &place, plain).is_ok() {
                 store.index.correct(store.keys.index_tag(id), place);
-                return Ok(Some(plain));
+                return Ok(true);
             }
         }
     }
     store.hopeless.insert(*id, ());
-    Ok(None)
+    Ok(false)
 }
 
 /// How much decoded data a reader keeps, in bytes.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
+use super::scratch::Scratch;
 use super::{Place, decode};
 use crate::error::{Error, Problem, Result};
 use crate::format::segment::{
@@ -12,6 +13,7 @@ use crate::format::segment::{
 };
 use crate::format::{Hash, Id};
 use crate::media::{Media, Object};
+use crate::meter::{Meter, Stage};
 use crate::seal::{SegmentSeal, VaultKeys};
 
 /// Most segments held open at a time: each is a mapping and a file descriptor.
@@ -27,6 +29,7 @@ const WALK_BYTES: usize = 1 << 20;
 pub struct Segments {
     media: Arc<dyn Media>,
     keys: Arc<VaultKeys>,
+    meter: Arc<Meter>,
     open: Cache<Id, Arc<OpenSegment>>,
 }
 
@@ -58,8 +61,8 @@ pub struct SegmentCheck {
 }
 
 impl Segments {
-    pub(super) fn new(media: Arc<dyn Media>, keys: Arc<VaultKeys>) -> Self {
-        Self { media, keys, open: Cache::new(MOST_OPEN) }
+    pub(super) fn new(media: Arc<dyn Media>, keys: Arc<VaultKeys>, meter: Arc<Meter>) -> Self {
+        Self { media, keys, meter, open: Cache::new(MOST_OPEN) }
     }
 
     /// The segments there are, in no order.
@@ -98,7 +101,13 @@ impl Segments {
     }
 
     /// The plain bytes of the record `id` of `kind` at `place`.
-    pub(super) fn read(&self, kind: RecordType, id: &Hash, place: &Place) -> std::result::Result<Vec<u8>, RecordFault> {
+    pub(super) fn read(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        place: &Place,
+        plain: &mut Vec<u8>,
+    ) -> std::result::Result<(), RecordFault> {
         let open = self.open(&place.segment).map_err(RecordFault::Here)?;
         let name = open.object.name();
         let elsewhere = |problem| RecordFault::Elsewhere(Error::damaged(name, place.offset, problem));
@@ -111,27 +120,34 @@ impl Segments {
                 found: open.object.length(),
             }));
         }
-        // Header and payload in one piece; the payload then lies in memory of its own, where it is opened in place.
-        let mut header = [0; RECORD_HEADER_BYTES];
-        open.object.read_exact_at(place.offset, &mut header).map_err(RecordFault::Here)?;
-        let header =
-            RecordHeader::decode(&header).map_err(|error| RecordFault::Elsewhere(error.at(name, place.offset)))?;
-        if header.kind != kind || header.stored_bytes != place.stored_bytes || header.plain_bytes != place.plain_bytes {
-            return Err(elsewhere(Problem::Misplaced("record")));
-        }
-        let mut payload = vec![0; place.stored_bytes as usize];
-        open.object
-            .read_exact_at(place.offset + RECORD_HEADER_BYTES as u64, &mut payload)
-            .map_err(RecordFault::Here)?;
-        if let Err(error) = open.seal.open_payload(&header, id, place.offset, &mut payload) {
+        // Header and payload in one piece, into memory of our own, where the payload is opened in place.
+        Scratch::with(|scratch| {
+            let record = scratch.sealed(RECORD_HEADER_BYTES + place.stored_bytes as usize);
+            let fetch = || open.object.read_exact_at(place.offset, record);
+            self.meter.time(Stage::Fetch, length as usize, fetch).map_err(RecordFault::Here)?;
+            let (header, payload) = record.split_first_chunk_mut().expect("a record begins with its header");
+            let header =
+                RecordHeader::decode(header).map_err(|error| RecordFault::Elsewhere(error.at(name, place.offset)))?;
+            if header.kind != kind
+                || header.stored_bytes != place.stored_bytes
+                || header.plain_bytes != place.plain_bytes
+            {
+                return Err(elsewhere(Problem::Misplaced("record")));
+            }
+            let opened = self.meter.time(Stage::Open, place.stored_bytes as usize, || {
+                open.seal.open_payload(&header, id, place.offset, payload)
+            });
             // Either the payload is damaged or this is another chunk's record: the sealed id in the header tells.
-            return Err(match open.seal.open_id(&header, place.offset) {
+            let encoded = opened.map_err(|error| match open.seal.open_id(&header, place.offset) {
                 Ok(found) if found != *id => elsewhere(Problem::Misplaced("record id")),
                 _ => RecordFault::Here(error),
-            });
-        }
-        decode(header.encoding, payload, header.plain_bytes).ok_or_else(|| {
-            RecordFault::Here(Error::damaged(name, place.offset, Problem::Decompression(header.plain_bytes)))
+            })?;
+            let decoding = || decode(header.encoding, encoded, header.plain_bytes, plain);
+            if self.meter.time(Stage::Decompress, header.plain_bytes as usize, decoding) {
+                return Ok(());
+            }
+            let problem = Problem::Decompression(header.plain_bytes);
+            Err(RecordFault::Here(Error::damaged(name, place.offset, problem)))
         })
     }
 
@@ -221,7 +237,7 @@ impl Segments {
                 Found::Gap(error) => check.damage.push(error),
                 Found::Record(header, payload) => {
                     tree.update(&header.encode());
-                    match check_record(seal, &header, offset, payload, reads, id_of) {
+                    match self.check_record(seal, &header, offset, payload, reads, id_of) {
                         Ok(id) => {
                             check.records += 1;
                             check.whole.push((offset, id));
@@ -243,31 +259,39 @@ impl Segments {
         }
         Ok(check)
     }
-}
 
-fn check_record(
-    seal: &SegmentSeal,
-    header: &RecordHeader,
-    offset: u64,
-    payload: Vec<u8>,
-    reads: bool,
-    id_of: &dyn Fn(RecordType, &[u8]) -> Hash,
-) -> Result<Hash> {
-    let name = segment::object(seal.segment());
-    if crate::format::short_hash::<16>(&payload) != header.checksum {
-        return Err(Error::damaged(name, offset, Problem::Checksum("record")));
-    }
-    let id = seal.open_id(header, offset)?;
-    if reads {
-        let mut payload = payload;
-        seal.open_payload(header, &id, offset, &mut payload)?;
-        let plain = decode(header.encoding, payload, header.plain_bytes)
-            .ok_or_else(|| Error::damaged(&name, offset, Problem::Decompression(header.plain_bytes)))?;
-        if id_of(header.kind, &plain) != id {
-            return Err(Error::damaged(name, offset, Problem::Authentication("record id")));
+    fn check_record(
+        &self,
+        seal: &SegmentSeal,
+        header: &RecordHeader,
+        offset: u64,
+        payload: &mut [u8],
+        reads: bool,
+        id_of: &dyn Fn(RecordType, &[u8]) -> Hash,
+    ) -> Result<Hash> {
+        let damaged = |problem| Error::damaged(segment::object(seal.segment()), offset, problem);
+        let checksum = || crate::format::short_hash::<16>(payload);
+        if self.meter.time(Stage::Checksum, payload.len(), checksum) != header.checksum {
+            return Err(damaged(Problem::Checksum("record")));
         }
+        let id = seal.open_id(header, offset)?;
+        if !reads {
+            return Ok(id);
+        }
+        let (sealed_bytes, plain_bytes) = (payload.len(), header.plain_bytes as usize);
+        let encoded = self.meter.time(Stage::Open, sealed_bytes, || seal.open_payload(header, &id, offset, payload))?;
+        Scratch::with(|scratch| {
+            let plain = &mut scratch.plain;
+            let decoding = || decode(header.encoding, encoded, header.plain_bytes, plain);
+            if !self.meter.time(Stage::Decompress, plain_bytes, decoding) {
+                return Err(damaged(Problem::Decompression(header.plain_bytes)));
+            }
+            if self.meter.time(Stage::Rehash, plain_bytes, || id_of(header.kind, plain)) != id {
+                return Err(damaged(Problem::Authentication("record id")));
+            }
+            Ok(id)
+        })
     }
-    Ok(id)
 }
 
 fn read_trailer(object: &dyn Object, id: &Id) -> Result<(Trailer, Hash)> {
@@ -281,22 +305,22 @@ fn read_trailer(object: &dyn Object, id: &Id) -> Result<(Trailer, Hash)> {
     Trailer::decode(&bytes, id, length).map_err(|error| error.at(object.name(), offset))
 }
 
-enum Found {
-    /// A record whose header is whole, with its stored payload.
-    Record(RecordHeader, Vec<u8>),
+enum Found<'a> {
+    /// A record whose header is whole, with its stored payload, which may be opened in place.
+    Record(RecordHeader, &'a mut [u8]),
     /// Something that is no record; the walk goes on at the next record that can be found.
     Gap(Error),
 }
 
 /// Visits the records from the segment's header up to `end`, in order; looks for the next record after a broken one.
-fn walk(object: &dyn Object, end: u64, visit: &mut dyn FnMut(u64, Found) -> Result<()>) -> Result<()> {
+fn walk(object: &dyn Object, end: u64, visit: &mut dyn FnMut(u64, Found<'_>) -> Result<()>) -> Result<()> {
     let mut window = Window { object, start: 0, bytes: Vec::new() };
     let mut offset = HEADER_BYTES as u64;
     let mut in_gap = false;
     let mut expected_number = 0;
     while offset + RECORD_HEADER_BYTES as u64 <= end {
         let header = window.get(offset, RECORD_HEADER_BYTES)?;
-        let header: &[u8; RECORD_HEADER_BYTES] = header.try_into().expect("the window gives what was asked");
+        let header: &[u8; RECORD_HEADER_BYTES] = (&*header).try_into().expect("the window gives what was asked");
         match RecordHeader::decode(header) {
             Ok(header) if offset + RECORD_HEADER_BYTES as u64 + u64::from(header.stored_bytes) <= end => {
                 if header.number != expected_number && !in_gap {
@@ -307,7 +331,7 @@ fn walk(object: &dyn Object, end: u64, visit: &mut dyn FnMut(u64, Found) -> Resu
                 }
                 in_gap = false;
                 expected_number = header.number.saturating_add(1);
-                let payload = window.get(offset + RECORD_HEADER_BYTES as u64, header.stored_bytes as usize)?.to_vec();
+                let payload = window.get(offset + RECORD_HEADER_BYTES as u64, header.stored_bytes as usize)?;
                 visit(offset, Found::Record(header, payload))?;
                 offset += RECORD_HEADER_BYTES as u64 + padded(header.stored_bytes);
             }
@@ -341,7 +365,7 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    fn get(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
+    fn get(&mut self, offset: u64, length: usize) -> Result<&mut [u8]> {
         let inside = |start: u64, have: usize| {
             let from = usize::try_from(offset.checked_sub(start)?).ok()?;
             (from.checked_add(length)? <= have).then_some(from)
@@ -360,6 +384,6 @@ impl Window<'_> {
                 0
             }
         };
-        Ok(&self.bytes[from..from + length])
+        Ok(&mut self.bytes[from..from + length])
     }
 }

@@ -1,33 +1,32 @@
 //! Writing records: one writer per backup, used by many threads at once.
 //!
 //! A thread that stores a record compresses it, takes the next place in the open segment, seals it for that place,
-//! opens and decodes it again, and hands it to the appending thread, which writes. A full segment goes to the sealing
-//! thread, which adds table and trailer, syncs, and publishes.
+//! opens and decodes it again, and writes it there. Whoever writes the last record of a full segment hands it to the
+//! sealing thread, which adds table and trailer, syncs, and publishes.
 //!
 //! Invariants:
 //! - a record has one number in one segment, given out once; what was sealed under a number is never sealed again;
 //! - after any failure nothing is published any more: the writer is poisoned, [`Writer::finish`] says why;
 //! - [`Writer::finish`] returns only after every segment is synced, named, and its name synced.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::scratch::Scratch;
 use super::{Place, Store, decode, encode};
 use crate::error::{Error, Problem, Result};
 use crate::format::index_run::Tag;
 use crate::format::segment::{
-    self, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TableEntry, Trailer, padded,
+    self, ALIGNMENT, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TableEntry, Trailer, padded,
 };
-use crate::format::{Hash, Id};
+use crate::format::{Hash, Id, TAG_BYTES};
 use crate::media::ObjectWriter;
+use crate::meter::Stage;
 use crate::seal::SegmentSeal;
-
-/// Sealed records that may wait for the appending thread; with the largest chunks this is what bounds its memory.
-const MOST_WAITING: usize = 16;
 
 /// Full segments that may wait to be synced.
 const MOST_SEALING: usize = 2;
@@ -54,8 +53,7 @@ pub enum Stored {
 pub struct Writer {
     shared: Arc<Shared>,
     verify: bool,
-    sender: Option<Sender<Message>>,
-    threads: Vec<JoinHandle<()>>,
+    sealer: Option<(Sender<Full>, JoinHandle<()>)>,
 }
 
 struct Shared {
@@ -68,6 +66,8 @@ struct Shared {
     failure: Mutex<Option<Error>>,
     published: Mutex<Vec<Id>>,
     stored_bytes: AtomicU64,
+    /// Segments that were begun and are not published.
+    unsealed: AtomicU64,
 }
 
 /// The segment that records are added to.
@@ -81,12 +81,18 @@ struct SegmentFile {
     seal: SegmentSeal,
     object: Arc<dyn ObjectWriter>,
     header: Vec<u8>,
+    written: Mutex<Written>,
 }
 
-/// To the appending thread.
-enum Message {
-    Append { file: Arc<SegmentFile>, entry: TableEntry, header: RecordHeader, bytes: Vec<u8> },
-    Close { file: Arc<SegmentFile>, records: u32, end: u64 },
+/// What of a segment is written.
+#[derive(Default)]
+struct Written {
+    records: Vec<(RecordHeader, TableEntry)>,
+    bytes: u64,
+    /// Bytes that the system was asked to write out.
+    started: u64,
+    /// Number of records and where they end, once no more are given places.
+    closed: Option<(u32, u64)>,
 }
 
 /// To the sealing thread: a segment whose records are all written.
@@ -112,16 +118,12 @@ impl Writer {
             failure: Mutex::default(),
             published: Mutex::default(),
             stored_bytes: AtomicU64::new(0),
+            unsealed: AtomicU64::new(0),
         });
-        let (sender, appends) = bounded(MOST_WAITING);
-        let (full, seals) = bounded(MOST_SEALING);
-        let appender = Arc::clone(&shared);
-        let sealer = Arc::clone(&shared);
-        let threads = vec![
-            std::thread::spawn(move || append(&appender, &appends, &full)),
-            std::thread::spawn(move || seal_segments(&sealer, &seals)),
-        ];
-        Self { shared, verify, sender: Some(sender), threads }
+        let (sender, full) = bounded(MOST_SEALING);
+        let sealing = Arc::clone(&shared);
+        let sealer = std::thread::spawn(move || seal_segments(&sealing, &full));
+        Self { shared, verify, sealer: Some((sender, sealer)) }
     }
 
     /// Stores plain bytes under their id, unless the vault has them.
@@ -131,7 +133,8 @@ impl Writer {
         {
             // Asked under the shard's lock: a segment's records leave this table only after they came into the index.
             let mut claimed = lock(self.shared.shard(&tag));
-            if claimed.contains(&tag) || self.shared.store.index.lookup(&tag).is_some() {
+            let known = || claimed.contains(&tag) || self.shared.store.index.lookup(&tag).is_some();
+            if self.shared.store.meter.time(Stage::LookUp, plain.len(), known) {
                 return Ok(Stored::Known);
             }
             claimed.insert(tag);
@@ -155,23 +158,47 @@ impl Writer {
     fn write(&self, kind: RecordType, id: &Hash, plain: &[u8]) -> Result<Place> {
         let plain_bytes = u32::try_from(plain.len()).ok().filter(|bytes| *bytes <= segment::MOST_PLAIN_BYTES);
         let plain_bytes = plain_bytes.expect("records are at most 16 MiB");
-        let (encoding, payload) = encode(plain, i32::from(self.shared.store.header.level));
-        let stored_bytes = u32::try_from(payload.len() + crate::format::TAG_BYTES).expect("no longer than plain");
-        let (file, number, offset) = self.allocate(kind == RecordType::Chunk, stored_bytes)?;
-        let sealed = file.seal.seal_record(number, kind, encoding, plain_bytes, id, payload);
-        if self.verify {
-            verify(&self.shared.store, &file.seal, &sealed, id, offset)?;
+        let (store, level) = (&self.shared.store, i32::from(self.shared.store.header.level));
+        Scratch::with(|scratch| {
+            // Encoded, sealed and written where it lies: header, payload, tag, padding.
+            let room = scratch.sealed(RECORD_HEADER_BYTES + plain.len() + TAG_BYTES + ALIGNMENT as usize);
+            let compress = || encode(plain, level, &mut room[RECORD_HEADER_BYTES..]);
+            let (encoding, encoded_bytes) = store.meter.time(Stage::Compress, plain.len(), compress);
+            let stored_bytes = u32::try_from(encoded_bytes + TAG_BYTES).expect("no longer than plain");
+            let (file, number, offset) = self.allocate(kind == RecordType::Chunk, stored_bytes)?;
+            let end = RECORD_HEADER_BYTES + stored_bytes as usize;
+            let record = &mut room[..end];
+            let seal = || file.seal.seal_record(number, kind, encoding, plain_bytes, id, record);
+            let header = store.meter.time(Stage::Seal, stored_bytes as usize, seal);
+            if self.verify {
+                verify(store, &file.seal, &header, id, offset, scratch)?;
+            }
+            let length = RECORD_HEADER_BYTES + usize::try_from(padded(stored_bytes)).expect("a record is small");
+            let bytes = scratch.sealed(length);
+            bytes[end..].fill(0);
+            store.meter.time(Stage::Append, length, || file.object.write_at(offset, bytes))?;
+            let entry = TableEntry { id: *id, offset, stored_bytes, plain_bytes, kind };
+            self.written(&file, header, entry, length as u64)?;
+            self.shared.stored_bytes.fetch_add(length as u64, Ordering::Relaxed);
+            Ok(Place { segment: *file.seal.segment(), offset, stored_bytes, plain_bytes })
+        })
+    }
+
+    /// Takes note of a record that is written. The last one of a segment that takes no more hands it to the sealer.
+    fn written(&self, file: &Arc<SegmentFile>, header: RecordHeader, entry: TableEntry, bytes: u64) -> Result<()> {
+        let mut written = lock(&file.written);
+        written.records.push((header, entry));
+        written.bytes += bytes;
+        let write_back = written.bytes - written.started >= WRITEBACK_BYTES;
+        if write_back {
+            written.started = written.bytes;
         }
-        let length = RECORD_HEADER_BYTES as u64 + padded(stored_bytes);
-        let mut bytes = Vec::with_capacity(usize::try_from(length).expect("a record is small"));
-        bytes.extend_from_slice(&sealed.header.encode());
-        bytes.extend_from_slice(&sealed.payload);
-        bytes.resize(bytes.capacity(), 0);
-        let entry = TableEntry { id: *id, offset, stored_bytes, plain_bytes, kind };
-        let place = Place { segment: *file.seal.segment(), offset, stored_bytes, plain_bytes };
-        self.send(Message::Append { file, entry, header: sealed.header, bytes })?;
-        self.shared.stored_bytes.fetch_add(length, Ordering::Relaxed);
-        Ok(place)
+        let full = written.take_full(file);
+        drop(written);
+        if write_back {
+            file.object.start_writeback(0, 0);
+        }
+        full.map_or(Ok(()), |full| self.hand_over(full))
     }
 
     /// Takes the next place in the open segment of its kind; begins one where there is none, ends one that is full.
@@ -199,19 +226,23 @@ impl Writer {
         let (seal, header) = SegmentSeal::begin(&store.keys, data)?;
         let object = store.media.create(&segment::object(seal.segment()))?;
         object.write_at(0, &header)?;
-        let file = Arc::new(SegmentFile { seal, object, header });
+        self.shared.unsealed.fetch_add(1, Ordering::AcqRel);
+        let file = Arc::new(SegmentFile { seal, object, header, written: Mutex::default() });
         Ok(Open { file, next_number: 0, next_offset: HEADER_BYTES as u64 })
     }
 
+    /// Says that a segment takes no more records.
     fn close(&self, open: Open) -> Result<()> {
-        self.send(Message::Close { file: open.file, records: open.next_number, end: open.next_offset })
+        let mut written = lock(&open.file.written);
+        written.closed = Some((open.next_number, open.next_offset));
+        let full = written.take_full(&open.file);
+        drop(written);
+        full.map_or(Ok(()), |full| self.hand_over(full))
     }
 
-    fn send(&self, message: Message) -> Result<()> {
-        match &self.sender {
-            Some(sender) => sender.send(message).map_err(|_| self.check().err().unwrap_or(Error::Poisoned)),
-            None => Err(Error::Poisoned),
-        }
+    fn hand_over(&self, full: Full) -> Result<()> {
+        let sent = self.sealer.as_ref().and_then(|(sender, _)| sender.send(full).ok());
+        sent.ok_or_else(|| self.check().err().unwrap_or(Error::Poisoned))
     }
 
     /// Ends all segments and waits until they are published and durable. Returns the stored bytes.
@@ -224,6 +255,10 @@ impl Writer {
         }
         self.join();
         self.check()?;
+        if self.shared.unsealed.load(Ordering::Acquire) > 0 {
+            // A record that was given a place and never came.
+            return Err(Error::Poisoned);
+        }
         // Also for the names that other writers published and this backup relies on: they must not vanish either.
         self.shared.store.media.sync_folder(segment::FOLDER)?;
         Ok(self.stored_bytes())
@@ -242,9 +277,9 @@ impl Writer {
     }
 
     fn join(&mut self) {
-        self.sender = None;
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
+        if let Some((sender, sealer)) = self.sealer.take() {
+            drop(sender);
+            if sealer.join().is_err() {
                 self.shared.poison(Error::Poisoned);
             }
         }
@@ -253,10 +288,21 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
+        if self.sealer.is_some() {
             self.shared.poison_quietly();
             self.join();
         }
+    }
+}
+
+impl Written {
+    /// The segment, where all its records are written. Happens once: no record comes after the last.
+    fn take_full(&mut self, file: &Arc<SegmentFile>) -> Option<Full> {
+        let (count, end) = self.closed.filter(|(count, _)| self.records.len() == *count as usize)?;
+        let mut records = std::mem::take(&mut self.records);
+        debug_assert_eq!(records.len(), count as usize, "each number was given out once");
+        records.sort_unstable_by_key(|(header, _)| header.number);
+        Some(Full { file: Arc::clone(file), records, end })
     }
 }
 
@@ -277,71 +323,27 @@ impl Shared {
 }
 
 /// What is about to be stored must come back as what its id says: encoders have had bugs, and memory has bits that flip.
-fn verify(store: &Store, seal: &SegmentSeal, sealed: &crate::seal::SealedRecord, id: &Hash, offset: u64) -> Result<()> {
-    let mut payload = sealed.payload.clone();
-    seal.open_payload(&sealed.header, id, offset, &mut payload)?;
-    match decode(sealed.header.encoding, payload, sealed.header.plain_bytes) {
-        // The id and not the bytes at hand: those may have changed since they were hashed.
-        Some(decoded) if store.id_of(sealed.header.kind, &decoded) == *id => Ok(()),
-        _ => {
-            let problem = Problem::Decompression(sealed.header.plain_bytes);
-            Err(Error::damaged(segment::object(seal.segment()), offset, problem))
-        }
+fn verify(
+    store: &Store,
+    seal: &SegmentSeal,
+    header: &RecordHeader,
+    id: &Hash,
+    offset: u64,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let stored_bytes = header.stored_bytes as usize;
+    let (payload, plain) = scratch.copy(RECORD_HEADER_BYTES, RECORD_HEADER_BYTES + stored_bytes);
+    let encoded =
+        store.meter.time(Stage::VerifyOpen, stored_bytes, || seal.open_payload(header, id, offset, payload))?;
+    let plain_bytes = header.plain_bytes as usize;
+    let decoding = || decode(header.encoding, encoded, header.plain_bytes, plain);
+    let decoded = store.meter.time(Stage::VerifyDecompress, plain_bytes, decoding);
+    // The id and not the bytes at hand: those may have changed since they were hashed.
+    if decoded && store.meter.time(Stage::VerifyHash, plain_bytes, || store.id_of(header.kind, plain)) == *id {
+        return Ok(());
     }
-}
-
-/// The appending thread: writes records where they belong and counts which segments are complete.
-fn append(shared: &Shared, messages: &Receiver<Message>, full: &Sender<Full>) {
-    let mut open: HashMap<Id, Progress> = HashMap::new();
-    for message in messages {
-        if shared.failed.load(Ordering::Acquire) {
-            // Keep receiving, so that nobody waits for ever; dropped segments remove their files.
-            open.clear();
-            continue;
-        }
-        let id = match &message {
-            Message::Append { file, .. } | Message::Close { file, .. } => *file.seal.segment(),
-        };
-        let progress = open.entry(id).or_default();
-        match message {
-            Message::Append { file, entry, header, bytes } => {
-                if let Err(error) = file.object.write_at(entry.offset, &bytes) {
-                    shared.poison(error);
-                    continue;
-                }
-                progress.records.push((header, entry));
-                progress.written += bytes.len() as u64;
-                if progress.written - progress.started >= WRITEBACK_BYTES {
-                    file.object.start_writeback(0, 0);
-                    progress.started = progress.written;
-                }
-            }
-            Message::Close { file, records, end } => progress.closed = Some((file, records, end)),
-        }
-        let complete = |progress: &Progress| {
-            progress.closed.as_ref().is_some_and(|(_, records, _)| progress.records.len() == *records as usize)
-        };
-        if complete(progress)
-            && let Some(Progress { mut records, closed: Some((file, _, end)), .. }) = open.remove(&id)
-        {
-            records.sort_unstable_by_key(|(header, _)| header.number);
-            if full.send(Full { file, records, end }).is_err() {
-                shared.poison(Error::Poisoned);
-            }
-        }
-    }
-    if !open.is_empty() {
-        // A record that was given a place and never came.
-        shared.poison_quietly();
-    }
-}
-
-#[derive(Default)]
-struct Progress {
-    records: Vec<(RecordHeader, TableEntry)>,
-    written: u64,
-    started: u64,
-    closed: Option<(Arc<SegmentFile>, u32, u64)>,
+    let problem = Problem::Decompression(header.plain_bytes);
+    Err(Error::damaged(segment::object(seal.segment()), offset, problem))
 }
 
 /// The sealing thread: table, trailer, sync, name; then the index may know.
@@ -373,10 +375,11 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
     tail.extend_from_slice(&trailer.encode(*tree.finalize().as_bytes()));
     file.object.write_at(end, &tail)?;
     shared.stored_bytes.fetch_add(HEADER_BYTES as u64 + tail.len() as u64, Ordering::Relaxed);
-    if !file.object.publish()? {
+    if !shared.store.meter.time(Stage::Sync, 0, || file.object.publish())? {
         return Err(Error::damaged(segment::object(&id), 0, Problem::Misplaced("segment id")));
     }
     lock(&shared.published).push(id);
+    shared.unsealed.fetch_sub(1, Ordering::AcqRel);
     let tag_of = |id: &Hash| shared.store.keys.index_tag(id);
     shared.store.index.add(id, &entries, &tag_of);
     for entry in &entries {

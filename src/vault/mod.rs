@@ -23,6 +23,7 @@ use crate::format::index_run;
 use crate::format::key_slot::{self, KeySlot, Role};
 use crate::format::segment::{self, RecordType};
 use crate::media::{DirectoryMedia, Media};
+use crate::meter::Meter;
 use crate::point::{ByteRange, Catalog, DiskMap, Manifest, PointInfo};
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, open_any, random, wrap};
@@ -139,6 +140,11 @@ impl Vault {
     /// The slot that opened the vault.
     pub fn opened_by(&self) -> &SlotInfo {
         &self.slot
+    }
+
+    /// Where the time goes in this process' work on the vault.
+    pub fn meter(&self) -> &Meter {
+        self.reader.store().meter()
     }
 
     /// Where the vault is.

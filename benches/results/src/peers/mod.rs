@@ -1,0 +1,21 @@
+//! Section `peers`: icecore beside programs that do something alike.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::place::Place;
+
+/// The section's name in the document and on the command line.
+pub const NAME: &str = "peers";
+
+/// The section's heading.
+pub const TITLE: &str = "Side by side";
+
+/// What can be chosen.
+#[derive(Args, Debug)]
+pub struct Options {}
+
+/// Measures, and returns the section's text.
+pub fn run(_place: &Place, _options: &Options) -> Result<String> {
+    Ok("Not measured yet.".to_owned())
+}

@@ -36,11 +36,6 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Memory that can be had without swapping, in bytes; 0 where the kernel does not tell.
-pub fn available_bytes() -> u64 {
-    meminfo_bytes("MemAvailable")
-}
-
 /// Memory that nothing uses, not even as page cache, in bytes; 0 where the kernel does not tell.
 pub fn free_bytes() -> u64 {
     meminfo_bytes("MemFree")

@@ -22,6 +22,8 @@ use anyhow::{Context, Result, bail, ensure};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::machine::Cores;
+
 /// Children that were started and not yet waited for.
 static RUNNING: Mutex<Vec<libc::pid_t>> = Mutex::new(Vec::new());
 
@@ -36,6 +38,8 @@ pub struct Usage {
     pub processor_seconds: f64,
     /// Largest resident set in bytes.
     pub peak_bytes: u64,
+    /// What all other programs used meanwhile, as a part of all cores' time, 0 to 1.
+    pub others: f64,
 }
 
 /// A child process.
@@ -45,6 +49,7 @@ pub struct Child {
     program: OsString,
     log: PathBuf,
     started: Instant,
+    cores: Cores,
     over: bool,
 }
 
@@ -63,6 +68,12 @@ pub fn end_with_us() -> Result<()> {
     Ok(())
 }
 
+/// Fails when somebody pressed Ctrl-C. To be asked where a failed measurement would only be noted.
+pub fn check_interrupted() -> Result<()> {
+    ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+    Ok(())
+}
+
 /// Runs a command to its end; fails when the command does.
 pub fn run(command: &mut Command, log: &Path) -> Result<Usage> {
     Child::start(command, log)?.finish()
@@ -75,29 +86,29 @@ impl Child {
         let output = File::create(log).with_context(|| log.display().to_string())?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
-        let started = Instant::now();
+        check_interrupted()?;
+        let (started, cores) = (Instant::now(), Cores::now());
         // Waited for below by its number; the standard library's handle neither waits nor kills when it is dropped.
         let child = command.spawn().with_context(|| program.display().to_string())?;
         let pid = libc::pid_t::try_from(child.id())?;
         running.push(pid);
-        Ok(Self { pid, program, log: log.to_owned(), started, over: false })
+        Ok(Self { pid, program, log: log.to_owned(), started, cores, over: false })
     }
 
     /// Waits for its end; fails when it did.
     pub fn finish(mut self) -> Result<Usage> {
         wait_for_end(self.pid);
-        let seconds = self.started.elapsed().as_secs_f64();
+        let (seconds, cores) = (self.started.elapsed().as_secs_f64(), Cores::now());
         let (status, usage) = self.take_away()?;
         if !status.success() {
             bail!("{} {status}: {}", self.program.display(), self.last_words());
         }
-        Ok(Usage { seconds, ..usage })
+        Ok(Usage { seconds, others: self.cores.others_until(&cores, usage.processor_seconds), ..usage })
     }
 
     /// Fails when it has ended already.
     pub fn check_running(&self) -> Result<()> {
-        ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+        check_interrupted()?;
         ensure!(!has_ended(self.pid), "{} ended: {}", self.program.display(), self.last_words());
         Ok(())
     }
@@ -134,7 +145,7 @@ impl Child {
         let processor_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
         // Linux counts it in KiB.
         let peak_bytes = u64::try_from(usage.ru_maxrss)?.saturating_mul(1024);
-        Ok((ExitStatus::from_raw(status), Usage { seconds: 0.0, processor_seconds, peak_bytes }))
+        Ok((ExitStatus::from_raw(status), Usage { seconds: 0.0, processor_seconds, peak_bytes, others: 0.0 }))
     }
 
     /// The last lines that it printed, in one.

@@ -92,21 +92,20 @@ fn run(line: &CommandLine) -> Result<()> {
         return Ok(());
     }
     child::end_with_us()?;
+    let commit = heading::commit()?;
     let place = Place::new(line.common.dir.as_deref(), line.common.disks.as_deref())?;
     let out = line.common.out.clone().unwrap_or_else(|| place::repository().join("benches/RESULTS.md"));
     let keep = |name, title, body: Result<String>| {
         let body = body.with_context(|| format!("section {name}"))?;
-        document::keep(&out, name, &heading::with(name, title, &body)?)
+        document::keep(&out, name, &heading::with(&commit, name, title, &body))
     };
     let peers = |options| keep(peers::NAME, peers::TITLE, peers::run(&place, options));
     let stages = |options| keep(stages::NAME, stages::TITLE, stages::run(&place, options));
     match &line.sections {
         Sections::Peers(options) => peers(options),
         Sections::Stages(options) => stages(options),
-        Sections::All(all) => {
-            peers(&all.peers)?;
-            stages(&all.stages)
-        }
+        // A section that fails leaves the others their turn.
+        Sections::All(all) => [peers(&all.peers), stages(&all.stages)].into_iter().collect(),
         Sections::TouchMemory { .. } => Ok(()),
     }
 }

@@ -34,7 +34,7 @@ impl Peer for Icecore {
     }
 
     fn settings(&self) -> &'static str {
-        "as it comes: chunks of 128 KiB, zstd 1, encrypted; decodes and compares what it stored; syncs what it wrote"
+        "as it comes: chunks of fixed size, zstd 1, encrypted; decodes and compares what it stored, and syncs what it wrote"
     }
 
     fn init(&self) -> Option<Command> {

@@ -17,9 +17,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use crate::memory;
 use crate::place::Place;
-use crate::{reads, table};
+use crate::{child, memory, reads, table};
 use peer::{Ground, Peer};
 use turn::{Conditions, Turn};
 
@@ -28,6 +27,10 @@ pub const NAME: &str = "peers";
 
 /// The section's heading.
 pub const TITLE: &str = "Side by side";
+
+/// Above this part of all cores' time, what others use meanwhile is told. The kernel's threads that write to disks and the
+/// host's own share are among it.
+const DISTURBING: f64 = 0.1;
 
 /// What can be chosen.
 #[derive(Args, Debug)]
@@ -87,11 +90,13 @@ pub fn run(place: &Place, options: &Options) -> Result<String> {
                 Ok(turn) => entrant.turns.push(turn),
                 Err(error) => notes.push(format!("{}: failed: {error:#}", entrant.peer.name())),
             }
+            child::check_interrupted()?;
         }
         // Once is enough.
         conditions.compare = false;
     }
     notes.extend(entrants.iter().flat_map(without_mount));
+    notes.extend(entrants.iter().flat_map(disturbed));
     let text = [explanation(&conditions, options, &warmed)?, settings(&entrants), table(&entrants), list(&notes)];
     Ok(text.join("\n"))
 }
@@ -168,6 +173,15 @@ fn table(entrants: &[Entrant]) -> String {
 fn without_mount(entrant: &Entrant) -> Option<String> {
     let error = entrant.turns.iter().find_map(|turn| turn.mount.as_ref().err())?;
     Some(format!("{}: mount not measured: {error:#}", entrant.peer.name()))
+}
+
+/// A warning where somebody else took so much of the processor that the figures may be wrong.
+fn disturbed(entrant: &Entrant) -> Option<String> {
+    let others = entrant.turns.iter().map(Turn::others).fold(0.0, f64::max);
+    let name = entrant.peer.name();
+    let percent = others * 100.0;
+    (others > DISTURBING)
+        .then(|| format!("{name}: disturbed: other programs used up to {percent:.0} % of the cores meanwhile"))
 }
 
 fn list(notes: &[String]) -> String {

@@ -53,6 +53,14 @@ pub struct MountFigures {
     pub peak_bytes: u64,
 }
 
+impl Turn {
+    /// What other programs used at most while this one was measured, as a part of all cores' time, 0 to 1.
+    pub fn others(&self) -> f64 {
+        let backups = self.backups.iter().map(|(usage, _)| usage.others);
+        backups.chain([self.restore.others]).fold(0.0, f64::max)
+    }
+}
+
 /// Measures a peer. Its store is gone afterwards, whatever happens.
 pub fn take(peer: &dyn Peer, ground: &Ground, conditions: &Conditions) -> Result<Turn> {
     let _cleaning = Cleaning(ground);

@@ -8,24 +8,24 @@ use jiff::Timestamp;
 use crate::machine::Machine;
 use crate::place;
 
-/// The section with its heading.
-pub fn with(name: &str, title: &str, body: &str) -> Result<String> {
+/// The section with its heading. The commit is the one that was built, see [`commit`].
+pub fn with(commit: &str, name: &str, title: &str, body: &str) -> String {
     let machine = Machine::here();
-    Ok(format!(
+    format!(
         "## {title}\n\n\
          - {date} UTC, icecore at commit {commit}\n\
          - {machine}\n\
          - made again by `{command}`\n\n\
          {body}",
         date = Timestamp::now().strftime("%F %H:%M"),
-        commit = commit()?,
         command = command(name),
         body = body.trim(),
-    ))
+    )
 }
 
-/// The commit that was built; `-dirty` where files differ from it.
-fn commit() -> Result<String> {
+/// The commit of the source as it is now; `-dirty` where files differ from it. To be asked when icecore is built: a
+/// measurement takes long enough for somebody to change the source meanwhile.
+pub fn commit() -> Result<String> {
     // The document itself changes with every section, so it doesn't count.
     let output = Command::new("git")
         .args(["describe", "--always", "--abbrev=12", "--exclude=*"])

@@ -6,15 +6,17 @@
 //!
 //! The peers are programs that are started; nothing of them is linked, and nothing of this is linked into icecore.
 
+mod child;
 mod document;
 mod heading;
-#[allow(dead_code)]
 mod machine;
+mod memory;
+mod mounted;
 mod peers;
-// The sections that need it come next.
-#[allow(dead_code)]
 mod place;
+mod reads;
 mod stages;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +59,12 @@ enum Sections {
     Peers(peers::Options),
     /// Where the time of a backup goes
     Stages(stages::Options),
+    /// What `memory::warm` runs
+    #[command(name = memory::TOUCH, hide = true)]
+    TouchMemory {
+        /// How much
+        bytes: usize,
+    },
 }
 
 /// The options of all sections together.
@@ -79,20 +87,25 @@ fn main() -> ExitCode {
 }
 
 fn run(line: &CommandLine) -> Result<()> {
+    if let Sections::TouchMemory { bytes } = line.sections {
+        memory::touch(bytes);
+        return Ok(());
+    }
+    child::end_with_us()?;
+    let commit = heading::commit()?;
     let place = Place::new(line.common.dir.as_deref(), line.common.disks.as_deref())?;
     let out = line.common.out.clone().unwrap_or_else(|| place::repository().join("benches/RESULTS.md"));
     let keep = |name, title, body: Result<String>| {
         let body = body.with_context(|| format!("section {name}"))?;
-        document::keep(&out, name, &heading::with(name, title, &body)?)
+        document::keep(&out, name, &heading::with(&commit, name, title, &body))
     };
     let peers = |options| keep(peers::NAME, peers::TITLE, peers::run(&place, options));
     let stages = |options| keep(stages::NAME, stages::TITLE, stages::run(&place, options));
     match &line.sections {
         Sections::Peers(options) => peers(options),
         Sections::Stages(options) => stages(options),
-        Sections::All(all) => {
-            peers(&all.peers)?;
-            stages(&all.stages)
-        }
+        // A section that fails leaves the others their turn.
+        Sections::All(all) => [peers(&all.peers), stages(&all.stages)].into_iter().collect(),
+        Sections::TouchMemory { .. } => Ok(()),
     }
 }

@@ -7,15 +7,21 @@
 //! The peers are programs that are started; nothing of them is linked, and nothing of this is linked into icecore.
 
 mod child;
+mod chunks;
 mod document;
+mod engine;
 mod heading;
 mod machine;
+mod maps;
 mod memory;
 mod mounted;
+mod pages;
 mod peers;
 mod place;
 mod reads;
+mod scale;
 mod stages;
+mod syncs;
 mod table;
 
 use std::path::PathBuf;
@@ -59,6 +65,17 @@ enum Sections {
     Peers(peers::Options),
     /// Where the time of a backup goes
     Stages(stages::Options),
+    /// What the size of chunks costs and gains
+    Chunks(chunks::Options),
+    /// What a point of a disk of a tebibyte costs
+    Maps(maps::Options),
+    /// What a vault of millions of chunks costs
+    Scale(scale::Options),
+    /// Makes a vault as large as section `scale` needs
+    MakeVault(scale::MakeVault),
+    /// What section `scale` runs
+    #[command(name = scale::PROBE, hide = true)]
+    Probe(scale::ProbeOptions),
     /// What `memory::warm` runs
     #[command(name = memory::TOUCH, hide = true)]
     TouchMemory {
@@ -74,6 +91,12 @@ struct All {
     peers: peers::Options,
     #[command(flatten)]
     stages: stages::Options,
+    #[command(flatten)]
+    chunks: chunks::Options,
+    #[command(flatten)]
+    maps: maps::Options,
+    #[command(flatten)]
+    scale: scale::Options,
 }
 
 fn main() -> ExitCode {
@@ -87,9 +110,14 @@ fn main() -> ExitCode {
 }
 
 fn run(line: &CommandLine) -> Result<()> {
-    if let Sections::TouchMemory { bytes } = line.sections {
-        memory::touch(bytes);
-        return Ok(());
+    match &line.sections {
+        Sections::TouchMemory { bytes } => {
+            memory::touch(*bytes);
+            return Ok(());
+        }
+        Sections::MakeVault(options) => return scale::make_vault(options),
+        Sections::Probe(options) => return scale::probe(options),
+        _ => {}
     }
     child::end_with_us()?;
     let commit = heading::commit()?;
@@ -101,11 +129,21 @@ fn run(line: &CommandLine) -> Result<()> {
     };
     let peers = |options| keep(peers::NAME, peers::TITLE, peers::run(&place, options));
     let stages = |options| keep(stages::NAME, stages::TITLE, stages::run(&place, options));
+    let chunks = |options| keep(chunks::NAME, chunks::TITLE, chunks::run(&place, options));
+    let maps = |options| keep(maps::NAME, maps::TITLE, maps::run(&place, options));
+    let scale = |options| keep(scale::NAME, scale::TITLE, scale::run(&place, options));
     match &line.sections {
         Sections::Peers(options) => peers(options),
         Sections::Stages(options) => stages(options),
+        Sections::Chunks(options) => chunks(options),
+        Sections::Maps(options) => maps(options),
+        Sections::Scale(options) => scale(options),
         // A section that fails leaves the others their turn.
-        Sections::All(all) => [peers(&all.peers), stages(&all.stages)].into_iter().collect(),
-        Sections::TouchMemory { .. } => Ok(()),
+        Sections::All(all) => {
+            let parts =
+                [peers(&all.peers), stages(&all.stages), chunks(&all.chunks), maps(&all.maps), scale(&all.scale)];
+            parts.into_iter().collect()
+        }
+        Sections::TouchMemory { .. } | Sections::MakeVault(_) | Sections::Probe(_) => Ok(()),
     }
 }

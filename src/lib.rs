@@ -17,3 +17,8 @@ pub mod vault;
 
 pub use error::{Error, ErrorKind, Result};
 pub use vault::Vault;
+
+/// Processor cores that this process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}

@@ -293,10 +293,7 @@ fn transfer(
 ) -> Result<Vec<ManifestDisk>> {
     let bases = bases(reader, catalog, request);
     let chunk_bytes = reader.store().header().chunk_bytes();
-    let workers = request
-        .workers
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .max(1);
+    let workers = request.workers.unwrap_or_else(crate::cores).max(1);
     let piece_bytes = PIECE_BYTES.max(u64::from(chunk_bytes));
     let (to_workers, pieces) = bounded(usize::try_from(AHEAD_BYTES / PIECE_BYTES).expect("a small number"));
     let (to_mapper, done) = bounded(16 * workers);

@@ -4,6 +4,7 @@ mod catalog;
 mod disk_map;
 mod manifest;
 mod map_builder;
+mod streams;
 
 pub use catalog::{Catalog, PointInfo};
 pub use disk_map::{DiskMap, Extent};

@@ -61,10 +61,7 @@ pub(crate) fn run(
     let target = Target::open(path, disk.size_bytes(), data_bytes, options.force)?;
     let written = AtomicU64::new(0);
     let next = AtomicU64::new(0);
-    let workers = options
-        .workers
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .max(1);
+    let workers = options.workers.unwrap_or_else(crate::cores).max(1);
     let outcome = std::thread::scope(|scope| {
         let work = || copy(disk, &target, &next, &written, progress).inspect_err(|_| progress.fail());
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();

@@ -26,7 +26,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Size of chunks, the unit of deduplication: a power of two from 4KiB to 4MiB
-    #[arg(long, value_name = "SIZE", default_value = "128KiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
     chunk_size: u32,
     /// zstd level, -7 to 22: higher is smaller and slower
     #[arg(long, default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-7..=22))]
@@ -39,7 +39,7 @@ fn parse_size(text: &str) -> Result<u32, String> {
         "" | "B" => 1,
         "K" | "k" | "KiB" => 1 << 10,
         "M" | "m" | "MiB" => 1 << 20,
-        _ => return Err("write it as 131072, 128K or 128KiB".to_owned()),
+        _ => return Err("write it as 65536, 64K or 64KiB".to_owned()),
     };
     let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
     let usable = |bytes: &u32| bytes.is_power_of_two() && (4096..=4 << 20).contains(bytes);

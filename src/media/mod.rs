@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::error::Result;
 
 pub use directory::DirectoryMedia;
-pub(crate) use system::read_up_to;
+pub(crate) use system::{read_up_to, start_writeback};
 
 /// How published objects are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

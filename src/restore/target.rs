@@ -4,12 +4,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::media::files::{Files, SystemFiles};
+use crate::media::start_writeback;
 
 /// Bytes at the front of a device that tell whether it holds something: boot sector, tables, the first superblocks.
 const FRONT_BYTES: u64 = 1 << 20;
+
+/// Bytes after which the system is asked to begin writing out, so that the medium works while we decode.
+const WRITEBACK_BYTES: u64 = 64 << 20;
 
 /// An open target.
 pub(super) struct Target {
@@ -18,6 +23,7 @@ pub(super) struct Target {
     /// The name that a new file has until it is whole.
     partial: Option<PathBuf>,
     force: bool,
+    written: AtomicU64,
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
@@ -75,7 +81,7 @@ impl Target {
                 return Err(Error::TargetExists { path: path.to_path_buf() });
             }
         }
-        Ok(Self { file, path: path.to_path_buf(), partial: None, force })
+        Ok(Self { file, path: path.to_path_buf(), partial: None, force, written: AtomicU64::new(0) })
     }
 
     fn open_file(path: &Path, size_bytes: u64, data_bytes: u64, force: bool) -> Result<Self> {
@@ -90,7 +96,7 @@ impl Target {
         let partial = path.with_file_name(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&partial);
         let file = file.map_err(failed("create", &partial))?;
-        let target = Self { file, path: path.to_path_buf(), partial: Some(partial), force };
+        let target = Self { file, path: path.to_path_buf(), partial: Some(partial), force, written: AtomicU64::new(0) };
         target.file.set_len(size_bytes).map_err(failed("set the length of", path))?;
         Ok(target)
     }
@@ -101,7 +107,12 @@ impl Target {
     }
 
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))
+        self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))?;
+        let written = self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if (written + bytes.len() as u64) / WRITEBACK_BYTES > written / WRITEBACK_BYTES {
+            start_writeback(&self.file, 0, 0);
+        }
+        Ok(())
     }
 
     /// Gives the whole file its name. Unless it was to replace what is there, it does not replace what came meanwhile.

@@ -24,7 +24,7 @@ pub struct InitOptions {
 impl Default for InitOptions {
     fn default() -> Self {
         Self {
-            chunk_bytes: 128 << 10,
+            chunk_bytes: 64 << 10,
             level: 1,
             segment_bytes: 64 << 20,
             password_cost: PasswordCost::default(),

@@ -38,8 +38,11 @@ use crate::store::{Place, Reader, Store, Stored, Writer};
 /// Bytes that a worker reads at a time, where chunks are not larger: what stays in its processor's cache.
 const PIECE_BYTES: u64 = 256 << 10;
 
-/// Bytes that the scouts may be ahead of the workers, if pieces are of that size: what a medium needs to stream.
-const AHEAD_BYTES: u64 = 16 << 20;
+/// Bytes that the scouts may be ahead of the workers: what media need to stream, spinning ones among them.
+const READ_AHEAD_BYTES: u64 = 16 << 20;
+
+/// Most pieces that may wait for a worker.
+const MOST_PIECES: u64 = 1 << 16;
 
 /// The lock that backups share and the removal of segments takes alone.
 pub(crate) const WRITERS_LOCK: &str = "writers";
@@ -85,6 +88,8 @@ pub struct BackupRequest {
     pub verify: bool,
     /// Worker threads; as many as there are cores, where none is given.
     pub workers: Option<usize>,
+    /// Bytes that are fetched from the disks ahead of the workers; 16 MiB unless told otherwise. One piece at least.
+    pub read_ahead_bytes: u64,
 }
 
 impl BackupRequest {
@@ -99,6 +104,7 @@ impl BackupRequest {
             allow_incomplete: false,
             verify: true,
             workers: None,
+            read_ahead_bytes: READ_AHEAD_BYTES,
         }
     }
 
@@ -295,7 +301,9 @@ fn transfer(
     let chunk_bytes = reader.store().header().chunk_bytes();
     let workers = request.workers.unwrap_or_else(crate::cores).max(1);
     let piece_bytes = PIECE_BYTES.max(u64::from(chunk_bytes));
-    let (to_workers, pieces) = bounded(usize::try_from(AHEAD_BYTES / PIECE_BYTES).expect("a small number"));
+    let (to_workers, pieces) = bounded(
+        usize::try_from((request.read_ahead_bytes / piece_bytes).clamp(1, MOST_PIECES)).expect("a small number"),
+    );
     let (to_mapper, done) = bounded(16 * workers);
     progress.begin(request.disks.iter().map(|disk| (disk.name.clone(), disk.source.size_bytes())))?;
 

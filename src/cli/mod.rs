@@ -27,6 +27,7 @@ mod progress;
 mod restore;
 mod secrets;
 mod signals;
+mod size;
 mod stats;
 mod umount;
 mod usage;

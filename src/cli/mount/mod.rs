@@ -57,6 +57,9 @@ pub struct Arguments {
     /// Memory for decoded chunks that may be asked for again
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = size::parse)]
     cache: u64,
+    /// Let the kernel's page cache hold large files too, for programs that read the same places again and again
+    #[arg(long)]
+    page_cache: bool,
     /// Append what goes wrong while mounted to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     log: Option<PathBuf>,
@@ -98,6 +101,7 @@ fn serve(
     let tree = Arc::new(Vault::open(vault, credential, &options)?.tree());
     let mut options = MountOptions { allow_other: arguments.allow_other, ..MountOptions::default() };
     options.threads = arguments.threads.unwrap_or(options.threads);
+    options.direct_io_bytes = options.direct_io_bytes.filter(|_| !arguments.page_cache);
     // From here on a signal waits until there is something to unmount.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(signals::refused)?;
     let log = Arc::new(log);

@@ -1,7 +1,7 @@
 # Short names for what is in scripts/. Each installs what it needs, and needs no further step.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench install-tools
+.PHONY: help demo test bench results peers install-tools
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -14,6 +14,12 @@ test: ## Format, lints, documents and all tests
 
 bench: ## Criterion benches of the engine (BENCH=hash for some of them)
 	@scripts/bench.sh
+
+results: ## Measure everything that benches/RESULTS.md tells, and write it
+	@scripts/results.sh all $(RESULTS)
+
+peers: ## The same of restic, rustic, borg and desync beside icecore only (RESULTS='--runs 3')
+	@scripts/results.sh peers $(RESULTS)
 
 install-tools:
 	@scripts/install-tools.sh test

@@ -288,12 +288,19 @@ impl Object for Published {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let wanted = buffer.len();
-        let count = self.file.read_at(offset, buffer).map_err(|source| Error::Vault {
-            operation: "read",
-            path: PathBuf::from(&self.name),
-            source,
-        })?;
+        self.filled(offset, buffer.len(), self.file.read_at(offset, buffer))
+    }
+
+    fn read_past_map(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.filled(offset, buffer.len(), self.file.read_past_map(offset, buffer))
+    }
+}
+
+impl Published {
+    /// What became of a read that wanted so many bytes.
+    fn filled(&self, offset: u64, wanted: usize, read: io::Result<usize>) -> Result<()> {
+        let count =
+            read.map_err(|source| Error::Vault { operation: "read", path: PathBuf::from(&self.name), source })?;
         if count == wanted {
             return Ok(());
         }

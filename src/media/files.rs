@@ -54,6 +54,11 @@ pub trait File: Send + Sync {
     /// Reads into `buffer` from `offset` on; fewer bytes than asked only at the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// The same, never through a map.
+    fn read_past_map(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_at(offset, buffer)
+    }
+
     /// Makes content and length survive power loss.
     fn sync(&self) -> io::Result<()>;
 

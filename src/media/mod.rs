@@ -12,6 +12,7 @@
 mod directory;
 pub mod files;
 mod system;
+mod temporary;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::error::Result;
 
 pub use directory::DirectoryMedia;
 pub(crate) use system::{read_up_to, start_writeback};
+pub use temporary::TemporaryMedia;
 
 /// How published objects are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,4 +102,10 @@ pub trait Object: Send + Sync {
 
     /// Fills the whole buffer from `offset` on; an object that ends before is damage.
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// The same past any map, for who reads much of a large object: what went through a map counts as this process'
+    /// memory until the system wants it back.
+    fn read_past_map(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.read_exact_at(offset, buffer)
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::Mmap;
 use rustix::fs::{FlockOperation, RenameFlags};
@@ -18,7 +18,21 @@ pub struct SystemFiles;
 
 struct SystemFile {
     file: fs::File,
-    map: Option<Mmap>,
+    /// The map, once somebody read through it: most of what a vault has many of is small, and read once. None where
+    /// reads go another way, or the file can't be mapped.
+    map: Option<OnceLock<Option<Mmap>>>,
+}
+
+impl SystemFile {
+    fn map(&self) -> Option<&Mmap> {
+        let map = || {
+            // SAFETY: published objects are written once and never changed or truncated by any icecore process, and
+            // bytes are copied out of the map before they are authenticated, so that a change from outside can at worst
+            // make authentication fail.
+            unsafe { Mmap::map(&self.file) }.ok()
+        };
+        self.map.as_ref()?.get_or_init(map).as_ref()
+    }
 }
 
 /// Reads into `buffer` from `offset` on until it is full or the file ends; returns how much that was.
@@ -71,15 +85,7 @@ impl Files for SystemFiles {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        let map = if mapped && file.metadata()?.len() > 0 {
-            // SAFETY: published objects are written once and never changed or truncated by any icecore process, and
-            // bytes are copied out of the map before they are authenticated, so that a change from outside can at worst
-            // make authentication fail.
-            Some(unsafe { Mmap::map(&file)? })
-        } else {
-            None
-        };
-        Ok(Arc::new(SystemFile { file, map }))
+        Ok(Arc::new(SystemFile { file, map: mapped.then(OnceLock::new) }))
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -146,13 +152,17 @@ impl File for SystemFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(map) = &self.map {
+        if let Some(map) = self.map() {
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(map.len());
             let available = &map[start..];
             let count = available.len().min(buffer.len());
             buffer[..count].copy_from_slice(&available[..count]);
             return Ok(count);
         }
+        self.read_past_map(offset, buffer)
+    }
+
+    fn read_past_map(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         read_up_to(&self.file, offset, buffer)
     }
 

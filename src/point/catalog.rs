@@ -5,15 +5,16 @@
 //! - of two writers who append at once one gets the number, the other takes the next;
 //! - an entry that is damaged or missing hides only itself, and is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Consistency, check_name};
+use super::Consistency;
+use super::entries::{self, ReadEntry};
 use crate::error::{Damage, Error, Problem, Result};
-use crate::format::catalog_entry::{self, MOST_BYTES, PointMade};
+use crate::format::catalog_entry::{self, PointMade};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
 use crate::media::Media;
 use crate::seal::VaultKeys;
@@ -34,6 +35,9 @@ pub struct PointInfo {
     pub(crate) entry: PointMade,
 }
 
+/// Most entries that are read before they are replayed.
+const MOST_AT_ONCE: usize = 4096;
+
 /// The catalog of an open vault.
 pub struct Catalog {
     media: Arc<dyn Media>,
@@ -45,6 +49,8 @@ pub struct Catalog {
 #[derive(Clone, Default)]
 struct Chain {
     points: Vec<Arc<PointInfo>>,
+    /// The names of the points.
+    names: HashSet<String>,
     /// Number that the next entry gets.
     next: u64,
     /// Hash of the last entry.
@@ -64,46 +70,63 @@ impl Catalog {
 
     /// Reads the entries that came since. Damaged ones are remembered, see [`Self::damage`].
     pub fn refresh(&self) -> Result<()> {
-        for folder in self.media.list_folders(catalog_entry::FOLDER)? {
-            if let Some(chain) = id_from_hex(&folder) {
-                self.refresh_chain(&chain)?;
-            }
-        }
-        Ok(())
+        let folders = self.media.list_folders(catalog_entry::FOLDER)?;
+        self.refresh_chains(&folders.iter().filter_map(|folder| id_from_hex(folder)).collect::<Vec<_>>())
     }
 
     fn chains(&self) -> std::sync::MutexGuard<'_, BTreeMap<Id, Chain>> {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refresh_chain(&self, id: &Id) -> Result<()> {
-        let listed = self.media.list(&format!("{}/{}", catalog_entry::FOLDER, hex(id)))?;
-        let mut sequences: Vec<u64> = listed.iter().filter_map(|name| catalog_entry::sequence_of(name)).collect();
-        sequences.sort_unstable();
+    fn refresh_chains(&self, ids: &[Id]) -> Result<()> {
+        let listed: Result<Vec<Vec<u64>>> = entries::each(ids, |id| self.sequences(id)).into_iter().collect();
+        let listed = listed?;
         let mut chains = self.chains();
-        let chain = chains.entry(*id).or_default();
-        let from = sequences.partition_point(|sequence| *sequence < chain.next);
-        for sequence in sequences.into_iter().skip(from) {
-            for lost in chain.next..sequence.min(chain.next.saturating_add(16)) {
-                let object = catalog_entry::object(id, lost);
-                // A listing made while entries came may show a later one only.
-                if self.media.exists(&object)? {
-                    self.replay(id, lost, chain)?;
-                    continue;
-                }
-                chain.damage.push(Damage { object, offset: 0, problem: Problem::Absent });
-                chain.head = [0; HASH_BYTES];
+        let mut wanted = Vec::new();
+        for (id, sequences) in ids.iter().zip(listed) {
+            let next = chains.get(id).map_or(0, |chain| chain.next);
+            let from = sequences.partition_point(|sequence| *sequence < next);
+            wanted.extend(sequences.into_iter().skip(from).map(|sequence| (*id, sequence)));
+        }
+        // So many at a time: what is read need not all be in memory before it is replayed.
+        for wanted in wanted.chunks(MOST_AT_ONCE) {
+            let (media, keys) = (self.media.as_ref(), self.keys.as_ref());
+            let read = entries::each(wanted, |(id, sequence)| entries::read_or_why(media, keys, id, *sequence));
+            for ((id, sequence), entry) in wanted.iter().zip(read) {
+                self.replay_up_to(id, *sequence, entry, chains.entry(*id).or_default())?;
             }
-            self.replay(id, sequence, chain)?;
         }
         Ok(())
     }
 
-    fn replay(&self, id: &Id, sequence: u64, chain: &mut Chain) -> Result<()> {
-        let (bytes, entry) = self.read_entry(id, sequence).unwrap_or_else(|error| (Vec::new(), Err(error)));
+    /// The numbers of a chain's entries, in order.
+    fn sequences(&self, id: &Id) -> Result<Vec<u64>> {
+        let listed = self.media.list(&format!("{}/{}", catalog_entry::FOLDER, hex(id)))?;
+        let mut sequences: Vec<u64> = listed.iter().filter_map(|name| catalog_entry::sequence_of(name)).collect();
+        sequences.sort_unstable();
+        Ok(sequences)
+    }
+
+    /// Replays an entry, and before it those that must be there and were not listed.
+    fn replay_up_to(&self, id: &Id, sequence: u64, entry: ReadEntry, chain: &mut Chain) -> Result<()> {
+        for lost in chain.next..sequence.min(chain.next.saturating_add(16)) {
+            let object = catalog_entry::object(id, lost);
+            // A listing made while entries came may show a later one only.
+            if self.media.exists(&object)? {
+                let entry = entries::read_or_why(self.media.as_ref(), &self.keys, id, lost);
+                Self::replay(id, lost, entry, chain)?;
+                continue;
+            }
+            chain.damage.push(Damage { object, offset: 0, problem: Problem::Absent });
+            chain.head = [0; HASH_BYTES];
+        }
+        Self::replay(id, sequence, entry, chain)
+    }
+
+    fn replay(id: &Id, sequence: u64, (hash, entry): ReadEntry, chain: &mut Chain) -> Result<()> {
         let gap = chain.next != sequence;
         chain.next = sequence.checked_add(1).ok_or(Error::Busy { what: "a chain is full" })?;
-        let expected = std::mem::replace(&mut chain.head, *blake3::hash(&bytes).as_bytes());
+        let expected = std::mem::replace(&mut chain.head, hash);
         match entry {
             Ok(entry) => {
                 // A damaged or missing predecessor has been reported itself; its hash can't be known any more.
@@ -115,8 +138,9 @@ impl Catalog {
                     let problem = Problem::Chain("does not follow the one before it", sequence);
                     chain.damage.push(Damage { object, offset: 0, problem });
                 }
-                let taken = |name: &str| chain.points.iter().any(|point| point.name == name);
-                chain.points.push(Arc::new(point_of(entry, &taken)));
+                let point = point_of(entry, &|name| chain.names.contains(name));
+                chain.names.insert(point.name.clone());
+                chain.points.push(Arc::new(point));
                 Ok(())
             }
             Err(Error::Damaged(damage)) => {
@@ -138,38 +162,20 @@ impl Catalog {
         }
     }
 
-    fn read_entry(&self, id: &Id, sequence: u64) -> Result<(Vec<u8>, Result<PointMade>)> {
-        let name = catalog_entry::object(id, sequence);
-        let object = self.media.open(&name)?;
-        let length = usize::try_from(object.length()).unwrap_or(usize::MAX);
-        if length > MOST_BYTES {
-            let problem = Problem::Length { expected: MOST_BYTES as u64, found: object.length() };
-            return Ok((Vec::new(), Err(Error::damaged(name, 0, problem))));
-        }
-        let mut bytes = vec![0; length];
-        object.read_exact_at(0, &mut bytes)?;
-        let entry = self.keys.open_entry(id, sequence, &bytes).and_then(|entry| {
-            // A name becomes a directory's name: a holder of a lesser key must not lead others astray with it.
-            let wrong = |_| Error::damaged(&name, 0, Problem::Field("machine name"));
-            check_name("machine name", &entry.machine).map_err(wrong).map(|()| entry)
-        });
-        Ok((bytes, entry))
-    }
-
     /// Appends that a point was made. `make` gets the hash of the entry before.
     pub fn append(&self, machine: &str, make: &dyn Fn(Hash) -> PointMade) -> Result<Arc<PointInfo>> {
         let id = self.keys.chain_of(machine);
         let mut taken = None;
         loop {
-            self.refresh_chain(&id)?;
+            self.refresh_chains(&[id])?;
             let (sequence, head) =
                 self.chains().get(&id).map_or((0, [0; HASH_BYTES]), |chain| (chain.next, chain.head));
             let unreadable = self.chains().get(&id).and_then(|chain| chain.unreadable);
             if let Some(lost) = unreadable.filter(|lost| lost.checked_add(1) == Some(sequence)) {
                 // The new entry must bind this one. Perhaps the medium gives it now; else this is the error.
-                let (bytes, _) = self.read_entry(&id, lost)?;
+                let (hash, _) = entries::read(self.media.as_ref(), &self.keys, &id, lost)?;
                 if let Some(chain) = self.chains().get_mut(&id) {
-                    chain.head = *blake3::hash(&bytes).as_bytes();
+                    chain.head = hash;
                     chain.unreadable = None;
                 }
                 continue;
@@ -190,7 +196,7 @@ impl Catalog {
                 // The folder may be another writer's, who died before its own name was durable.
                 self.media.sync_folder(catalog_entry::FOLDER)?;
             }
-            self.refresh_chain(&id)?;
+            self.refresh_chains(&[id])?;
             let point = hex(&entry.point);
             let chains = self.chains();
             let made = chains.get(&id).and_then(|chain| chain.points.iter().find(|info| info.id == point));

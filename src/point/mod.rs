@@ -2,6 +2,7 @@
 
 mod catalog;
 mod disk_map;
+mod entries;
 mod manifest;
 mod map_builder;
 mod streams;

@@ -24,10 +24,7 @@ fn work(store: &Store, segments: &[Id], next: &AtomicUsize) -> Result<()> {
     while let Some(id) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
         let Ok(entries) = store.segments.entries(id) else { continue };
         store.index.add(*id, &entries, &|id| store.keys.index_tag(id));
-        if store.index.is_full() {
-            // Whoever may not write keeps the table in memory; to everybody else it becomes a run.
-            let _ = store.index.flush();
-        }
+        store.index.relieve();
     }
     Ok(())
 }

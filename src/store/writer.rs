@@ -386,10 +386,7 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
         let tag = tag_of(&entry.id);
         lock(shared.shard(&tag)).remove(&tag);
     }
-    if shared.store.index.is_full() {
-        // An index that can't be written is made again one day; the backup goes on.
-        let _ = shared.store.index.flush();
-    }
+    shared.store.index.relieve();
     Ok(())
 }
 

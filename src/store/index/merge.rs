@@ -67,10 +67,9 @@ pub(super) fn write(
     media: &dyn Media,
     keys: &VaultKeys,
     segments: &HashSet<Id>,
-    entries: impl ExactSizeIterator<Item = (Tag, Place)>,
+    entries: Vec<(Tag, Place)>,
 ) -> Result<Run> {
-    let count = entries.len() as u64;
-    write_exactly(media, keys, segments, count, entries)
+    write_exactly(media, keys, segments, entries.len() as u64, entries.into_iter())
 }
 
 fn write_exactly(

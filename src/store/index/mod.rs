@@ -7,10 +7,14 @@
 //! Invariants:
 //! - a run answers only for segments that are still there;
 //! - every published segment is covered by a run or by the table, once [`Index::missing`] has been worked off;
-//! - memory is bounded by the table's bound, whatever the number of records.
+//! - memory is bounded by the table's bound, whatever the number of records, also for who may not write to the vault: what
+//!   becomes too much then goes into runs in the system's temporary directory.
 
+#[cfg(test)]
+mod bounded;
 mod merge;
 mod run;
+mod tree_hash;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +25,14 @@ use crate::error::Result;
 use crate::format::index_run::{self, Tag};
 use crate::format::segment::{self, TableEntry};
 use crate::format::{Hash, Id};
-use crate::media::Media;
+use crate::media::{Media, TemporaryMedia};
 use crate::seal::VaultKeys;
 
 use run::Run;
 
-/// Entries in memory before they become a run; 48 bytes each and the table's slack make some 40 MB.
-const MOST_FRESH: usize = 1 << 19;
+/// Entries in memory before they become a run: what fits a table of 2^19 places of 49 bytes before it grows, less the
+/// records of some segments that come at once. 26 MB, and 20 MB more while they are sorted.
+const MOST_FRESH: usize = 400_000;
 
 /// The index of an open vault.
 pub struct Index {
@@ -41,6 +46,9 @@ pub struct Index {
     tidying: Mutex<()>,
     distrusted: AtomicBool,
 }
+
+/// Writes entries in order, of some segments, as a run.
+type WriteTable<'a> = &'a dyn Fn(&HashSet<Id>, Vec<(Tag, Place)>) -> Result<Run>;
 
 #[derive(Default)]
 struct Fresh {
@@ -138,9 +146,18 @@ impl Index {
         self.corrected.write().unwrap_or_else(PoisonError::into_inner).insert(tag, place);
     }
 
-    /// Whether the table in memory should become a run now.
-    pub(super) fn is_full(&self) -> bool {
-        self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() >= MOST_FRESH
+    /// Keeps the table in memory within its bound: as a run in the vault or, where that can't be written, outside of it.
+    /// Where nothing can be written at all, the table grows: better that than not to find what is there.
+    pub(super) fn relieve(&self) {
+        let is_full = || self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() >= MOST_FRESH;
+        if !is_full() {
+            return;
+        }
+        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have done it while this one waited.
+        if is_full() && self.tidy().is_err() && is_full() {
+            let _ = self.spill();
+        }
     }
 
     /// Forgets a segment that was removed.
@@ -168,29 +185,52 @@ impl Index {
     /// between leaves entries twice, which is the same as once.
     pub(super) fn flush(&self) -> Result<()> {
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tidy()
+    }
+
+    fn tidy(&self) -> Result<()> {
+        self.empty_table(&|segments, entries| merge::write(self.media.as_ref(), &self.keys, segments, entries))?;
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.merge(&runs, &|chosen| merge::merge(self.media.as_ref(), &self.keys, chosen, &|_, _| true))?;
+        self.sweep()
+    }
+
+    /// Turns the table in memory into a run outside the vault, and keeps the number of such runs small too.
+    fn spill(&self) -> Result<()> {
+        let temporary = TemporaryMedia::new(&[index_run::FOLDER])?;
+        self.empty_table(&|segments, entries| {
+            merge::write(&*temporary, &self.keys, segments, entries).map(Run::temporary)
+        })?;
+        let mut runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        runs.retain(|run| run.is_temporary());
+        self.merge(&runs, &|chosen| merge::merge(&*temporary, &self.keys, chosen, &|_, _| true).map(Run::temporary))
+    }
+
+    /// Makes a run of the table in memory, in the way that `write` does it.
+    fn empty_table(&self, write: WriteTable<'_>) -> Result<()> {
         let (mut entries, segments) = {
             let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
             let entries: Vec<(Tag, Place)> = fresh.places.iter().map(|(tag, place)| (*tag, *place)).collect();
             (entries, fresh.segments.clone())
         };
-        if !segments.is_empty() {
-            entries.sort_unstable_by_key(|(tag, _)| *tag);
-            let run = merge::write(self.media.as_ref(), &self.keys, &segments, entries.into_iter())?;
-            self.runs.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(run));
-            let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
-            fresh.places.retain(|_, place| !segments.contains(&place.segment));
-            fresh.segments.retain(|segment| !segments.contains(segment));
+        if segments.is_empty() {
+            return Ok(());
         }
-        self.merge()?;
-        self.sweep()
+        entries.sort_unstable_by_key(|(tag, _)| *tag);
+        let run = write(&segments, entries)?;
+        self.runs.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(run));
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.places.retain(|_, place| !segments.contains(&place.segment));
+        fresh.segments.retain(|segment| !segments.contains(segment));
+        Ok(())
     }
 
-    fn merge(&self) -> Result<()> {
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(chosen) = merge::choose(&runs) else {
+    /// Makes one run, in the way that `merge` does it, of those among `runs` that are due.
+    fn merge(&self, runs: &[Arc<Run>], merge: &dyn Fn(&[Arc<Run>]) -> Result<Run>) -> Result<()> {
+        let Some(chosen) = merge::choose(runs) else {
             return Ok(());
         };
-        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &chosen, &|_, _| true)?);
+        let merged = Arc::new(merge(&chosen)?);
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
         runs.push(merged);
@@ -211,7 +251,9 @@ impl Index {
     /// Removes run files that are unreadable or whose segments are all in the runs in use.
     fn sweep(&self) -> Result<()> {
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let covered: HashSet<Id> = runs.iter().flat_map(|run| run.segments()).collect();
+        // A run outside the vault is no reason to remove one inside.
+        let kept = runs.iter().filter(|run| !run.is_temporary());
+        let covered: HashSet<Id> = kept.flat_map(|run| run.segments()).collect();
         for name in self.media.list(index_run::FOLDER)? {
             let name = format!("{}/{name}", index_run::FOLDER);
             if runs.iter().any(|run| run.name() == name) {

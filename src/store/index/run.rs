@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::super::Place;
+use super::tree_hash;
 use crate::error::{Error, Problem, Result};
 use crate::format::index_run::{BUCKET_BYTES, ENTRY_BYTES, PREFIX, RunEntry, RunHeader, Tag};
 use crate::format::segment::ALIGNMENT;
-use crate::format::{HASH_BYTES, Hash, Id};
+use crate::format::{HASH_BYTES, Id};
 use crate::media::{Media, Object};
 use crate::seal::VaultKeys;
 
@@ -26,10 +27,9 @@ pub(super) struct Run {
     segments: RwLock<Vec<Option<Id>>>,
     /// Whether the whole run is known to be what a key holder wrote.
     authentic: AtomicBool,
+    /// Whether it ends with this process instead of lying in the vault.
+    temporary: bool,
 }
-
-/// Bytes read in one piece when a run is checked.
-const CHECK_BYTES: u64 = 1 << 20;
 
 impl Run {
     /// Opens a run and checks its header.
@@ -45,7 +45,17 @@ impl Run {
         object.read_exact_at(0, &mut listed)?;
         let segments = header.decode_segments(&listed).map_err(|error| error.at(name, 0))?;
         let segments = RwLock::new(segments.into_iter().map(Some).collect());
-        Ok(Self { object, header, segments, authentic: AtomicBool::new(false) })
+        Ok(Self { object, header, segments, authentic: AtomicBool::new(false), temporary: false })
+    }
+
+    /// The same run, known to lie in no vault.
+    pub(super) fn temporary(self) -> Self {
+        Self { temporary: true, ..self }
+    }
+
+    /// Whether it ends with this process instead of lying in the vault.
+    pub(super) fn is_temporary(&self) -> bool {
+        self.temporary
     }
 
     /// Whether the run is, to the last byte, what a key holder wrote. Reads it once.
@@ -57,24 +67,12 @@ impl Run {
     }
 
     fn check(&self, keys: &VaultKeys) -> Result<bool> {
-        let front = self.hash(0, self.header.entries_offset())?;
-        let entries = self.hash(self.header.entries_offset(), self.header.authenticator_offset())?;
+        let (front, end) = (self.header.entries_offset(), self.header.authenticator_offset());
+        let object = self.object.as_ref();
+        let (front, entries) = (tree_hash::of(object, 0..front)?, tree_hash::of(object, front..end)?);
         let mut stored = [0; HASH_BYTES];
-        self.object.read_exact_at(self.header.authenticator_offset(), &mut stored)?;
+        object.read_exact_at(end, &mut stored)?;
         Ok(blake3::Hash::from(keys.authenticate_run(&front, &entries)) == blake3::Hash::from(stored))
-    }
-
-    fn hash(&self, mut at: u64, end: u64) -> Result<Hash> {
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = Vec::new();
-        while at < end {
-            let length = (end - at).min(CHECK_BYTES);
-            buffer.resize(usize::try_from(length).unwrap_or(0), 0);
-            self.object.read_exact_at(at, &mut buffer)?;
-            hasher.update(&buffer);
-            at += length;
-        }
-        Ok(*hasher.finalize().as_bytes())
     }
 
     pub(super) fn name(&self) -> &str {
@@ -122,7 +120,8 @@ impl Run {
         let mut left = count as usize;
         while left > 0 {
             let piece = &mut buffer[..left.min(128) * ENTRY_BYTES];
-            self.object.read_exact_at(self.header.entries_offset() + at * ENTRY_BYTES as u64, piece).ok()?;
+            // The buckets are few and stay mapped; through the entries, look-ups come around to every page.
+            self.object.read_past_map(self.header.entries_offset() + at * ENTRY_BYTES as u64, piece).ok()?;
             let (entries, _) = piece.as_chunks::<ENTRY_BYTES>();
             if let Some(entry) = entries.iter().find(|entry| entry[..16] == *tag) {
                 return self.place(&RunEntry::decode(entry));
@@ -174,7 +173,7 @@ impl Iterator for Stream<'_> {
             }
             let mut bytes = vec![0; usize::try_from(count).ok()? * ENTRY_BYTES];
             let offset = self.run.header.entries_offset() + self.next * ENTRY_BYTES as u64;
-            if let Err(error) = self.run.object.read_exact_at(offset, &mut bytes) {
+            if let Err(error) = self.run.object.read_past_map(offset, &mut bytes) {
                 self.next = self.run.header.entries;
                 return Some(Err(error));
             }

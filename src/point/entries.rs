@@ -1,0 +1,84 @@
+//! Reading the entries of catalog chains, many at once: a vault has thousands, and each is a file of its own.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::check_name;
+use crate::error::{Error, Problem, Result};
+use crate::format::catalog_entry::{self, MOST_BYTES, PointMade};
+use crate::format::{Hash, Id};
+use crate::media::Media;
+use crate::seal::VaultKeys;
+
+/// Threads that read. More than there are cores: where nothing is in memory, each waits for the medium.
+const THREADS: usize = 8;
+
+/// Things that one thread does faster than others are started.
+const FEW: usize = 32;
+
+/// What was read of an entry: the hash of its bytes, and what they say.
+pub(super) type ReadEntry = (Hash, Result<PointMade>);
+
+/// Reads and opens an entry. Fails only where the medium does not give it.
+pub(super) fn read(media: &dyn Media, keys: &VaultKeys, chain: &Id, sequence: u64) -> Result<ReadEntry> {
+    let name = catalog_entry::object(chain, sequence);
+    let object = media.open(&name)?;
+    let length = usize::try_from(object.length()).unwrap_or(usize::MAX);
+    if length > MOST_BYTES {
+        let problem = Problem::Length { expected: MOST_BYTES as u64, found: object.length() };
+        return Ok((hash(&[]), Err(Error::damaged(name, 0, problem))));
+    }
+    let mut bytes = vec![0; length];
+    object.read_past_map(0, &mut bytes)?;
+    let entry = keys.open_entry(chain, sequence, &bytes).and_then(|entry| {
+        // A name becomes a directory's name: a holder of a lesser key must not lead others astray with it.
+        let wrong = |_| Error::damaged(&name, 0, Problem::Field("machine name"));
+        check_name("machine name", &entry.machine).map_err(wrong).map(|()| entry)
+    });
+    Ok((hash(&bytes), entry))
+}
+
+/// The same, with the medium's failure as what the entry says.
+pub(super) fn read_or_why(media: &dyn Media, keys: &VaultKeys, chain: &Id, sequence: u64) -> ReadEntry {
+    read(media, keys, chain, sequence).unwrap_or_else(|error| (hash(&[]), Err(error)))
+}
+
+fn hash(bytes: &[u8]) -> Hash {
+    *blake3::hash(bytes).as_bytes()
+}
+
+/// Does the same with each of many things, some at once; the results in order.
+pub(super) fn each<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    if things.len() <= FEW {
+        return things.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            match things.get(number) {
+                Some(thing) => done.push((number, work(thing))),
+                None => return done,
+            }
+        }
+    };
+    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS.min(things.len())).map(|_| scope.spawn(take)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a thread that does not panic")).collect()
+    });
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FEW, each};
+
+    #[test]
+    fn results_come_in_order() {
+        for count in [0, 1, FEW, FEW + 1, 10 * FEW] {
+            let things: Vec<usize> = (0..count).collect();
+            assert_eq!(each(&things, |thing| thing * 3), (0..count).map(|thing| thing * 3).collect::<Vec<_>>());
+        }
+    }
+}

@@ -33,7 +33,8 @@ pub struct Arguments {
     level: i8,
 }
 
-fn parse_size(text: &str) -> Result<u32, String> {
+/// A size of chunks.
+pub fn parse_size(text: &str) -> Result<u32, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let factor: u32 = match &text[digits.len()..] {
         "" | "B" => 1,

@@ -1,6 +1,7 @@
 //! Recovery points of virtual machine disks, kept in an encrypted, deduplicated vault and readable file by file.
 
 pub mod backup;
+pub mod bench;
 pub mod error;
 pub mod format;
 pub mod guest;

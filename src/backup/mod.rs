@@ -24,6 +24,7 @@ use crossbeam_channel::bounded;
 use jiff::Timestamp;
 
 pub use progress::{DiskProgress, Progress};
+pub(crate) use worker::is_zero;
 
 use crate::error::{Error, Result, worse};
 use crate::format::catalog_entry::PointMade;

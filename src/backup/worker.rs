@@ -123,7 +123,7 @@ fn read_in_blocks(job: &Job<'_>, at: u64, buffer: &mut [u8], missing: &mut Vec<B
 }
 
 /// Whether there is nothing but zeros, at the speed of memory.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     // Blocks without an early exit are what the compiler turns into wide instructions.
     let (blocks, rest) = bytes.as_chunks::<256>();
     blocks.iter().all(|block| block.iter().fold(0, |any, byte| any | byte) == 0) && rest.iter().all(|byte| *byte == 0)

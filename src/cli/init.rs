@@ -33,7 +33,7 @@ pub struct Arguments {
     level: i8,
 }
 
-fn parse_chunk_size(text: &str) -> Result<u32, String> {
+pub fn parse_chunk_size(text: &str) -> Result<u32, String> {
     let bytes = u32::try_from(size::parse(text)?).ok();
     let usable = |bytes: &u32| bytes.is_power_of_two() && (4096..=4 << 20).contains(bytes);
     bytes.filter(usable).ok_or_else(|| "it must be a power of two from 4KiB to 4MiB".to_owned())

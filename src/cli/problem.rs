@@ -47,6 +47,8 @@ pub enum Doing {
     Keys,
     /// Mounting.
     Mount,
+    /// Measuring, in a directory of its own.
+    Bench,
 }
 
 /// One line for a person.
@@ -166,11 +168,15 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::RestoreDevice => "the vault is unchanged but the device now holds only part of the disk",
         Doing::Keys => "the key slots are unchanged",
         Doing::Mount => "nothing was mounted",
+        Doing::Bench => "no vault of yours was touched and nothing is left behind",
     }
 }
 
 fn next(error: &Error, doing: Doing) -> String {
     let fixed = match error {
+        Error::NoRoom { .. } => "choose another directory with --dir, or a smaller disk with --size",
+        Error::TargetInUse { .. } if doing == Doing::Bench => "choose another directory with --dir",
+        Error::Source { .. } if doing == Doing::Bench => "check that disk, or measure without --disk",
         Error::NoVault { .. } => "check --vault or ICECORE_VAULT, or make a vault there with `icecore init`",
         Error::VaultExists { .. } => "use it as it is, or choose another directory",
         Error::NotEmpty { .. } => "choose an empty or a new directory",

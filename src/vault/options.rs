@@ -46,7 +46,8 @@ impl InitOptions {
         })
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// Fails where a value can't be used.
+    pub(crate) fn check(&self) -> Result<()> {
         self.chunk_size_log2()?;
         let invalid = |what, value: String, rule| Err(Error::Invalid { what, value, rule });
         if !LEVELS.contains(&self.level) {

@@ -1,7 +1,8 @@
 //! What the parts allow: the least time that a run can take.
 //!
 //! Each stage's bytes at the rate of the part that it must do, added up, on the cores that the run can use; or all
-//! written bytes at the rate of the medium, whichever is more, since both go on at once. What no part stands for
+//! written bytes at the rate of the medium, or all reading from a disk that memory does not hold, whichever is most,
+//! since these go on at once. What no part stands for
 //! (looking up, handing over, allocating) is not in it: that is overhead.
 
 use super::number;
@@ -25,29 +26,43 @@ fn part(stage: Stage) -> Option<Part> {
     }
 }
 
+/// What a bound is made from.
+pub(super) struct Allowed<'a> {
+    pub primitives: &'a [Primitive],
+    /// The vault's zstd level.
+    pub level: i8,
+    pub medium: &'a Medium,
+    /// Whether the disk comes from the page cache: reading it is work for a core then, and not for its medium.
+    pub cached: bool,
+}
+
 /// The bound of a run that dealt with `bytes` used bytes. `cores` of `workers` can work on it at once.
-pub(super) fn bound(
-    taken: &Taken,
-    bytes: u64,
-    (primitives, level, medium): (&[Primitive], i8, &Medium),
-    (cores, workers): (usize, usize),
-) -> Bound {
+pub(super) fn bound(taken: &Taken, bytes: u64, allowed: &Allowed<'_>, (cores, workers): (usize, usize)) -> Bound {
     let rate = |part: Part| {
-        let fits = |primitive: &&Primitive| primitive.part == part && primitive.level.is_none_or(|of| of == level);
-        let primitive = primitives.iter().find(fits)?;
+        let fits = |of: &&Primitive| of.part == part && of.level.is_none_or(|level| level == allowed.level);
+        let primitive = allowed.primitives.iter().find(fits)?;
         let all = primitive.all_cores_bytes_per_second * number(cores as u64) / number(workers.max(1) as u64);
-        Some(if cores == 1 { primitive.one_core_bytes_per_second } else { all })
+        Some(if cores == 1 { primitive.one_core_bytes_per_second } else { all }.max(1.0))
     };
-    let mut processor = 0.0;
-    let mut written = 0;
+    let bytes_of = |stage| taken.stages.iter().find(|time| time.stage == stage).map_or(0, |time| time.bytes);
+    let (mut processor, mut written, mut reading) = (0.0, 0, 0.0);
     for time in &taken.stages {
         let Some(part) = part(time.stage) else { continue };
-        if part == Part::Write {
-            written += time.bytes;
+        let count = match part {
+            // What is not zero shows that with its first bytes.
+            Part::Scan => time.bytes.saturating_sub(bytes_of(Stage::Hash)),
+            _ => time.bytes,
+        };
+        let seconds = rate(part).map_or(0.0, |rate| number(count) / rate);
+        match part {
+            Part::Read if !allowed.cached => reading += seconds,
+            _ => processor += seconds,
         }
-        processor += rate(part).map_or(0.0, |rate| number(time.bytes) / rate.max(1.0));
+        if part == Part::Write {
+            written += count;
+        }
     }
-    let medium = number(written) / medium.write_sync_bytes_per_second.max(1.0);
+    let medium = f64::max(reading, number(written) / allowed.medium.write_sync_bytes_per_second.max(1.0));
     let seconds = f64::max(processor, medium);
     Bound {
         seconds,
@@ -98,8 +113,10 @@ mod tests {
             stage(Stage::Append, 200),
             stage(Stage::Sync, 0),
         ];
-        let taken = Taken { seconds: 44.2, processor_seconds: 0.0, stages, stolen: 0.0 };
-        let of = |medium: &Medium, cores| bound(&taken, 4420, (&primitives, 1, medium), cores);
+        let taken = Taken { seconds: 44.2, processor_seconds: 0.0, stages, stolen: 0.0, others: 0.0 };
+        let of = |medium: &Medium, cores| {
+            bound(&taken, 4420, &Allowed { primitives: &primitives, level: 1, medium, cached: true }, cores)
+        };
         let on_two = of(&medium, (2, 2));
         assert!((on_two.seconds - 22.1).abs() < 1e-9 && (on_two.reached - 0.5).abs() < 1e-9, "{on_two:?}");
         assert!((on_two.bytes_per_second - 200.0).abs() < 1e-9 && !on_two.by_medium, "{on_two:?}");

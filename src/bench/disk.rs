@@ -14,8 +14,11 @@ use crate::source::{RawSource, Source};
 /// Bytes read at a time, as backups do.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
 
-/// The least that is worth measuring.
+/// The least disk that is made up unless asked for.
 const LEAST_BYTES: u64 = 16 << 20;
+
+/// The least of a given disk: with less, most of what is measured is not the disk.
+const LEAST_GIVEN_BYTES: u64 = 1 << 20;
 
 /// A disk, or the front of one.
 pub(super) struct Disk {
@@ -92,8 +95,10 @@ impl Disk {
                 break;
             }
         }
-        if disk.data_bytes() == 0 {
-            return Err(disk.nothing());
+        if disk.data_bytes() < LEAST_GIVEN_BYTES {
+            let value = disk.path.to_string_lossy().into_owned();
+            let rule = "less than 1 MiB of it is in use, too little to measure with";
+            return Err(Error::Invalid { what: "disk", value, rule });
         }
         // Beside it, memory must hold a vault of it and a restored copy.
         disk.fits_memory = disk.data_bytes() < machine::available_memory() / 3;

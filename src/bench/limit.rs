@@ -11,6 +11,9 @@ const BUSY: f64 = 0.85;
 /// A thread that waits in one stage for this part of the time explains why cores are idle.
 const WAITING: f64 = 0.25;
 
+/// Where others have this part of all cores, they are what limits.
+const CROWDED: f64 = 0.15;
+
 /// What limits a run that `cores` can work on.
 pub(super) fn limit(taken: &Taken, bound: &Bound, cores: usize) -> Limit {
     let seconds = taken.seconds.max(1e-9);
@@ -36,6 +39,14 @@ pub(super) fn limit(taken: &Taken, bound: &Bound, cores: usize) -> Limit {
     if busy >= BUSY {
         let text = format!("{work}; {whole} busy {:.0} %", busy * 100.0);
         return limit(LimitKind::Processor, stage, text);
+    }
+    if taken.others + taken.stolen >= CROWDED {
+        let (who, part) = match taken.stolen > taken.others {
+            true => ("the host", taken.stolen),
+            false => ("other programs", taken.others),
+        };
+        let text = format!("{who} had {:.0} % of the cores; {work}", part * 100.0);
+        return limit(LimitKind::Others, stage, text);
     }
     let idle = format!("{whole} idle {:.0} %", (1.0 - busy) * 100.0);
     let waited = |time: &crate::meter::StageTime| time.elapsed.saturating_sub(time.processor).as_secs_f64() / seconds;
@@ -64,10 +75,10 @@ pub(super) fn conclusion(runs: &[Run]) -> String {
     let help = match run.limit.kind {
         LimitKind::Processor if run.limit.stage == Stage::Compress.name() => "more or faster cores, or a lower --level",
         LimitKind::Processor => "more or faster cores",
+        LimitKind::Others => "cores of its own",
         LimitKind::Waiting if run.limit.stage == Stage::Read.name() => "a faster disk to read from",
         LimitKind::Waiting => "a faster medium under the vault",
-        LimitKind::OneThread => "faster cores rather than more",
-        LimitKind::Handover => "faster cores rather than more",
+        LimitKind::OneThread | LimitKind::Handover => "faster cores rather than more",
     };
     format!(
         "A first backup reaches {reached:.0} % of what {} here; {} would help most ({}).",
@@ -89,7 +100,7 @@ mod tests {
     }
 
     fn limit_of(processor_seconds: f64, stages: Vec<StageTime>, cores: usize) -> (LimitKind, String) {
-        let taken = Taken { seconds: 10.0, processor_seconds, stages, stolen: 0.0 };
+        let taken = Taken { seconds: 10.0, processor_seconds, stages, stolen: 0.0, others: 0.1 };
         let bound = Bound { seconds: 5.0, bytes_per_second: 1.0, reached: 0.5, by_medium: false };
         let limit = limit(&taken, &bound, cores);
         (limit.kind, limit.text)

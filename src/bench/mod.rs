@@ -135,7 +135,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Report> {
     disk.warm(progress)?;
     let material = Material::sample(&disk, options)?;
     machine.clock_hz = machine::clock_hz();
-    let primitives = parts::measure(&place, &disk, &material, options, progress)?;
+    let primitives = parts::measure(&place, &disk, &material, (options, machine.clock_hz), progress)?;
     let medium = medium::measure(&place, &material, options, progress)?;
     drop(material);
     let bench = Bench { place: &place, disk: &disk, options, progress, primitives: &primitives, medium: &medium };

@@ -1,7 +1,8 @@
 //! The parts that every byte passes, each alone: on one core, and on as many as there are workers.
 //!
 //! A part is called through the same functions as the engine calls it. Only the call is timed; putting back what it
-//! consumes is not.
+//! consumes is not. What counts is processor time, so that other programs do not; only for a disk that memory does not
+//! hold it is elapsed time, since its medium is what answers then.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -15,10 +16,11 @@ use super::material::{self, Material, record};
 use super::place::{Place, failed};
 use super::progress::Progress;
 use super::report::{Part, Primitive};
-use super::{Options, machine, median, number};
+use super::{Options, median, number};
 use crate::backup::is_zero;
 use crate::error::{Error, Result};
 use crate::format::segment::{RECORD_HEADER_BYTES, RecordType};
+use crate::meter::thread_time;
 use crate::seal::IdKind;
 use crate::store::{decode, encode};
 
@@ -50,7 +52,7 @@ pub(super) fn measure(
     place: &Place,
     disk: &Disk,
     material: &Material,
-    options: &Options,
+    (options, clock_hz): (&Options, f64),
     progress: &Progress,
 ) -> Result<Vec<Primitive>> {
     let mut wanted = vec![(Part::Read, None), (Part::Scan, None), (Part::Copy, None), (Part::Hash, None)];
@@ -63,7 +65,6 @@ pub(super) fn measure(
         let name = name(part, level);
         progress.step(name.clone())?;
         let setup = Setup { place, disk, material, level: level.unwrap_or(options.level) };
-        let clock_hz = machine::clock_hz();
         let one = rate(part, setup, 1, options.part_time, progress)?;
         let all = match options.workers() {
             1 => one,
@@ -143,6 +144,7 @@ fn run_thread(
 struct Work<'a> {
     part: Part,
     setup: Setup<'a>,
+    clock: fn() -> Duration,
     at: usize,
     buffer: Vec<u8>,
     reading: Option<(Front, Vec<(u64, usize)>)>,
@@ -152,7 +154,9 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     /// Threads begin at different places.
     fn new(part: Part, setup: Setup<'a>, (thread, threads): (usize, usize)) -> Result<Self> {
-        let mut work = Self { part, setup, at: 0, buffer: Vec::new(), reading: None, writing: None };
+        let waits = part == Part::Read && !setup.disk.is_warm();
+        let clock = if waits { elapsed_time } else { thread_time };
+        let mut work = Self { part, setup, clock, at: 0, buffer: Vec::new(), reading: None, writing: None };
         let mut items = setup.material.chunks.len();
         match part {
             Part::Read => {
@@ -175,6 +179,8 @@ impl<'a> Work<'a> {
     /// One call: its bytes, and the time it took.
     fn timed(&mut self) -> Result<(usize, Duration)> {
         let Setup { material, level, disk, .. } = self.setup;
+        let clock = self.clock;
+        let clocked = |work: &mut dyn FnMut() -> Result<usize>| clocked(clock, work);
         let (at, buffer) = (self.at, &mut self.buffer);
         self.at += 1;
         let chunk = &material.chunks[at % material.chunks.len()];
@@ -189,40 +195,42 @@ impl<'a> Work<'a> {
             (Part::Read, _) => {
                 let Some((source, pieces)) = &self.reading else { return Err(Error::Poisoned) };
                 let (offset, length) = pieces[at % pieces.len()];
-                clocked(|| disk.read(source, offset, &mut buffer[..length]).map(|()| length))
+                clocked(&mut || disk.read(source, offset, &mut buffer[..length]).map(|()| length))
             }
-            (Part::Scan, _) => clocked(|| {
-                // To the last byte, as with a chunk that is all zeros.
-                let (last, rest) = chunk.split_last().ok_or(Error::Poisoned)?;
-                black_box((is_zero(rest), last));
-                Ok(chunk.len())
-            }),
+            (Part::Scan, _) => {
+                // Zeros: what is not zero shows that with its first bytes.
+                buffer.resize(PIECE_BYTES, 0);
+                clocked(&mut || {
+                    black_box(is_zero(black_box(buffer)));
+                    Ok(buffer.len())
+                })
+            }
             (Part::Copy, _) => {
                 buffer.resize(chunk.len(), 0);
-                clocked(|| {
+                clocked(&mut || {
                     buffer.copy_from_slice(chunk);
                     black_box(&buffer);
                     Ok(chunk.len())
                 })
             }
-            (Part::Hash, _) => clocked(|| {
+            (Part::Hash, _) => clocked(&mut || {
                 black_box(material.keys.record_id(IdKind::Chunk, chunk));
                 Ok(chunk.len())
             }),
             (Part::Compress, _) => {
                 buffer.resize(chunk.len(), 0);
-                clocked(|| {
+                clocked(&mut || {
                     black_box(encode(chunk, level.into(), buffer));
                     Ok(chunk.len())
                 })
             }
-            (Part::Decompress, Some(encoded)) => clocked(|| {
+            (Part::Decompress, Some(encoded)) => clocked(&mut || {
                 let whole = decode(encoded.encoding, &encoded.bytes, encoded.plain_bytes, buffer);
                 if whole { Ok(encoded.plain_bytes as usize) } else { Err(Error::Poisoned) }
             }),
             (Part::Seal, Some(encoded)) => {
                 record(encoded, buffer);
-                clocked(|| {
+                clocked(&mut || {
                     let (kind, number) = (RecordType::Chunk, u32::try_from(at).unwrap_or(u32::MAX));
                     let plain_bytes = encoded.plain_bytes;
                     let sealed =
@@ -235,7 +243,7 @@ impl<'a> Work<'a> {
                 let sealed = &material.sealed[at % material.sealed.len()];
                 buffer.clear();
                 buffer.extend_from_slice(&sealed.payload);
-                clocked(|| {
+                clocked(&mut || {
                     black_box(material.seal.open_payload(&sealed.header, &material::ID, 0, buffer)?);
                     Ok(sealed.payload.len())
                 })
@@ -251,7 +259,7 @@ impl<'a> Work<'a> {
             file.set_len(0).map_err(failed("empty", path))?;
             *offset = 0;
         }
-        let timed = clocked(|| {
+        let timed = clocked(thread_time, &mut || {
             file.write_all_at(chunk, *offset).map_err(failed("write", path))?;
             Ok(chunk.len())
         });
@@ -269,8 +277,15 @@ impl Drop for Work<'_> {
     }
 }
 
-fn clocked(work: impl FnOnce() -> Result<usize>) -> Result<(usize, Duration)> {
-    let began = Instant::now();
+/// Runs a call by a clock.
+fn clocked(clock: fn() -> Duration, work: &mut dyn FnMut() -> Result<usize>) -> Result<(usize, Duration)> {
+    let began = clock();
     let bytes = work()?;
-    Ok((bytes, began.elapsed()))
+    Ok((bytes, clock().saturating_sub(began)))
+}
+
+/// Time that passes.
+fn elapsed_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -117,7 +117,7 @@ pub struct Primitive {
     pub level: Option<i8>,
     /// Name in tables.
     pub name: String,
-    /// On one core.
+    /// On one core, by its processor time: other programs do not count.
     pub one_core_bytes_per_second: f64,
     /// On as many cores as there are workers, together.
     pub all_cores_bytes_per_second: f64,
@@ -144,6 +144,8 @@ pub struct Run {
     pub busy: f64,
     /// What the host took away from this virtual machine meanwhile, as a part of all cores' time, 0 to 1.
     pub stolen: f64,
+    /// What other programs used meanwhile, as a part of all cores' time, 0 to 1. Coarse for runs below a second.
+    pub others: f64,
     /// Where the processor time went; the last one is what belongs to no stage.
     pub stages: Vec<StageShare>,
     /// What the parts allow.
@@ -173,14 +175,15 @@ pub struct StageShare {
     pub cycles_per_byte: f64,
 }
 
-/// The least time that a run can take here: each byte through each part that it must pass, and nothing else.
+/// The least time that a run can take on cores of its own: each byte through each part that it must pass, and nothing else.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bound {
     /// Least time.
     pub seconds: f64,
     /// Used bytes a second at that.
     pub bytes_per_second: f64,
-    /// Least time as a part of the time taken. More than 1 where the parts were disturbed more than the run.
+    /// Least time as a part of the time taken. More than 1 where the parts were disturbed more than the run, or worked on
+    /// bytes that were further away.
     pub reached: f64,
     /// Whether it is the medium that decides the bound, and not the processor.
     pub by_medium: bool,
@@ -192,6 +195,8 @@ pub struct Bound {
 pub enum LimitKind {
     /// The cores are busy.
     Processor,
+    /// Other programs, or the host, have the cores.
+    Others,
     /// A thread waits in one stage, for a medium or the kernel.
     Waiting,
     /// One core works, the others have nothing to do.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::bound::bound;
+use super::bound::{Allowed, bound};
 use super::disk::Disk;
 use super::limit::limit;
 use super::place::{Place, failed};
@@ -107,7 +107,12 @@ impl Bench<'_> {
         let bound = bound(
             taken,
             dealt.bytes,
-            (self.primitives, self.options.level, self.medium),
+            &Allowed {
+                primitives: self.primitives,
+                level: self.options.level,
+                medium: self.medium,
+                cached: self.disk.is_warm(),
+            },
             (dealt.cores, self.options.workers()),
         );
         let seconds = taken.seconds.max(1e-9);
@@ -120,6 +125,7 @@ impl Bench<'_> {
             processor_seconds: taken.processor_seconds,
             busy: (taken.processor_seconds / seconds / number(dealt.cores as u64)).min(1.0),
             stolen: taken.stolen,
+            others: taken.others,
             stages: shares(taken, clock_hz),
             limit: limit(taken, &bound, dealt.cores),
             bound,

@@ -131,6 +131,10 @@ pub fn sentence(error: &Error, doing: Doing) -> Sentence {
             format!("no space is left under the vault (writing {})", path.display())
         }
         Error::Interrupted => "interrupted".to_owned(),
+        Error::NoRoom { path, available, needed } => {
+            let (available, needed) = (human::size(*available), human::size(*needed));
+            format!("{} has {available} free, {needed} are needed", path.display())
+        }
         error => error.to_string(),
     };
     Sentence { happened, safe: safe(error, doing).to_owned(), next: next(error, doing) }

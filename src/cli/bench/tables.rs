@@ -1,6 +1,6 @@
 //! A bench's report as a person reads it, at most 80 columns wide.
 
-use icecore::bench::{Machine, Part, Primitive, Report, Run};
+use icecore::bench::{Primitive, Report, Run};
 
 use super::super::human;
 use super::super::output::Output;
@@ -14,7 +14,7 @@ const COLUMNS: usize = 80;
 pub fn tell(report: &Report, out: &mut Output) -> Result<(), Problem> {
     let mut lines = heading(report);
     lines.push(String::new());
-    lines.extend(primitives(&report.primitives, &report.machine, report.setting.workers));
+    lines.extend(primitives(&report.primitives, report.setting.workers));
     lines.extend(medium(report));
     lines.push(String::new());
     lines.extend(runs(&report.runs));
@@ -63,7 +63,7 @@ fn heading(report: &Report) -> Vec<String> {
     lines
 }
 
-fn primitives(primitives: &[Primitive], machine: &Machine, workers: usize) -> Vec<String> {
+fn primitives(primitives: &[Primitive], workers: usize) -> Vec<String> {
     let all = human::count(workers as u64, "core", "cores").to_uppercase();
     let mut lines = vec![["PARTS, MB/s".to_owned(), "1 CORE".to_owned(), all, "CYCLES/BYTE".to_owned()]];
     lines.extend(primitives.iter().map(|part| {
@@ -74,24 +74,16 @@ fn primitives(primitives: &[Primitive], machine: &Machine, workers: usize) -> Ve
             format!("{:.2}", part.cycles_per_byte),
         ]
     }));
-    if !machine.optimized {
-        lines.push([
-            "(built without optimisation: no number means anything)".to_owned(),
-            "".into(),
-            "".into(),
-            "".into(),
-        ]);
-    }
     human::columns(&lines, &[1, 2, 3])
 }
 
 fn medium(report: &Report) -> Vec<String> {
     let medium = &report.medium;
-    let mut lines = vec![format!(
+    let mut lines = wrapped(&format!(
         "write and fsync: {:.0} MB/s; the least commit (4 KiB, fsync, rename, fsync): {:.1} ms",
         medium.write_sync_bytes_per_second / 1e6,
         medium.small_sync_seconds * 1e3
-    )];
+    ));
     if medium.is_memory {
         lines.push("That directory is in memory, where fsync costs nothing. Try --dir on a disk.".to_owned());
     }
@@ -124,12 +116,17 @@ fn notes(report: &Report) -> Vec<String> {
     if !report.setting.cached {
         text += " The disk is too large for the page cache: it was read from its medium.";
     }
+    if !report.machine.optimized {
+        text += " THIS ICECORE WAS BUILT WITHOUT OPTIMISATION: no number here means anything.";
+    }
+    let others = report.runs.iter().map(|run| run.others).fold(0.0, f64::max);
+    if others > 0.1 {
+        text +=
+            &format!(" Other programs used up to {:.0} % of the cores: measure again when they rest.", others * 100.0);
+    }
     let stolen = report.runs.iter().map(|run| run.stolen).fold(0.0, f64::max);
     if stolen > 0.03 {
         text += &format!(" The host took away up to {:.0} % of the processor's time.", stolen * 100.0);
-    }
-    if report.primitives.iter().any(|part| part.part == Part::Read && part.cycles_per_byte <= 0.0) {
-        text += " The clock could not be estimated.";
     }
     wrapped(&text)
 }

@@ -78,7 +78,7 @@ mod tests {
             share,
             cycles_per_byte,
         };
-        let stages = [stage("look up in the index", 0.985, 1234.56), stage("b", 0.005, 1.0), stage("rest", 0.01, 0.0)];
+        let stages = [stage("look up in the index", 0.985, 234.56), stage("b", 0.005, 1.0), stage("rest", 0.01, 0.0)];
         let lines = chart(&stages, Style::Ascii);
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[1].ends_with("  2 %"), "{lines:?}");

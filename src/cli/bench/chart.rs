@@ -3,7 +3,7 @@
 use icecore::bench::StageShare;
 
 /// Columns of the longest bar.
-const WIDTH: usize = 30;
+const WIDTH: usize = 28;
 
 /// Stages with less than this part of the processor time are told together.
 const LEAST: f64 = 0.01;
@@ -29,7 +29,7 @@ impl Style {
     /// A bar for a share of 0 to 1.
     fn bar(self, share: f64) -> String {
         const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 240")]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 224")]
         let eighths = (share.clamp(0.0, 1.0) * WIDTH as f64 * 8.0).round() as usize;
         match self {
             Self::Ascii => "#".repeat((eighths + 4) / 8),
@@ -61,10 +61,10 @@ mod tests {
 
     #[test]
     fn bars_are_as_long_as_shares() {
-        assert_eq!([0.0, 0.5, 1.0].map(|share| Style::Ascii.bar(share).len()), [0, 15, 30]);
+        assert_eq!([0.0, 0.5, 1.0].map(|share| Style::Ascii.bar(share).len()), [0, 14, 28]);
         let lengths = [0.0, 0.5, 1.0, 7.0].map(|share| Style::Blocks.bar(share).chars().count());
-        assert_eq!(lengths, [0, 15, 30, 30]);
-        assert_eq!(Style::Blocks.bar(1.0 / 240.0), "▏");
+        assert_eq!(lengths, [0, 14, 28, 28]);
+        assert_eq!(Style::Blocks.bar(1.0 / 224.0), "▏");
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn primitives(primitives: &[Primitive], workers: usize) -> Vec<String> {
 fn medium(report: &Report) -> Vec<String> {
     let medium = &report.medium;
     let mut lines = wrapped(&format!(
-        "write and fsync: {:.0} MB/s; the least commit (4 KiB, fsync, rename, fsync): {:.1} ms",
+        "write and fsync: {:.0} MB/s; least commit (4 KiB, two fsyncs): {:.1} ms",
         medium.write_sync_bytes_per_second / 1e6,
         medium.small_sync_seconds * 1e3
     ));

@@ -113,23 +113,40 @@ impl DiskMap {
     /// The first chunk at or after `chunk` that is there (`present`) or that is all zeros; the number of chunks where
     /// there is none. Passes over whole subtrees.
     pub fn find(&self, chunk: u64, present: bool) -> Result<u64> {
+        self.find_until(chunk, present, self.chunks())
+    }
+
+    /// The same, but looks no further than up to the chunk `until`, and tells that where there is none before.
+    fn find_until(&self, chunk: u64, present: bool, until: u64) -> Result<u64> {
+        let until = until.min(self.chunks());
         let found = match self.root {
-            Some(root) => self.find_below(&root, self.level, 0, chunk, present)?,
+            Some(root) => self.find_below(&root, (self.level, 0), chunk, present, until)?,
             None if present => None,
             None => Some(chunk),
         };
-        Ok(found.unwrap_or(u64::MAX).min(self.chunks()))
+        Ok(found.unwrap_or(u64::MAX).min(until))
     }
 
-    fn find_below(&self, id: &Hash, level: u8, base: u64, chunk: u64, present: bool) -> Result<Option<u64>> {
+    /// Looks below the node `id`, which is of a level and begins at a chunk.
+    fn find_below(
+        &self,
+        id: &Hash,
+        (level, base): (u8, u64),
+        chunk: u64,
+        present: bool,
+        until: u64,
+    ) -> Result<Option<u64>> {
         let node = self.reader.node(id, level)?;
         let span = MapNode::chunks_per_child(level);
         let first = usize::try_from(chunk.saturating_sub(base) / span).unwrap_or(FANOUT);
         for (number, child) in (0_u64..).zip(node.children.iter()).skip(first) {
             let start = base.saturating_add(number.saturating_mul(span));
+            if start >= until {
+                return Ok(Some(until));
+            }
             match child {
                 Some(id) if level > 0 => {
-                    if let Some(found) = self.find_below(id, level - 1, start, chunk, present)? {
+                    if let Some(found) = self.find_below(id, (level - 1, start), chunk, present, until)? {
                         return Ok(Some(found));
                     }
                 }
@@ -142,29 +159,42 @@ impl DiskMap {
 
     /// The run of data or zeros that holds the byte at `offset`; `None` at or past the end.
     pub fn extent(&self, offset: u64) -> Result<Option<Extent>> {
-        if offset >= self.size_bytes {
+        self.extent_until(offset, self.size_bytes)
+    }
+
+    /// The same, but looks no further than needed for what lies before the byte `until`.
+    fn extent_until(&self, offset: u64, until: u64) -> Result<Option<Extent>> {
+        let until = until.min(self.size_bytes);
+        if offset >= until {
             return Ok(None);
         }
-        let chunk = offset / self.chunk_bytes;
-        let data = self.find(chunk, true)? == chunk;
-        let end = self.find(chunk, !data)?.saturating_mul(self.chunk_bytes).min(self.size_bytes);
+        let (chunk, last) = (offset / self.chunk_bytes, until.div_ceil(self.chunk_bytes));
+        let data = self.chunk_id(chunk)?.is_some();
+        let end = self.find_until(chunk, !data, last)?.saturating_mul(self.chunk_bytes).min(self.size_bytes);
         Ok(Some(Extent { start: chunk * self.chunk_bytes, end, data }))
     }
 
     /// The next data (or, where `data` is false, hole) at or after `offset`; the end of the disk counts as a hole.
     pub fn seek(&self, offset: u64, data: bool) -> Result<Option<u64>> {
-        let Some(extent) = self.extent(offset)? else { return Ok(None) };
-        if extent.data == data {
+        if offset >= self.size_bytes {
+            return Ok(None);
+        }
+        let chunk = offset / self.chunk_bytes;
+        if self.chunk_id(chunk)?.is_some() == data {
             return Ok(Some(offset));
         }
-        let at_end = extent.end == self.size_bytes;
-        Ok(if data && at_end { None } else { Some(extent.end) })
+        let found = self.find(chunk, data)?;
+        if found < self.chunks() {
+            return Ok(Some(found * self.chunk_bytes));
+        }
+        Ok(if data { None } else { Some(self.size_bytes) })
     }
 
     /// How many bytes from `start` up to `end` lie in chunks that are stored.
     pub fn data_bytes(&self, start: u64, end: u64) -> Result<u64> {
         let (mut at, mut total) = (start, 0);
-        while let Some(extent) = self.extent(at)?.filter(|_| at < end) {
+        // A disk without holes is one extent: to ask for all of it would be to walk the whole map.
+        while let Some(extent) = self.extent_until(at, end)? {
             if extent.data {
                 total += extent.end.min(end) - at;
             }

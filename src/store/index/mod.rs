@@ -34,10 +34,15 @@ use run::Run;
 /// records of some segments that come at once. 26 MB, and 20 MB more while they are sorted.
 const MOST_FRESH: usize = 400_000;
 
+/// Bytes of runs that are looked up through maps, the smallest first: what was looked at counts as this process' memory.
+/// Larger runs are read with a system call for each look-up, which takes several times as long.
+const MOST_MAPPED_BYTES: u64 = 96 << 20;
+
 /// The index of an open vault.
 pub struct Index {
     media: Arc<dyn Media>,
     keys: Arc<VaultKeys>,
+    /// The largest first: it knows most of what is asked for.
     runs: RwLock<Vec<Arc<Run>>>,
     fresh: RwLock<Fresh>,
     /// Places that were found by looking into the segments, against what the runs say. Few, and not kept.
@@ -65,15 +70,29 @@ impl Index {
                 runs.push(Arc::new(run));
             }
         }
-        Ok(Self {
+        let index = Self {
             media,
             keys,
-            runs: RwLock::new(runs),
+            runs: RwLock::default(),
             fresh: RwLock::default(),
             corrected: RwLock::default(),
             tidying: Mutex::new(()),
             distrusted: AtomicBool::new(false),
-        })
+        };
+        index.change_runs(|none| *none = runs);
+        Ok(index)
+    }
+
+    /// Changes what runs there are, and decides in which order and how they are asked.
+    fn change_runs(&self, change: impl FnOnce(&mut Vec<Arc<Run>>)) {
+        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut runs);
+        runs.sort_by_key(|run| std::cmp::Reverse(run.entries()));
+        let mut mapped = 0;
+        for run in runs.iter().rev() {
+            mapped += run.bytes();
+            run.look_up_mapped(mapped <= MOST_MAPPED_BYTES);
+        }
     }
 
     /// Takes notice of the segments that there are, and returns those that are not covered.
@@ -110,8 +129,7 @@ impl Index {
     pub(super) fn authenticate(&self) {
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
         let false_ones: Vec<Arc<Run>> = runs.into_iter().filter(|run| !run.is_authentic(&self.keys)).collect();
-        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
-        runs.retain(|run| !false_ones.iter().any(|other| Arc::ptr_eq(run, other)));
+        self.change_runs(|runs| runs.retain(|run| !false_ones.iter().any(|other| Arc::ptr_eq(run, other))));
     }
 
     /// The place of a record, as far as the index knows.
@@ -174,7 +192,7 @@ impl Index {
         if self.distrusted.swap(true, Ordering::AcqRel) {
             return false;
         }
-        self.runs.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.change_runs(Vec::clear);
         *self.fresh.write().unwrap_or_else(PoisonError::into_inner) = Fresh::default();
         true
     }
@@ -218,7 +236,7 @@ impl Index {
         }
         entries.sort_unstable_by_key(|(tag, _)| *tag);
         let run = write(&segments, entries)?;
-        self.runs.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(run));
+        self.change_runs(|runs| runs.push(Arc::new(run)));
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         fresh.places.retain(|_, place| !segments.contains(&place.segment));
         fresh.segments.retain(|segment| !segments.contains(segment));
@@ -231,9 +249,10 @@ impl Index {
             return Ok(());
         };
         let merged = Arc::new(merge(&chosen)?);
-        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
-        runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
-        runs.push(merged);
+        self.change_runs(|runs| {
+            runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
+            runs.push(merged);
+        });
         Ok(())
     }
 
@@ -244,7 +263,7 @@ impl Index {
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
         let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &runs, keep)?);
-        *self.runs.write().unwrap_or_else(PoisonError::into_inner) = vec![merged];
+        self.change_runs(|runs| *runs = vec![merged]);
         self.sweep()
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Run {
     segments: RwLock<Vec<Option<Id>>>,
     /// Whether the whole run is known to be what a key holder wrote.
     authentic: AtomicBool,
+    /// Whether look-ups go through a map.
+    mapped: AtomicBool,
     /// Whether it ends with this process instead of lying in the vault.
     temporary: bool,
 }
@@ -45,7 +47,19 @@ impl Run {
         object.read_exact_at(0, &mut listed)?;
         let segments = header.decode_segments(&listed).map_err(|error| error.at(name, 0))?;
         let segments = RwLock::new(segments.into_iter().map(Some).collect());
-        Ok(Self { object, header, segments, authentic: AtomicBool::new(false), temporary: false })
+        Ok(Self {
+            object,
+            header,
+            segments,
+            authentic: AtomicBool::default(),
+            mapped: AtomicBool::default(),
+            temporary: false,
+        })
+    }
+
+    /// From now on look-ups go through a map, or they don't.
+    pub(super) fn look_up_mapped(&self, mapped: bool) {
+        self.mapped.store(mapped, Ordering::Relaxed);
     }
 
     /// The same run, known to lie in no vault.
@@ -120,8 +134,13 @@ impl Run {
         let mut left = count as usize;
         while left > 0 {
             let piece = &mut buffer[..left.min(128) * ENTRY_BYTES];
-            // The buckets are few and stay mapped; through the entries, look-ups come around to every page.
-            self.object.read_past_map(self.header.entries_offset() + at * ENTRY_BYTES as u64, piece).ok()?;
+            let offset = self.header.entries_offset() + at * ENTRY_BYTES as u64;
+            // The buckets are few; through the entries, look-ups come around to every page.
+            if self.mapped.load(Ordering::Relaxed) {
+                self.object.read_exact_at(offset, piece).ok()?;
+            } else {
+                self.object.read_past_map(offset, piece).ok()?;
+            }
             let (entries, _) = piece.as_chunks::<ENTRY_BYTES>();
             if let Some(entry) = entries.iter().find(|entry| entry[..16] == *tag) {
                 return self.place(&RunEntry::decode(entry));

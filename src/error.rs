@@ -126,6 +126,16 @@ pub enum Error {
         /// The disk's size in bytes.
         needed: u64,
     },
+    /// A directory without room for what is to be written there.
+    #[error("{path} has {available} bytes free, {needed} are needed")]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that may be written there.
+        available: u64,
+        /// Bytes that are needed.
+        needed: u64,
+    },
     /// A restore target that a file system is mounted from.
     #[error("{path} is in use: {use_}")]
     TargetInUse {

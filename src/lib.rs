@@ -1,6 +1,7 @@
 //! Recovery points of virtual machine disks, kept in an encrypted, deduplicated vault and readable file by file.
 
 pub mod backup;
+pub mod bench;
 pub mod error;
 pub mod format;
 pub mod guest;
@@ -17,3 +18,8 @@ pub mod vault;
 
 pub use error::{Error, ErrorKind, Result};
 pub use vault::Vault;
+
+/// Processor cores that this process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}

@@ -179,7 +179,7 @@ impl Meter {
 }
 
 /// Processor time of this thread so far.
-fn thread_time() -> Duration {
+pub(crate) fn thread_time() -> Duration {
     clock(ClockId::ThreadCPUTime)
 }
 

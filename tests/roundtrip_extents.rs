@@ -75,7 +75,7 @@ fn a_question_about_a_chunk_reads_the_way_to_it_and_no_more() {
     ];
     for (what, question) in questions {
         let vault = common::open(&path);
-        let disk = vault.disk(&*vault.point("m", "latest").expect("point"), "os").expect("disk");
+        let disk = vault.disk(&vault.point("m", "latest").expect("point"), "os").expect("disk");
         vault.meter().start();
         question(&disk);
         let fetched = vault

@@ -14,7 +14,7 @@ use icecore_fixtures::{Content, Kind, PIECE_BYTES};
 use tempfile::TempDir;
 
 /// The chunk size that vaults have unless told otherwise, in bytes.
-pub const CHUNK_BYTES: usize = 128 << 10;
+pub const CHUNK_BYTES: usize = 64 << 10;
 
 /// Number of different chunks that a bench goes around in: one alone would be learnt by heart.
 const CHUNKS: usize = 64;

@@ -25,11 +25,11 @@ pub fn records(c: &mut Criterion) {
     };
 
     let mut group = quick(c, "seal", CHUNK_BYTES);
-    group.bench_function("128KiB", |b| b.iter_batched(&mut record, &mut seal, BatchSize::SmallInput));
+    group.bench_function("64KiB", |b| b.iter_batched(&mut record, &mut seal, BatchSize::SmallInput));
     group.finish();
 
     let mut group = quick(c, "open", CHUNK_BYTES);
-    group.bench_function("128KiB", |b| {
+    group.bench_function("64KiB", |b| {
         b.iter_batched(
             || seal(record()),
             |(header, mut record)| {

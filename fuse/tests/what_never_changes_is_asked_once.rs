@@ -34,7 +34,8 @@ fn what_never_changes_is_asked_once() {
         sleep(MUTABLE_TTL * 3 / 2);
         look();
         rounds.push(mounted.tree.calls.load(Ordering::Relaxed) - before);
-        if rounds.ends_with(&[0]) {
+        // Its size, when the file is opened: large ones are read past the kernel's cache.
+        if rounds.last().is_some_and(|calls| *calls <= 1) {
             return;
         }
     }

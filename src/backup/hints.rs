@@ -3,7 +3,7 @@
 //! A hint is a hint: before it is believed, a sample of the chunks that it calls unchanged is read and compared with the
 //! point that it builds on. One that differs makes the whole disk be read, and is reported.
 
-use super::reader::Job;
+use super::scout::Job;
 use crate::error::Result;
 use crate::format::segment::RecordType;
 use crate::point::{ByteRange, DiskMap};

@@ -1,20 +1,20 @@
-//! The pipeline: readers per disk, a pool of workers for hash, compress and seal, an ordered append, the commit.
+//! The pipeline: a scout per disk, a pool of workers that read, hash, compress, seal and append, the commit.
 //!
 //! ```text
-//! reader (one per disk) -> pieces -> workers -> ids -> mapper -> disk maps -> manifest -> catalog entry
-//!                                       \-> records -> appender -> sealer       (the store's writer)
+//! scout (one per disk) -> pieces -> workers -> ids -> mapper -> disk maps -> manifest -> catalog entry
+//!                                      \-> records -> sealer       (the store's writer)
 //! ```
 //!
 //! Invariants:
 //! - a point exists when its catalog entry does; every record that it needs is durable before;
-//! - memory is bounded by the number of piece buffers, however large the disks: a reader without a buffer waits;
+//! - memory is bounded by the number of workers, each with one piece, however large the disks;
 //! - a chunk that is known is neither compressed nor sealed nor written;
 //! - on any failure, and on cancellation, no point is left and the vault is as usable as before.
 
 mod hints;
 mod mapper;
 mod progress;
-mod reader;
+mod scout;
 mod worker;
 
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crossbeam_channel::bounded;
 use jiff::Timestamp;
 
 pub use progress::{DiskProgress, Progress};
+pub(crate) use worker::is_zero;
 
 use crate::error::{Error, Result, worse};
 use crate::format::catalog_entry::PointMade;
@@ -35,8 +36,14 @@ use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestD
 use crate::source::Source;
 use crate::store::{Place, Reader, Store, Stored, Writer};
 
-/// Bytes that a reader reads at a time.
-const PIECE_BYTES: usize = 1 << 20;
+/// Bytes that a worker reads at a time, where chunks are not larger: what stays in its processor's cache.
+const PIECE_BYTES: u64 = 256 << 10;
+
+/// Bytes that the scouts may be ahead of the workers: what media need to stream, spinning ones among them.
+const READ_AHEAD_BYTES: u64 = 16 << 20;
+
+/// Most pieces that may wait for a worker.
+const MOST_PIECES: u64 = 1 << 16;
 
 /// The lock that backups share and the removal of segments takes alone.
 pub(crate) const WRITERS_LOCK: &str = "writers";
@@ -82,6 +89,8 @@ pub struct BackupRequest {
     pub verify: bool,
     /// Worker threads; as many as there are cores, where none is given.
     pub workers: Option<usize>,
+    /// Bytes that are fetched from the disks ahead of the workers; 16 MiB unless told otherwise. One piece at least.
+    pub read_ahead_bytes: u64,
 }
 
 impl BackupRequest {
@@ -96,6 +105,7 @@ impl BackupRequest {
             allow_incomplete: false,
             verify: true,
             workers: None,
+            read_ahead_bytes: READ_AHEAD_BYTES,
         }
     }
 
@@ -290,19 +300,23 @@ fn transfer(
 ) -> Result<Vec<ManifestDisk>> {
     let bases = bases(reader, catalog, request);
     let chunk_bytes = reader.store().header().chunk_bytes();
-    let workers = request
-        .workers
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .max(1);
-    let piece_bytes = PIECE_BYTES.max(chunk_bytes as usize);
-    let buffers = 2 * workers + 2 * request.disks.len().min(16);
-    let (give, take) = bounded::<Vec<u8>>(buffers);
-    for _ in 0..buffers {
-        let _ = give.send(Vec::with_capacity(piece_bytes));
-    }
-    let (to_workers, pieces) = bounded(buffers);
-    let (to_mapper, done) = bounded(4 * buffers);
+    let workers = request.workers.unwrap_or_else(crate::cores).max(1);
+    let piece_bytes = PIECE_BYTES.max(u64::from(chunk_bytes));
+    let (to_workers, pieces) = bounded(
+        usize::try_from((request.read_ahead_bytes / piece_bytes).clamp(1, MOST_PIECES)).expect("a small number"),
+    );
+    let (to_mapper, done) = bounded(16 * workers);
     progress.begin(request.disks.iter().map(|disk| (disk.name.clone(), disk.source.size_bytes())))?;
+
+    let allow_incomplete = request.allow_incomplete;
+    let disks = request.disks.iter().zip(&bases).enumerate();
+    let jobs: Vec<scout::Job<'_>> = disks
+        .map(|(number, (disk, base))| {
+            let base = base.as_deref();
+            scout::Job { number, disk, base, chunk_bytes, piece_bytes, allow_incomplete }
+        })
+        .collect();
+    let jobs = jobs.as_slice();
 
     std::thread::scope(|scope| {
         let mapped = bases.as_slice();
@@ -314,24 +328,20 @@ fn transfer(
         });
         let mut threads = Vec::new();
         for _ in 0..workers {
-            let (pieces, to_mapper, give) = (pieces.clone(), to_mapper.clone(), give.clone());
+            let (pieces, to_mapper) = (pieces.clone(), to_mapper.clone());
             threads.push(scope.spawn(move || {
-                worker::run(&pieces, &to_mapper, &give, writer, reader.store(), progress)
+                worker::run(&pieces, &to_mapper, jobs, writer, reader.store(), progress)
                     .inspect_err(|_| progress.fail())
             }));
         }
-        for (number, (disk, base)) in request.disks.iter().zip(&bases).enumerate() {
-            let (take, to_workers, to_mapper) = (take.clone(), to_workers.clone(), to_mapper.clone());
-            let allow_incomplete = request.allow_incomplete;
+        for job in jobs {
+            let (to_workers, to_mapper) = (to_workers.clone(), to_mapper.clone());
             threads.push(scope.spawn(move || {
-                let job =
-                    reader::Job { number, disk, base: base.as_deref(), chunk_bytes, piece_bytes, allow_incomplete };
-                reader::run(&job, &take, &to_workers, &to_mapper, reader.store(), progress)
-                    .inspect_err(|_| progress.fail())
+                scout::run(job, &to_workers, &to_mapper, reader.store(), progress).inspect_err(|_| progress.fail())
             }));
         }
         // The last sender of each channel must be a thread's, or the receivers would wait for ever.
-        drop((to_workers, to_mapper, give, take, pieces));
+        drop((to_workers, to_mapper, pieces));
         let mut first = Ok(());
         for thread in threads {
             first = worse(first, thread.join().unwrap_or(Err(Error::Poisoned)));

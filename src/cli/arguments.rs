@@ -7,7 +7,7 @@ use icecore::media::ReadMode;
 
 use super::exit;
 use super::{
-    backup, cat, completions, cp, diff, find, init, key, ls, man, mount, points, restore, stats, umount, verify,
+    backup, bench, cat, completions, cp, diff, find, init, key, ls, man, mount, points, restore, stats, umount, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -116,6 +116,7 @@ pub enum Verb {
     Restore(restore::Arguments),
     Verify(verify::Arguments),
     Stats(stats::Arguments),
+    Bench(bench::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
     Key(key::Arguments),

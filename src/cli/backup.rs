@@ -1,5 +1,6 @@
 //! `icecore backup`
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
@@ -19,7 +20,7 @@ use super::problem::Problem;
 use super::progress::{self, State};
 use super::signals::{self, Interrupt};
 use super::watch::watched;
-use super::{human, output};
+use super::{human, output, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,6 +58,12 @@ pub struct Arguments {
     /// Do not decode and compare what was stored before the point is acknowledged
     #[arg(long)]
     no_verify: bool,
+    /// Threads that read, hash, compress and seal [default: one for each core]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+    /// How much is fetched from the disks ahead of the workers: more keeps slow media streaming
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size::parse)]
+    read_ahead: u64,
 }
 
 /// A disk to back up.
@@ -136,6 +143,8 @@ fn request(arguments: &Arguments) -> Result<BackupRequest, Problem> {
     request.tags.clone_from(&arguments.tags);
     request.allow_incomplete = arguments.allow_incomplete;
     request.verify = !arguments.no_verify;
+    request.workers = arguments.workers.map(NonZeroUsize::get);
+    request.read_ahead_bytes = arguments.read_ahead;
     Ok(request)
 }
 

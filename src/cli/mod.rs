@@ -5,6 +5,7 @@
 
 mod arguments;
 mod backup;
+mod bench;
 mod cat;
 mod completions;
 mod cp;
@@ -27,6 +28,7 @@ mod progress;
 mod restore;
 mod secrets;
 mod signals;
+mod size;
 mod stats;
 mod umount;
 mod usage;
@@ -73,6 +75,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Restore(arguments) => (restore::run(arguments, global), restore::doing(arguments)),
         Verb::Verify(arguments) => (verify::run(arguments, global), Doing::Reading),
         Verb::Stats(arguments) => (stats::run(arguments, global), Doing::Reading),
+        Verb::Bench(arguments) => (bench::run(arguments, global), Doing::Bench),
         Verb::Mount(arguments) => (mount::run(arguments, global), Doing::Mount),
         Verb::Umount(arguments) => (umount::run(arguments), Doing::Reading),
         Verb::Key(arguments) => (key::run(arguments, global), Doing::Keys),

@@ -47,6 +47,8 @@ pub enum Doing {
     Keys,
     /// Mounting.
     Mount,
+    /// Measuring, in a directory of its own.
+    Bench,
 }
 
 /// One line for a person.
@@ -129,6 +131,10 @@ pub fn sentence(error: &Error, doing: Doing) -> Sentence {
             format!("no space is left under the vault (writing {})", path.display())
         }
         Error::Interrupted => "interrupted".to_owned(),
+        Error::NoRoom { path, available, needed } => {
+            let (available, needed) = (human::size(*available), human::size(*needed));
+            format!("{} has {available} free, {needed} are needed", path.display())
+        }
         error => error.to_string(),
     };
     Sentence { happened, safe: safe(error, doing).to_owned(), next: next(error, doing) }
@@ -166,11 +172,15 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::RestoreDevice => "the vault is unchanged but the device now holds only part of the disk",
         Doing::Keys => "the key slots are unchanged",
         Doing::Mount => "nothing was mounted",
+        Doing::Bench => "no vault of yours was touched and nothing is left behind",
     }
 }
 
 fn next(error: &Error, doing: Doing) -> String {
     let fixed = match error {
+        Error::NoRoom { .. } => "choose another directory with --dir, or a smaller disk with --size",
+        Error::TargetInUse { .. } if doing == Doing::Bench => "choose another directory with --dir",
+        Error::Source { .. } if doing == Doing::Bench => "check that disk, or measure without --disk",
         Error::NoVault { .. } => "check --vault or ICECORE_VAULT, or make a vault there with `icecore init`",
         Error::VaultExists { .. } => "use it as it is, or choose another directory",
         Error::NotEmpty { .. } => "choose an empty or a new directory",

@@ -40,6 +40,35 @@ pub fn watcher<'a>(global: &Global, look: impl Fn() -> Vec<State> + Send + 'a) -
     Box::new(Bars { look, multi: MultiProgress::new(), bars: Vec::new() })
 }
 
+/// The watcher of work in steps that have names; programs get none. `look` tells how many are over, how many there are,
+/// and what is being done.
+pub fn steps<'a>(global: &Global, look: impl Fn() -> (usize, usize, String) + Send + 'a) -> Box<dyn Watcher + 'a> {
+    if global.json || global.quiet || !std::io::stderr().is_terminal() {
+        return Box::new(Silent);
+    }
+    let template = "{prefix:<32} {wide_bar} {pos}/{len}  {elapsed}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    Box::new(Steps { look, bar: ProgressBar::new(0).with_style(style) })
+}
+
+/// One bar for all steps.
+struct Steps<L> {
+    look: L,
+    bar: ProgressBar,
+}
+
+impl<L: Fn() -> (usize, usize, String) + Send> Watcher for Steps<L> {
+    fn tick(&mut self, over: bool) {
+        let (done, all, name) = (self.look)();
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_prefix(name);
+        if over {
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
 /// One bar per disk.
 struct Bars<L> {
     look: L,

@@ -29,6 +29,15 @@ impl Interrupt {
         Ok(Self(noted))
     }
 
+    /// From now on every signal is only noted, for work that is soon told and must not leave what it made lying about.
+    pub fn always_noted() -> io::Result<Self> {
+        let noted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register(signal, Arc::clone(&noted))?;
+        }
+        Ok(Self(noted))
+    }
+
     /// Whether a signal came.
     pub fn came(&self) -> bool {
         self.0.load(Ordering::Acquire)

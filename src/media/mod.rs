@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::error::Result;
 
 pub use directory::DirectoryMedia;
-pub(crate) use system::read_up_to;
+pub(crate) use system::{read_up_to, start_writeback};
 pub use temporary::TemporaryMedia;
 
 /// How published objects are read.

@@ -49,6 +49,19 @@ pub(crate) fn read_up_to(file: &fs::File, offset: u64, buffer: &mut [u8]) -> io:
     Ok(filled)
 }
 
+/// Asks for a range of a file (of length 0: all from `offset` on) to be written out soon. Only a hint: what it fails to
+/// start, the sync at the end does.
+pub(crate) fn start_writeback(file: &fs::File, offset: u64, length: u64) {
+    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
+        return;
+    };
+    // SAFETY: plain integers and a descriptor that lives through the call.
+    unsafe {
+        use std::os::fd::AsRawFd;
+        libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE);
+    }
+}
+
 /// A locked file.
 struct Held(fs::File);
 
@@ -158,15 +171,7 @@ impl File for SystemFile {
     }
 
     fn start_writeback(&self, offset: u64, length: u64) {
-        // Only a hint: what it fails to start, the sync at the end does.
-        let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
-            return;
-        };
-        // SAFETY: plain integers and a descriptor that lives through the call.
-        unsafe {
-            use std::os::fd::AsRawFd;
-            libc::sync_file_range(self.file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE);
-        }
+        start_writeback(&self.file, offset, length);
     }
 
     fn mark_in_use(&self) -> io::Result<bool> {

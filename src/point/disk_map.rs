@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::manifest::{ByteRange, ManifestDisk};
+use super::streams::Streams;
 use crate::error::{Error, Problem, Result};
 use crate::format::Hash;
 use crate::format::map_node::{FANOUT, HIGHEST_LEVEL, MapNode};
@@ -31,6 +32,7 @@ pub struct DiskMap {
     chunk_bytes: u64,
     zero_bytes: u64,
     missing: Vec<ByteRange>,
+    streams: Streams,
 }
 
 impl DiskMap {
@@ -51,6 +53,7 @@ impl DiskMap {
             chunk_bytes,
             zero_bytes: disk.zero_bytes,
             missing: disk.missing.clone(),
+            streams: Streams::default(),
         })
     }
 
@@ -239,6 +242,7 @@ impl DiskMap {
         let left = self.size_bytes.saturating_sub(offset);
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         self.check_missing(offset, length as u64)?;
+        self.look_ahead(offset, length as u64);
         let mut done = 0;
         while done < length {
             let at = offset + done as u64;
@@ -256,6 +260,20 @@ impl DiskMap {
             done += take;
         }
         Ok(length)
+    }
+
+    /// Has what will be read next decoded on other cores.
+    fn look_ahead(&self, offset: u64, length: u64) {
+        let most = self.reader.most_ahead();
+        let Some(last) = length.checked_sub(1).filter(|_| most > 0) else { return };
+        let chunks = self.streams.note(offset / self.chunk_bytes, (offset + last) / self.chunk_bytes, most);
+        for chunk in chunks.start..chunks.end.min(self.chunks()) {
+            match self.chunk_id(chunk) {
+                Ok(Some(id)) if !self.reader.decode_ahead(&id) => break,
+                // What can't be read is told when it is asked for.
+                _ => {}
+            }
+        }
     }
 
     /// The ranges that differ between two disks, chunk by chunk, equal subtrees passed over; the longer disk's tail

@@ -5,6 +5,7 @@ mod disk_map;
 mod entries;
 mod manifest;
 mod map_builder;
+mod streams;
 
 pub use catalog::{Catalog, PointInfo};
 pub use disk_map::{DiskMap, Extent};

@@ -4,6 +4,7 @@
 //! restore leaves what was there before. A device is written in place, zeros included. Every chunk is authenticated and
 //! decoded by the same path as any other read, so what arrives is what was backed up, or the restore fails.
 
+mod piece;
 mod target;
 
 use std::path::{Path, PathBuf};
@@ -14,10 +15,11 @@ use crate::error::{Error, Result, worse};
 use crate::meter::Stage;
 use crate::point::{ByteRange, DiskMap};
 pub use crate::progress::Progress;
+use piece::Piece;
 use target::Target;
 
-/// Chunks that a worker takes at a time.
-const CHUNKS_AT_A_TIME: u64 = 8;
+/// Bytes that a worker takes at a time, where chunks are not larger.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// How to restore.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,7 +28,7 @@ pub struct RestoreOptions {
     pub force: bool,
     /// Whether a disk with ranges that the backup could not read is restored with zeros there.
     pub allow_incomplete: bool,
-    /// Worker threads; as many as there are cores, where none is given.
+    /// Worker threads; twice as many as there are cores, where none is given.
     pub workers: Option<usize>,
 }
 
@@ -61,10 +63,8 @@ pub(crate) fn run(
     let target = Target::open(path, disk.size_bytes(), data_bytes, options.force)?;
     let written = AtomicU64::new(0);
     let next = AtomicU64::new(0);
-    let workers = options
-        .workers
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .max(1);
+    // Twice the cores: half of them may wait for the medium.
+    let workers = options.workers.unwrap_or_else(|| 2 * crate::cores()).max(1);
     let outcome = std::thread::scope(|scope| {
         let work = || copy(disk, &target, &next, &written, progress).inspect_err(|_| progress.fail());
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
@@ -86,28 +86,48 @@ pub(crate) fn run(
 }
 
 fn copy(disk: &DiskMap, target: &Target, next: &AtomicU64, written: &AtomicU64, progress: &Progress) -> Result<()> {
-    let chunk_bytes = disk.chunk_bytes();
-    let zeros = vec![0; if target.needs_zeros() { usize::try_from(chunk_bytes).unwrap_or(0) } else { 0 }];
+    let chunks_of_piece = (PIECE_BYTES / disk.chunk_bytes()).max(1);
+    let mut piece = Piece::new(narrow(chunks_of_piece * disk.chunk_bytes()));
     let mut plain = Vec::new();
     loop {
         progress.check()?;
-        let first = next.fetch_add(CHUNKS_AT_A_TIME, Ordering::Relaxed);
+        let first = next.fetch_add(chunks_of_piece, Ordering::Relaxed);
         if first >= disk.chunks() {
             return Ok(());
         }
-        for chunk in first..(first + CHUNKS_AT_A_TIME).min(disk.chunks()) {
-            let (offset, length) = (chunk * chunk_bytes, disk.chunk_length(chunk));
-            let bytes = if disk.chunk_uncached(chunk, &mut plain)? {
-                plain.as_slice()
+        let start = first * disk.chunk_bytes();
+        // Chunks that lie together are written together, as large as media like it.
+        let mut run = 0..0;
+        let mut end = 0;
+        for chunk in first..(first + chunks_of_piece).min(disk.chunks()) {
+            let at = end;
+            end += narrow(disk.chunk_length(chunk));
+            let out = &mut piece.bytes()[at..end];
+            if disk.chunk_uncached(chunk, &mut plain)? {
+                out.copy_from_slice(&plain);
             } else if target.needs_zeros() {
-                &zeros[..usize::try_from(length).unwrap_or(0)]
+                out.fill(0);
             } else {
-                progress.add_done(length);
+                write(disk, target, start, &piece.bytes()[run.clone()], run.start, written)?;
+                run = end..end;
                 continue;
-            };
-            disk.meter().time(Stage::Write, bytes.len(), || target.write_at(offset, bytes))?;
-            written.fetch_add(length, Ordering::Relaxed);
-            progress.add_done(length);
+            }
+            run.end = end;
         }
+        write(disk, target, start, &piece.bytes()[run.clone()], run.start, written)?;
+        progress.add_done(end as u64);
     }
+}
+
+/// Writes a run of the piece that begins at `start`.
+fn write(disk: &DiskMap, target: &Target, start: u64, run: &[u8], from: usize, written: &AtomicU64) -> Result<()> {
+    if run.is_empty() {
+        return Ok(());
+    }
+    written.fetch_add(run.len() as u64, Ordering::Relaxed);
+    disk.meter().time(Stage::Write, run.len(), || target.write_at(start + from as u64, run))
+}
+
+fn narrow(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a few chunks fit into memory")
 }

@@ -2,14 +2,21 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::piece::ALIGNMENT;
 use crate::error::{Error, Result};
 use crate::media::files::{Files, SystemFiles};
+use crate::media::start_writeback;
 
 /// Bytes at the front of a device that tell whether it holds something: boot sector, tables, the first superblocks.
 const FRONT_BYTES: u64 = 1 << 20;
+
+/// Bytes after which the system is asked to begin writing out, so that the medium works while we decode.
+const WRITEBACK_BYTES: u64 = 64 << 20;
 
 /// An open target.
 pub(super) struct Target {
@@ -18,6 +25,10 @@ pub(super) struct Target {
     /// The name that a new file has until it is whole.
     partial: Option<PathBuf>,
     force: bool,
+    /// The same file, for writes past the page cache, where it can be had.
+    direct: Option<File>,
+    may_be_direct: AtomicBool,
+    written: AtomicU64,
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
@@ -52,6 +63,15 @@ impl Target {
         }
     }
 
+    fn of(file: File, path: &Path, partial: Option<PathBuf>, force: bool) -> Self {
+        // By its descriptor and not by its name, behind which there may be another file by now.
+        let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
+        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let direct = OpenOptions::new().write(true).custom_flags(flags).open(itself).ok();
+        let (may_be_direct, written) = (AtomicBool::new(true), AtomicU64::new(0));
+        Self { file, path: path.to_path_buf(), partial, force, direct, may_be_direct, written }
+    }
+
     fn open_device(path: &Path, size_bytes: u64, force: bool) -> Result<Self> {
         // The kernel refuses O_EXCL on a device that is mounted or otherwise claimed; no flag of ours overrides that.
         let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).unwrap_or(0);
@@ -75,7 +95,7 @@ impl Target {
                 return Err(Error::TargetExists { path: path.to_path_buf() });
             }
         }
-        Ok(Self { file, path: path.to_path_buf(), partial: None, force })
+        Ok(Self::of(file, path, None, force))
     }
 
     fn open_file(path: &Path, size_bytes: u64, data_bytes: u64, force: bool) -> Result<Self> {
@@ -90,7 +110,7 @@ impl Target {
         let partial = path.with_file_name(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&partial);
         let file = file.map_err(failed("create", &partial))?;
-        let target = Self { file, path: path.to_path_buf(), partial: Some(partial), force };
+        let target = Self::of(file, path, Some(partial), force);
         target.file.set_len(size_bytes).map_err(failed("set the length of", path))?;
         Ok(target)
     }
@@ -101,7 +121,35 @@ impl Target {
     }
 
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))
+        if self.write_directly(offset, bytes)? {
+            return Ok(());
+        }
+        self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))?;
+        let written = self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if (written + bytes.len() as u64) / WRITEBACK_BYTES > written / WRITEBACK_BYTES {
+            start_writeback(&self.file, 0, 0);
+        }
+        Ok(())
+    }
+
+    /// Writes past the page cache; false where that is not possible. Whoever writes this much and reads none of it again
+    /// would only fill memory, and wait for the kernel to find it.
+    fn write_directly(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        let Some(direct) = self.direct.as_ref().filter(|_| self.may_be_direct.load(Ordering::Relaxed)) else {
+            return Ok(false);
+        };
+        if !offset.is_multiple_of(ALIGNMENT as u64) || !bytes.len().is_multiple_of(ALIGNMENT) {
+            return Ok(false);
+        }
+        match direct.write_all_at(bytes, offset) {
+            Ok(()) => Ok(true),
+            // The file system said that it can, and can't, or wants other multiples.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.may_be_direct.store(false, Ordering::Relaxed);
+                Ok(false)
+            }
+            Err(error) => Err(failed("write", &self.path)(error)),
+        }
     }
 
     /// Gives the whole file its name. Unless it was to replace what is there, it does not replace what came meanwhile.

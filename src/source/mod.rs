@@ -16,6 +16,9 @@ pub trait Source: Send + Sync {
     /// Reads into `buffer` from `offset` on; fewer bytes than asked only at the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Says that a range will be read soon: a source that can have it fetched meanwhile does so, and does not wait.
+    fn prefetch(&self, _range: Range<u64>) {}
+
     /// The next range at or after `offset` that may hold anything but zeros; `None` where none follows. A hint: a
     /// source that doesn't know says that everything may.
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

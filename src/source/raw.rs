@@ -50,6 +50,12 @@ impl Source for RawSource {
         read_up_to(&self.file, offset, buffer)
     }
 
+    fn prefetch(&self, range: Range<u64>) {
+        // What the system declines to fetch ahead is fetched when it is read.
+        let length = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
+        let _ = rustix::fs::fadvise(&self.file, range.start, length, Advice::WillNeed);
+    }
+
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
         let whole = (offset < self.size_bytes).then_some(offset..self.size_bytes);
         if !self.knows_holes {

@@ -13,7 +13,7 @@ use crate::format::Id;
 /// sector under one, closes nothing but itself.
 pub(super) fn load(store: &Store, segments: &[Id]) -> Result<()> {
     let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(segments.len());
+    let threads = crate::cores().min(segments.len());
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(store, segments, &next))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(Error::Poisoned)))

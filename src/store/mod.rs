@@ -9,6 +9,7 @@
 //!   segments' own tables before anything is called damaged;
 //! - a record is known to the index only after its segment is published.
 
+mod ahead;
 mod codec;
 mod index;
 mod load;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use super::ahead::Ahead;
 use super::segments::RecordFault;
 use super::{Place, Store};
 use crate::error::{Error, Problem, Result};
@@ -127,15 +128,49 @@ impl Weighter<Hash, Arc<Vec<u8>>> for ByLength {
     }
 }
 
-/// Reads chunks and map nodes through a cache. However many ask for one at once, it is decoded once.
-pub struct Reader {
+/// The cache of decoded chunks. However many ask for one at once, it is decoded once.
+pub(super) struct Chunks {
     store: Arc<Store>,
-    chunks: Cache<Hash, Arc<Vec<u8>>, ByLength>,
+    cache: Cache<Hash, Arc<Vec<u8>>, ByLength>,
+}
+
+impl Chunks {
+    /// A chunk's plain bytes.
+    pub(super) fn get(&self, id: &Hash) -> Result<Arc<Vec<u8>>> {
+        self.cache.get_or_insert_with(id, || self.store.read(RecordType::Chunk, id).map(Arc::new))
+    }
+}
+
+/// Half of the room is for what was asked for once. That is what is decoded ahead, and it must stay until its reader
+/// comes; shards are few for the same reason, as the fullest of them decides.
+fn chunk_cache(chunks: usize, bytes: u64) -> Cache<Hash, Arc<Vec<u8>>, ByLength> {
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(chunks)
+        .weight_capacity(bytes)
+        .hot_allocation(0.5)
+        .shards((chunks / CHUNKS_PER_SHARD).clamp(1, 4 * crate::cores()))
+        .build()
+        .expect("all that must be set is set");
+    Cache::with_options(options, ByLength, DefaultHashBuilder::default(), DefaultLifecycle::default())
+}
+
+/// Fewest chunks for which a shard is worth its while.
+const CHUNKS_PER_SHARD: usize = 128;
+
+/// Reads chunks and map nodes through caches.
+pub struct Reader {
+    chunks: Arc<Chunks>,
     nodes: Cache<Hash, Arc<MapNode>>,
+    ahead: Ahead,
+    /// Chunks that may be decoded ahead for one stream.
+    most_ahead: u64,
 }
 
 /// Memory of a decoded map node, in bytes.
 const NODE_BYTES: u64 = 128 * 33 + 64;
+
+/// Bytes that are decoded ahead for a stream: a few requests of the kernel's.
+const AHEAD_BYTES: u64 = 4 << 20;
 
 impl Reader {
     /// A reader with caches of the given sizes.
@@ -143,17 +178,30 @@ impl Reader {
         let chunk_bytes = u64::from(store.header().chunk_bytes());
         let chunks = usize::try_from(sizes.chunk_bytes / chunk_bytes).unwrap_or(usize::MAX).max(1);
         let nodes = usize::try_from(sizes.node_bytes / NODE_BYTES).unwrap_or(usize::MAX).max(16);
-        Self { store, chunks: Cache::with_weighter(chunks, sizes.chunk_bytes, ByLength), nodes: Cache::new(nodes) }
+        // Several streams must fit, or what was decoded for one would push out the other's.
+        let most_ahead = AHEAD_BYTES.min(sizes.chunk_bytes / 4) / chunk_bytes;
+        let chunks = Arc::new(Chunks { store, cache: chunk_cache(chunks, sizes.chunk_bytes) });
+        Self { chunks, nodes: Cache::new(nodes), ahead: Ahead::default(), most_ahead }
     }
 
     /// The store below.
     pub fn store(&self) -> &Arc<Store> {
-        &self.store
+        &self.chunks.store
     }
 
     /// A chunk's plain bytes.
     pub fn chunk(&self, id: &Hash) -> Result<Arc<Vec<u8>>> {
-        self.chunks.get_or_insert_with(id, || self.store.read(RecordType::Chunk, id).map(Arc::new))
+        self.chunks.get(id)
+    }
+
+    /// Chunks that may be decoded ahead for one stream.
+    pub(crate) fn most_ahead(&self) -> u64 {
+        self.most_ahead
+    }
+
+    /// Has a chunk decoded by others, for whoever asks for it soon; false where nobody has time for more.
+    pub(crate) fn decode_ahead(&self, id: &Hash) -> bool {
+        self.chunks.cache.contains_key(id) || self.ahead.wish(&self.chunks, id)
     }
 
     /// A map node, which must be of `level`.
@@ -171,7 +219,7 @@ impl Reader {
     }
 
     fn load_node(&self, id: &Hash) -> Result<MapNode> {
-        let bytes = self.store.read(RecordType::MapNode, id)?;
+        let bytes = self.store().read(RecordType::MapNode, id)?;
         MapNode::decode(&bytes).map_err(|error| error.at(&node_name(id), 0))
     }
 }

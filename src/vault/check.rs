@@ -104,7 +104,7 @@ impl Vault {
         let store = self.reader.store();
         let next = AtomicUsize::new(0);
         let found = Mutex::new((report, Whole::new()));
-        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let threads = crate::cores();
         let work = || {
             while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
                 progress.check()?;

@@ -24,7 +24,7 @@ pub struct InitOptions {
 impl Default for InitOptions {
     fn default() -> Self {
         Self {
-            chunk_bytes: 128 << 10,
+            chunk_bytes: 64 << 10,
             level: 1,
             segment_bytes: 64 << 20,
             password_cost: PasswordCost::default(),
@@ -46,7 +46,8 @@ impl InitOptions {
         })
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// Fails where a value can't be used.
+    pub(crate) fn check(&self) -> Result<()> {
         self.chunk_size_log2()?;
         let invalid = |what, value: String, rule| Err(Error::Invalid { what, value, rule });
         if !LEVELS.contains(&self.level) {

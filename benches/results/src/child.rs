@@ -3,9 +3,7 @@
 //! Its output goes to a log in the scratch directory, of which an error quotes the end. Whoever drops a child that still
 //! runs ends it; so does Ctrl-C.
 //!
-//! The peak memory is what `wait4` tells: the largest resident set of the process, or of a descendant that it waited
-//! for, files that it mapped included. The kernel counts from before `exec`, so a child seems never smaller than this
-//! process is; that is why this process keeps small and lets a child of its own touch memory.
+//! The peak memory is that of the process' anonymous memory, without files that it mapped.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -22,6 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::anonymous::Watch;
 use crate::machine::Cores;
 
 /// Children that were started and not yet waited for.
@@ -36,7 +35,7 @@ pub struct Usage {
     pub seconds: f64,
     /// Seconds of processor time, its own and the kernel's for it.
     pub processor_seconds: f64,
-    /// Largest resident set in bytes.
+    /// Largest anonymous memory in bytes.
     pub peak_bytes: u64,
     /// What all other programs used meanwhile, as a part of all cores' time, 0 to 1.
     pub others: f64,
@@ -50,6 +49,7 @@ pub struct Child {
     log: PathBuf,
     started: Instant,
     cores: Cores,
+    memory: Watch,
     over: bool,
 }
 
@@ -92,7 +92,8 @@ impl Child {
         let child = command.spawn().with_context(|| program.display().to_string())?;
         let pid = libc::pid_t::try_from(child.id())?;
         running.push(pid);
-        Ok(Self { pid, program, log: log.to_owned(), started, cores, over: false })
+        let memory = Watch::start(pid);
+        Ok(Self { pid, program, log: log.to_owned(), started, cores, memory, over: false })
     }
 
     /// Waits for its end; fails when it did.
@@ -143,8 +144,7 @@ impl Child {
         ensure!(taken == self.pid, "wait4: {}", std::io::Error::last_os_error());
         let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
         let processor_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
-        // Linux counts it in KiB.
-        let peak_bytes = u64::try_from(usage.ru_maxrss)?.saturating_mul(1024);
+        let peak_bytes = self.memory.peak_bytes();
         Ok((ExitStatus::from_raw(status), Usage { seconds: 0.0, processor_seconds, peak_bytes, others: 0.0 }))
     }
 

@@ -6,6 +6,7 @@
 //!
 //! The peers are programs that are started; nothing of them is linked, and nothing of this is linked into icecore.
 
+mod anonymous;
 mod child;
 mod chunks;
 mod document;

@@ -1,8 +1,9 @@
 //! The kernel's requests, each answered by one or two calls into the tree.
 //!
-//! `open` is not wanted: the kernel is told once that it need not ask, which saves two requests per file that is read.
-//! It then keeps cached pages from one open to the next, for every file; that is right for mutable ones too, as they
-//! lose their pages when size or time of change differ (`FUSE_AUTO_INVAL_DATA`). `opendir` is answered each time: told
+//! `open` is answered where large files are to be read past the page cache, which only its answer can say. Otherwise it is
+//! not wanted: the kernel is told once that it need not ask, which saves two requests per file that is read. It then keeps
+//! cached pages from one open to the next, for every file; that is right for mutable ones too, as they lose their pages
+//! when size or time of change differ (`FUSE_AUTO_INVAL_DATA`). `opendir` is answered each time: told
 //! likewise, the kernel would cache the entries of mutable directories too, until their time of change moves, and no
 //! tree promises that it moves when entries come and go.
 
@@ -46,6 +47,7 @@ pub(super) struct Server<T: ReadOnlyTree> {
     tree: Arc<T>,
     root: NodeId,
     on_failure: OnFailure<T::Error>,
+    direct_io_bytes: Option<u64>,
     agreed: Agreed,
 }
 
@@ -57,9 +59,9 @@ pub(super) struct Described {
 }
 
 impl<T: ReadOnlyTree> Server<T> {
-    pub(super) fn new(tree: Arc<T>, on_failure: OnFailure<T::Error>) -> Self {
+    pub(super) fn new(tree: Arc<T>, on_failure: OnFailure<T::Error>, direct_io_bytes: Option<u64>) -> Self {
         let root = tree.root();
-        Self { tree, root, on_failure, agreed: Agreed::default() }
+        Self { tree, root, on_failure, direct_io_bytes, agreed: Agreed::default() }
     }
 
     pub(super) fn node(&self, inode: INodeNo) -> NodeId {
@@ -122,7 +124,7 @@ fn generation(target: &[u8]) -> Generation {
 
 impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        self.agreed = negotiate::agree(config);
+        self.agreed = negotiate::agree(config, self.direct_io_bytes);
         Ok(())
     }
 
@@ -166,9 +168,14 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         if self.agreed.no_open {
             return reply.error(Errno::ENOSYS);
         }
-        match self.is_immutable(self.node(inode)) {
-            Ok(true) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
-            Ok(false) => reply.opened(FileHandle(0), FopenFlags::empty()),
+        let node = self.node(inode);
+        let told = self.ask("open", node, |tree| Ok((tree.attributes(node)?.size_bytes, tree.is_immutable(node))));
+        match told {
+            Ok((size_bytes, _)) if self.agreed.direct_io_bytes.is_some_and(|least| size_bytes >= least) => {
+                reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+            }
+            Ok((_, true)) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok((_, false)) => reply.opened(FileHandle(0), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
     }

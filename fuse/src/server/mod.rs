@@ -49,5 +49,6 @@ pub fn mount<T: ReadOnlyTree + 'static>(
     on_failure: impl Fn(&Failure<'_, T::Error>) + Send + Sync + 'static,
 ) -> Result<Mount, MountError> {
     let attached = attach::attach(mount_point, options)?;
-    session::start(filesystem::Server::new(tree, Box::new(on_failure)), attached, options)
+    let server = filesystem::Server::new(tree, Box::new(on_failure), options.direct_io_bytes);
+    session::start(server, attached, options)
 }

@@ -21,9 +21,11 @@ const MAX_BACKGROUND: u16 = 64;
 pub(super) struct Agreed {
     /// `open` need not be answered: see `open` in the file system.
     pub(super) no_open: bool,
+    /// Files of at least so many bytes are read past the page cache.
+    pub(super) direct_io_bytes: Option<u64>,
 }
 
-pub(super) fn agree(config: &mut KernelConfig) -> Agreed {
+pub(super) fn agree(config: &mut KernelConfig, direct_io_bytes: Option<u64>) -> Agreed {
     let wanted = [
         // A listing brings attributes along where the kernel expects somebody to ask for them.
         InitFlags::FUSE_DO_READDIRPLUS,
@@ -36,6 +38,8 @@ pub(super) fn agree(config: &mut KernelConfig) -> Agreed {
         // A mutable file that got another size or time of change loses its cached pages, `open` or not.
         InitFlags::FUSE_AUTO_INVAL_DATA,
         InitFlags::FUSE_NO_OPEN_SUPPORT,
+        // A file that is read past the page cache can be mapped into memory as any other.
+        InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     ];
     for flag in wanted {
         // A kernel that lacks one does without.
@@ -44,7 +48,13 @@ pub(super) fn agree(config: &mut KernelConfig) -> Agreed {
     let _ = config.set_max_write(MAX_READ_BYTES);
     let _ = config.set_max_background(MAX_BACKGROUND);
     let _ = config.set_congestion_threshold(MAX_BACKGROUND * 3 / 4);
-    Agreed { no_open: config.capabilities().contains(InitFlags::FUSE_NO_OPEN_SUPPORT) }
+    let offers = config.capabilities();
+    let direct_io_bytes = direct_io_bytes.filter(|_| offers.contains(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP));
+    Agreed {
+        // Only the answer to `open` can say that a file is to be read past the page cache.
+        no_open: direct_io_bytes.is_none() && offers.contains(InitFlags::FUSE_NO_OPEN_SUPPORT),
+        direct_io_bytes,
+    }
 }
 
 /// The kernel reads 128 KiB ahead whatever a FUSE server answers; only the setting in sysfs can raise that, and only

@@ -14,6 +14,10 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Whether the mount point may hold files, which the mount hides while it lasts.
     pub allow_non_empty: bool,
+    /// Files of at least so many bytes are read past the kernel's page cache, where the kernel can map such files into
+    /// memory all the same (Linux 6.6 and later); `None` for no file. A large file is mostly read once, front to back:
+    /// filling pages that nobody asks for again costs more than the read itself.
+    pub direct_io_bytes: Option<u64>,
     /// What `mount` and `df` show as the source.
     pub fs_name: String,
     /// The type is shown as `fuse.` and this.
@@ -26,11 +30,15 @@ impl Default for MountOptions {
             threads: default_threads(),
             allow_other: false,
             allow_non_empty: false,
+            direct_io_bytes: Some(DIRECT_IO_BYTES),
             fs_name: "icecore".to_owned(),
             subtype: "icecore".to_owned(),
         }
     }
 }
+
+/// Smaller files are left to the page cache: they are read again and again, and by many small reads.
+const DIRECT_IO_BYTES: u64 = 1 << 20;
 
 /// Two threads per core, as tree calls may wait for a medium; four at least, so that four slow readers do not queue.
 fn default_threads() -> NonZeroUsize {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 use icecore::Vault;
 use icecore::seal::Credential;
+use icecore::store::CacheSizes;
 use icecore::vault::OpenOptions;
 use icecore_fuse::{MountError, MountOptions, Unmounter};
 use serde_json::json;
@@ -20,7 +21,7 @@ use signal_hook::iterator::Signals;
 use super::arguments::Global;
 use super::exit::Exit;
 use super::problem::{Problem, Sentence};
-use super::{human, output, secrets, signals};
+use super::{human, output, secrets, signals, size};
 use daemon::{Ready, Side};
 use log::Log;
 
@@ -53,6 +54,12 @@ pub struct Arguments {
     /// Threads that serve requests [default: twice the cores, 4 to 16]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Memory for decoded chunks that may be asked for again
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = size::parse)]
+    cache: u64,
+    /// Let the kernel's page cache hold large files too, for programs that read the same places again and again
+    #[arg(long)]
+    page_cache: bool,
     /// Append what goes wrong while mounted to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     log: Option<PathBuf>,
@@ -89,10 +96,12 @@ fn serve(
     log: Log,
     ready: Option<Ready>,
 ) -> Result<Exit, Problem> {
-    let options = OpenOptions { read_mode: global.read_mode.into(), ..OpenOptions::default() };
+    let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
+    let options = OpenOptions { read_mode: global.read_mode.into(), cache };
     let tree = Arc::new(Vault::open(vault, credential, &options)?.tree());
     let mut options = MountOptions { allow_other: arguments.allow_other, ..MountOptions::default() };
     options.threads = arguments.threads.unwrap_or(options.threads);
+    options.direct_io_bytes = options.direct_io_bytes.filter(|_| !arguments.page_cache);
     // From here on a signal waits until there is something to unmount.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(signals::refused)?;
     let log = Arc::new(log);

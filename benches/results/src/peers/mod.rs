@@ -148,7 +148,7 @@ fn explanation(conditions: &Conditions, options: &Options, warmed: &str) -> Resu
          it is a day later; then the second day restored to a sparse file, which is compared with the original, and read \
          through a mount. The page cache is warm for backups; {cold}. The whole image is read by `dd bs=1M`, zeros counted; \
          random reads go to blocks that are not zero, each reader to its own, for {seconds} s. Memory is the largest \
-         resident set, mapped files included. {warmed} {runs}\n\n\
+         anonymous memory, without files that were mapped, looked at every 20 ms. {warmed} {runs}\n\n\
          In brackets: how many times as good icecore is; below 1 the other is better. icecore ends a restore when all is \
          on the disk, others may end it before; the second line of the restore adds a `sync` for everybody.\n",
         image = table::number(image_bytes as f64 / 1e6, 0),

@@ -1,26 +1,25 @@
-//! The reader of one disk: from front to end, holes passed over, in pieces.
+//! The scout of one disk: goes ahead from front to end, passes over holes and what did not change, has the rest fetched,
+//! and cuts it into pieces for the workers, which read them.
+//!
+//! So the medium streams, however many workers read at once: what they ask for is in memory or on its way, in order. How
+//! far ahead that is, is bounded by the pieces that may wait.
 
 use std::io;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 
 use super::hints::{self, Span, Verdict};
 use super::mapper::{Done, Ids};
 use super::worker::Piece;
 use super::{BackupDisk, Progress};
 use crate::error::{Error, Result};
-use crate::meter::{Meter, Stage};
-use crate::point::{ByteRange, DiskMap};
+use crate::point::DiskMap;
 use crate::store::Store;
 
-/// Where a range can't be read, it is tried again in blocks of this size, so that no more is lost than must be.
-const BLOCK_BYTES: usize = 4096;
+/// Bytes that are asked for ahead in one go: enough for a spinning disk to stream, little enough to begin with soon.
+const FETCH_BYTES: u64 = 1 << 20;
 
-/// How long a reader without a buffer waits before it looks whether the backup still goes on.
-const BUFFER_WAIT: Duration = Duration::from_millis(50);
-
-/// What a reader works on.
+/// A disk on its way into a point.
 pub(super) struct Job<'a> {
     /// The disk's number in the request.
     pub number: usize,
@@ -28,15 +27,14 @@ pub(super) struct Job<'a> {
     /// The same disk in the point that its list of changed ranges is counted from.
     pub base: Option<&'a DiskMap>,
     pub chunk_bytes: u32,
-    /// Bytes to read at a time, a multiple of the chunk size.
-    pub piece_bytes: usize,
+    /// Bytes that a worker reads at a time, a multiple of the chunk size.
+    pub piece_bytes: u64,
     pub allow_incomplete: bool,
 }
 
-/// Reads the whole disk, or what is said to have changed.
+/// Goes through the whole disk, or what is said to have changed.
 pub(super) fn run(
     job: &Job<'_>,
-    buffers: &Receiver<Vec<u8>>,
     pieces: &Sender<Piece>,
     done: &Sender<Done>,
     store: &Store,
@@ -58,7 +56,7 @@ pub(super) fn run(
     };
     for span in spans {
         if span.changed {
-            read_span(job, span, buffers, pieces, done, (store.meter(), progress))?;
+            scout(job, span, pieces, done, progress)?;
         } else {
             let count = (span.end - span.start).div_ceil(u64::from(job.chunk_bytes));
             let first = span.start / u64::from(job.chunk_bytes);
@@ -85,14 +83,7 @@ fn count_unread(job: &Job<'_>, base: &DiskMap, spans: &[Span], progress: &Progre
     Ok(())
 }
 
-fn read_span(
-    job: &Job<'_>,
-    span: Span,
-    buffers: &Receiver<Vec<u8>>,
-    pieces: &Sender<Piece>,
-    done: &Sender<Done>,
-    (meter, progress): (&Meter, &Progress),
-) -> Result<()> {
+fn scout(job: &Job<'_>, span: Span, pieces: &Sender<Piece>, done: &Sender<Done>, progress: &Progress) -> Result<()> {
     let end_of_span = span.end;
     let chunk_bytes = u64::from(job.chunk_bytes);
     let mut at = span.start;
@@ -114,28 +105,19 @@ fn read_span(
             send(done, Done { disk: job.number, first: at / chunk_bytes, ids: zeros, missing: Vec::new() })?;
         }
         at = start;
+        let mut fetched = start;
         while at < end {
             progress.check()?;
-            let buffer = take_buffer(buffers, progress)?;
-            let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(job.piece_bytes);
-            let piece = meter.time(Stage::Read, length, || read_piece(job, at, length, buffer))?;
-            progress.disks()[job.number].add_read(length as u64);
-            send(pieces, piece)?;
-            at += length as u64;
+            if at >= fetched {
+                fetched = (at + FETCH_BYTES.max(job.piece_bytes)).min(end);
+                job.disk.source.prefetch(at..fetched);
+            }
+            let length = (end - at).min(job.piece_bytes);
+            send(pieces, Piece { disk: job.number, start: at, length })?;
+            at += length;
         }
     }
     Ok(())
-}
-
-/// Waits for a buffer. Those that failed readers held never come back, so that others must hear of the failure.
-fn take_buffer(buffers: &Receiver<Vec<u8>>, progress: &Progress) -> Result<Vec<u8>> {
-    loop {
-        match buffers.recv_timeout(BUFFER_WAIT) {
-            Ok(buffer) => return Ok(buffer),
-            Err(RecvTimeoutError::Timeout) => progress.check()?,
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::Poisoned),
-        }
-    }
 }
 
 fn send<T>(sender: &Sender<T>, message: T) -> Result<()> {
@@ -143,46 +125,8 @@ fn send<T>(sender: &Sender<T>, message: T) -> Result<()> {
     sender.send(message).map_err(|_| Error::Poisoned)
 }
 
-fn read_piece(job: &Job<'_>, at: u64, length: usize, mut buffer: Vec<u8>) -> Result<Piece> {
-    buffer.resize(length, 0);
-    let mut missing = Vec::new();
-    if read_exactly(job, at, &mut buffer).is_err() {
-        read_in_blocks(job, at, &mut buffer, &mut missing)?;
-    }
-    let first = at / u64::from(job.chunk_bytes);
-    Ok(Piece { disk: job.number, first, bytes: buffer, missing })
-}
-
-fn read_exactly(job: &Job<'_>, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-    let wanted = buffer.len();
-    if job.disk.source.read_at(at, buffer)? == wanted {
-        return Ok(());
-    }
-    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the disk became shorter while it was read"))
-}
-
-/// Finds out which blocks can't be read. Without `allow_incomplete` the first of them ends the backup.
-fn read_in_blocks(job: &Job<'_>, at: u64, buffer: &mut [u8], missing: &mut Vec<ByteRange>) -> Result<()> {
-    let mut start = at;
-    for block in buffer.chunks_mut(BLOCK_BYTES) {
-        let end = start + block.len() as u64;
-        if let Err(error) = read_exactly(job, start, block) {
-            if !job.allow_incomplete {
-                return Err(job.failed(start, error));
-            }
-            block.fill(0);
-            match missing.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ => missing.push(ByteRange { start, end }),
-            }
-        }
-        start = end;
-    }
-    Ok(())
-}
-
 impl Job<'_> {
-    fn failed(&self, offset: u64, source: io::Error) -> Error {
+    pub(super) fn failed(&self, offset: u64, source: io::Error) -> Error {
         Error::Source { disk: self.disk.name.clone(), offset, source }
     }
 }

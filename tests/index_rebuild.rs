@@ -135,6 +135,17 @@ fn a_deleted_index_costs_no_second_copy_of_anything() {
 }
 
 #[test]
+fn who_opens_a_vault_without_an_index_makes_it_for_all() {
+    let made = make(20);
+    damage(&made.vault, &mut |_| None);
+    let vault = common::open(&made.vault);
+    check(&made, &vault, "without an index").expect("read");
+    drop(vault);
+    assert_ne!(files(&made.vault.join("index")).len(), 0, "the next one need not read all tables again");
+    everything_works(&made, "after it was made");
+}
+
+#[test]
 fn the_number_of_runs_stays_small_and_they_stay_right() {
     let made = make(40);
     let runs = files(&made.vault.join("index")).len();

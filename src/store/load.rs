@@ -6,6 +6,9 @@ use super::Store;
 use crate::error::{Error, Result};
 use crate::format::Id;
 
+/// Segments whose tables are read again by everybody who opens the vault, rather than that a reader writes to it.
+const FEW: usize = 16;
+
 /// Adds the records of `segments` to the index.
 ///
 /// A segment whose table is damaged is walked record by record. One that can't be read at all stays uncovered: what it
@@ -17,14 +20,19 @@ pub(super) fn load(store: &Store, segments: &[Id]) -> Result<()> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(store, segments, &next))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(Error::Poisoned)))
-    })
+    })?;
+    if segments.len() > FEW {
+        // The index was lost, or its writer died: once is enough. Who may not write reads them each time.
+        store.index.made();
+    }
+    Ok(())
 }
 
 fn work(store: &Store, segments: &[Id], next: &AtomicUsize) -> Result<()> {
     while let Some(id) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
         let Ok(entries) = store.segments.entries(id) else { continue };
         store.index.add(*id, &entries, &|id| store.keys.index_tag(id));
-        store.index.relieve();
+        store.index.relieve_in_the_making();
     }
     Ok(())
 }

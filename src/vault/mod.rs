@@ -126,10 +126,15 @@ impl Vault {
         options: &OpenOptions,
     ) -> Result<Self> {
         let keys = Arc::new(keys);
-        let store = Arc::new(Store::open(Arc::clone(&media), Arc::clone(&keys), header.clone())?);
-        let catalog = Arc::new(Catalog::open(Arc::clone(&media), keys)?);
-        let reader = Arc::new(Reader::new(store, options.cache));
-        Ok(Self { media, header, slot, reader, catalog })
+        // At once: each waits for the medium most of the time.
+        let (store, catalog) = std::thread::scope(|scope| {
+            let (of_catalog, keys_of_catalog) = (Arc::clone(&media), Arc::clone(&keys));
+            let catalog = scope.spawn(|| Catalog::open(of_catalog, keys_of_catalog));
+            let store = Store::open(Arc::clone(&media), keys, header.clone());
+            (store, catalog.join().unwrap_or(Err(Error::Poisoned)))
+        });
+        let reader = Arc::new(Reader::new(Arc::new(store?), options.cache));
+        Ok(Self { media, header, slot, reader, catalog: Arc::new(catalog?) })
     }
 
     /// What `init` decided.

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Index, MOST_FRESH, Place, index_run};
+use super::tidy::MOST_FRESH;
+use super::{Index, Place, index_run};
 use crate::format::key_slot::Role;
 use crate::format::segment::{RecordType, TableEntry};
 use crate::format::{Hash, Id};
@@ -38,10 +39,11 @@ fn add_all(index: &Index, keys: &VaultKeys) {
             })
             .collect();
         index.add(segment(of), &entries, &|id| keys.index_tag(id));
-        index.relieve();
+        index.relieve_in_the_making();
         let held = index.fresh.read().expect("a lock").places.len();
         assert!(held < MOST_FRESH, "{held} entries are in memory");
     }
+    index.made();
 }
 
 fn knows_all(index: &Index, keys: &VaultKeys) {

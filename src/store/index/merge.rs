@@ -14,7 +14,11 @@ use crate::media::{Media, ObjectWriter};
 use crate::seal::VaultKeys;
 
 /// Runs that may lie side by side. Each costs a look-up of an absent chunk one page.
-const MOST_RUNS: usize = 6;
+pub(super) const MOST_RUNS: usize = 6;
+
+/// The same while nothing is looked up because the index is being made: merged once, at the end, it is made in half the
+/// time.
+pub(super) const MOST_RUNS_IN_THE_MAKING: usize = 48;
 
 /// A run is merged with the smaller ones as long as it is at most this many times as large as they are together.
 const GROWTH: u64 = 3;
@@ -22,9 +26,10 @@ const GROWTH: u64 = 3;
 /// Bytes gathered before they are written.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The runs that should become one: the smallest, and those that are not much larger than what came before them.
-pub(super) fn choose(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
-    if runs.len() <= MOST_RUNS {
+/// The runs that should become one, where there are more than `most`: the smallest, and those that are not much larger
+/// than what came before them.
+pub(super) fn choose(runs: &[Arc<Run>], most: usize) -> Option<Vec<Arc<Run>>> {
+    if runs.len() <= most {
         return None;
     }
     let mut by_size = runs.to_vec();

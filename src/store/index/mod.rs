@@ -12,8 +12,12 @@
 
 #[cfg(test)]
 mod bounded;
+mod fresh;
 mod merge;
 mod run;
+#[cfg(test)]
+mod tampered;
+mod tidy;
 mod tree_hash;
 
 use std::collections::{HashMap, HashSet};
@@ -25,14 +29,11 @@ use crate::error::Result;
 use crate::format::index_run::{self, Tag};
 use crate::format::segment::{self, TableEntry};
 use crate::format::{Hash, Id};
-use crate::media::{Media, TemporaryMedia};
+use crate::media::Media;
 use crate::seal::VaultKeys;
 
+use fresh::Fresh;
 use run::Run;
-
-/// Entries in memory before they become a run: what fits a table of 2^19 places of 49 bytes before it grows, less the
-/// records of some segments that come at once. 26 MB, and 20 MB more while they are sorted.
-const MOST_FRESH: usize = 400_000;
 
 /// Bytes of runs that are looked up through maps, the smallest first: what was looked at counts as this process' memory.
 /// Larger runs are read with a system call for each look-up, which takes several times as long.
@@ -50,15 +51,6 @@ pub struct Index {
     /// Held by whoever turns the table into a run or merges runs, so that two never do the same work.
     tidying: Mutex<()>,
     distrusted: AtomicBool,
-}
-
-/// Writes entries in order, of some segments, as a run.
-type WriteTable<'a> = &'a dyn Fn(&HashSet<Id>, Vec<(Tag, Place)>) -> Result<Run>;
-
-#[derive(Default)]
-struct Fresh {
-    places: HashMap<Tag, Place>,
-    segments: HashSet<Id>,
 }
 
 impl Index {
@@ -146,36 +138,22 @@ impl Index {
 
     /// Adds a published segment's records. `tag_of` makes the tag of an id.
     pub(super) fn add(&self, segment: Id, entries: &[TableEntry], tag_of: &dyn Fn(&Hash) -> Tag) {
+        let place = |entry: &TableEntry| Place {
+            segment,
+            offset: entry.offset,
+            stored_bytes: entry.stored_bytes,
+            plain_bytes: entry.plain_bytes,
+        };
+        // Tags first: others wait for the lock.
+        let places: Vec<(Tag, Place)> = entries.iter().map(|entry| (tag_of(&entry.id), place(entry))).collect();
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
-        for entry in entries {
-            let place = Place {
-                segment,
-                offset: entry.offset,
-                stored_bytes: entry.stored_bytes,
-                plain_bytes: entry.plain_bytes,
-            };
-            fresh.places.insert(tag_of(&entry.id), place);
-        }
+        fresh.places.extend(places);
         fresh.segments.insert(segment);
     }
 
     /// Remembers where a record really is, that was not found where the index said.
     pub(super) fn correct(&self, tag: Tag, place: Place) {
         self.corrected.write().unwrap_or_else(PoisonError::into_inner).insert(tag, place);
-    }
-
-    /// Keeps the table in memory within its bound: as a run in the vault or, where that can't be written, outside of it.
-    /// Where nothing can be written at all, the table grows: better that than not to find what is there.
-    pub(super) fn relieve(&self) {
-        let is_full = || self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() >= MOST_FRESH;
-        if !is_full() {
-            return;
-        }
-        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another thread may have done it while this one waited.
-        if is_full() && self.tidy().is_err() && is_full() {
-            let _ = self.spill();
-        }
     }
 
     /// Forgets a segment that was removed.
@@ -195,98 +173,6 @@ impl Index {
         self.change_runs(Vec::clear);
         *self.fresh.write().unwrap_or_else(PoisonError::into_inner) = Fresh::default();
         true
-    }
-
-    /// Writes the table in memory as a run, and merges runs until few are left. Only a writer may call this.
-    ///
-    /// The order matters nowhere but in one place: merged runs are removed after the merged one is published. A crash in
-    /// between leaves entries twice, which is the same as once.
-    pub(super) fn flush(&self) -> Result<()> {
-        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
-        self.tidy()
-    }
-
-    fn tidy(&self) -> Result<()> {
-        self.empty_table(&|segments, entries| merge::write(self.media.as_ref(), &self.keys, segments, entries))?;
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        self.merge(&runs, &|chosen| merge::merge(self.media.as_ref(), &self.keys, chosen, &|_, _| true))?;
-        self.sweep()
-    }
-
-    /// Turns the table in memory into a run outside the vault, and keeps the number of such runs small too.
-    fn spill(&self) -> Result<()> {
-        let temporary = TemporaryMedia::new(&[index_run::FOLDER])?;
-        self.empty_table(&|segments, entries| {
-            merge::write(&*temporary, &self.keys, segments, entries).map(Run::temporary)
-        })?;
-        let mut runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        runs.retain(|run| run.is_temporary());
-        self.merge(&runs, &|chosen| merge::merge(&*temporary, &self.keys, chosen, &|_, _| true).map(Run::temporary))
-    }
-
-    /// Makes a run of the table in memory, in the way that `write` does it.
-    fn empty_table(&self, write: WriteTable<'_>) -> Result<()> {
-        let (mut entries, segments) = {
-            let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
-            let entries: Vec<(Tag, Place)> = fresh.places.iter().map(|(tag, place)| (*tag, *place)).collect();
-            (entries, fresh.segments.clone())
-        };
-        if segments.is_empty() {
-            return Ok(());
-        }
-        entries.sort_unstable_by_key(|(tag, _)| *tag);
-        let run = write(&segments, entries)?;
-        self.change_runs(|runs| runs.push(Arc::new(run)));
-        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
-        fresh.places.retain(|_, place| !segments.contains(&place.segment));
-        fresh.segments.retain(|segment| !segments.contains(segment));
-        Ok(())
-    }
-
-    /// Makes one run, in the way that `merge` does it, of those among `runs` that are due.
-    fn merge(&self, runs: &[Arc<Run>], merge: &dyn Fn(&[Arc<Run>]) -> Result<Run>) -> Result<()> {
-        let Some(chosen) = merge::choose(runs) else {
-            return Ok(());
-        };
-        let merged = Arc::new(merge(&chosen)?);
-        self.change_runs(|runs| {
-            runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
-            runs.push(merged);
-        });
-        Ok(())
-    }
-
-    /// Writes the whole index anew without the entries that `keep` does not want. Their segments stay covered, so that
-    /// the entries do not come back by themselves.
-    pub(super) fn retain(&self, keep: merge::Keep<'_>) -> Result<()> {
-        self.flush()?;
-        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &runs, keep)?);
-        self.change_runs(|runs| *runs = vec![merged]);
-        self.sweep()
-    }
-
-    /// Removes run files that are unreadable or whose segments are all in the runs in use.
-    fn sweep(&self) -> Result<()> {
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        // A run outside the vault is no reason to remove one inside.
-        let kept = runs.iter().filter(|run| !run.is_temporary());
-        let covered: HashSet<Id> = kept.flat_map(|run| run.segments()).collect();
-        for name in self.media.list(index_run::FOLDER)? {
-            let name = format!("{}/{name}", index_run::FOLDER);
-            if runs.iter().any(|run| run.name() == name) {
-                continue;
-            }
-            let useless = match Run::open(self.media.as_ref(), self.keys.vault(), &name) {
-                Ok(run) => run.segments().all(|segment| covered.contains(&segment)),
-                Err(_) => true,
-            };
-            if useless {
-                self.media.remove(&name)?;
-            }
-        }
-        Ok(())
     }
 
     /// How many runs and entries there are, and bytes of runs.

@@ -26,7 +26,7 @@ pub(super) fn of(object: &dyn Object, range: Range<u64>) -> Result<Hash> {
         return Ok(*blake3::hash(&buffer).as_bytes());
     }
     let parts = usize::try_from(length.div_ceil(PART_BYTES)).unwrap_or(usize::MAX);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(parts);
+    let threads = crate::cores().min(parts);
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<(usize, ChainingValue)>> {
         let (mut buffer, mut hashed) = (Vec::new(), Vec::new());

@@ -1,0 +1,159 @@
+//! Keeping the index tidy: the table in memory becomes a run, runs are merged, and what is left over is removed.
+//!
+//! Who may not write to the vault does the same in the system's temporary directory, so that memory is bounded there too.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
+
+use super::super::Place;
+use super::run::Run;
+use super::{Index, merge};
+use crate::error::Result;
+use crate::format::Id;
+use crate::format::index_run::{self, Tag};
+use crate::media::TemporaryMedia;
+
+/// Entries in memory before they become a run: what fits a table of 2^19 places of 49 bytes before it grows, less the
+/// records of some segments that come at once. 26 MB, and 20 MB more while they are sorted.
+pub(super) const MOST_FRESH: usize = 400_000;
+
+/// Writes entries in order, of some segments, as a run.
+type WriteTable<'a> = &'a dyn Fn(&HashSet<Id>, Vec<(Tag, Place)>) -> Result<Run>;
+
+impl Index {
+    /// Keeps the table in memory within its bound: as a run in the vault or, where that can't be written, outside of it.
+    /// Where nothing can be written at all, the table grows: better that than not to find what is there.
+    pub(in crate::store) fn relieve(&self) {
+        self.relieve_to(merge::MOST_RUNS);
+    }
+
+    /// The same while the index is being made, which [`Self::made`] ends.
+    pub(in crate::store) fn relieve_in_the_making(&self) {
+        self.relieve_to(merge::MOST_RUNS_IN_THE_MAKING);
+    }
+
+    /// The index is made: writes what is in memory, and merges the runs, in the vault or outside.
+    pub(in crate::store) fn made(&self) {
+        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.tidy(merge::MOST_RUNS).is_err() {
+            let _ = self.merge_outside(merge::MOST_RUNS);
+        }
+    }
+
+    fn relieve_to(&self, most_runs: usize) {
+        let is_full = || self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() >= MOST_FRESH;
+        if !is_full() {
+            return;
+        }
+        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have done it while this one waited.
+        if is_full() && self.tidy(most_runs).is_err() && is_full() {
+            let _ = self.spill(most_runs);
+        }
+    }
+
+    /// Writes the table in memory as a run, and merges runs until few are left. Changes nothing where the vault can't be
+    /// written.
+    ///
+    /// The order matters nowhere but in one place: merged runs are removed after the merged one is published. A crash in
+    /// between leaves entries twice, which is the same as once.
+    pub(in crate::store) fn flush(&self) -> Result<()> {
+        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tidy(merge::MOST_RUNS)
+    }
+
+    fn tidy(&self, most_runs: usize) -> Result<()> {
+        self.empty_table(&|segments, entries| merge::write(self.media.as_ref(), &self.keys, segments, entries))?;
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.merge(&runs, most_runs, &|chosen| merge::merge(self.media.as_ref(), &self.keys, chosen, &|_, _| true))?;
+        self.sweep()
+    }
+
+    /// Turns the table in memory into a run outside the vault, and keeps the number of such runs small too.
+    fn spill(&self, most_runs: usize) -> Result<()> {
+        let temporary = TemporaryMedia::new(&[index_run::FOLDER])?;
+        self.empty_table(&|segments, entries| {
+            merge::write(&*temporary, &self.keys, segments, entries).map(Run::temporary)
+        })?;
+        self.merge_outside(most_runs)
+    }
+
+    fn merge_outside(&self, most_runs: usize) -> Result<()> {
+        let mut runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        runs.retain(|run| run.is_temporary());
+        self.merge(&runs, most_runs, &|chosen| {
+            let temporary = TemporaryMedia::new(&[index_run::FOLDER])?;
+            merge::merge(&*temporary, &self.keys, chosen, &|_, _| true).map(Run::temporary)
+        })
+    }
+
+    /// Makes a run of the table in memory, in the way that `write` does it.
+    fn empty_table(&self, write: WriteTable<'_>) -> Result<()> {
+        let (mut entries, segments) = {
+            let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
+            let entries: Vec<(Tag, Place)> = fresh.places.iter().map(|(tag, place)| (*tag, *place)).collect();
+            (entries, fresh.segments.clone())
+        };
+        if segments.is_empty() {
+            return Ok(());
+        }
+        entries.sort_unstable_by_key(|(tag, _)| *tag);
+        let run = write(&segments, entries)?;
+        self.change_runs(|runs| runs.push(Arc::new(run)));
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.places.retain(|_, place| !segments.contains(&place.segment));
+        fresh.segments.retain(|segment| !segments.contains(segment));
+        Ok(())
+    }
+
+    /// Makes one run, in the way that `merge` does it, of those among `runs` that are due.
+    fn merge(&self, runs: &[Arc<Run>], most: usize, merge: &dyn Fn(&[Arc<Run>]) -> Result<Run>) -> Result<()> {
+        let Some(chosen) = merge::choose(runs, most) else {
+            return Ok(());
+        };
+        // What is merged gets a new authenticator: only what had a right one may.
+        if chosen.iter().any(|run| !run.is_temporary() && !run.is_authentic(&self.keys)) {
+            self.authenticate();
+            return Ok(());
+        }
+        let merged = Arc::new(merge(&chosen)?);
+        self.change_runs(|runs| {
+            runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
+            runs.push(merged);
+        });
+        Ok(())
+    }
+
+    /// Writes the whole index anew without the entries that `keep` does not want. Their segments stay covered, so that
+    /// the entries do not come back by themselves.
+    pub(in crate::store) fn retain(&self, keep: merge::Keep<'_>) -> Result<()> {
+        self.flush()?;
+        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &runs, keep)?);
+        self.change_runs(|runs| *runs = vec![merged]);
+        self.sweep()
+    }
+
+    /// Removes run files that are unreadable or whose segments are all in the runs in use.
+    fn sweep(&self) -> Result<()> {
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // A run outside the vault is no reason to remove one inside.
+        let kept = runs.iter().filter(|run| !run.is_temporary());
+        let covered: HashSet<Id> = kept.flat_map(|run| run.segments()).collect();
+        for name in self.media.list(index_run::FOLDER)? {
+            let name = format!("{}/{name}", index_run::FOLDER);
+            if runs.iter().any(|run| run.name() == name) {
+                continue;
+            }
+            let useless = match Run::open(self.media.as_ref(), self.keys.vault(), &name) {
+                Ok(run) => run.segments().all(|segment| covered.contains(&segment)),
+                Err(_) => true,
+            };
+            if useless {
+                self.media.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -3,10 +3,12 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::sources::{Gate, Gated};
 use icecore::Error;
 use icecore::backup::{BackupRequest, Progress};
+use icecore::source::Source;
 
 #[test]
 fn a_cancelled_backup_leaves_no_point_and_the_next_uses_its_segments() {
@@ -50,4 +52,33 @@ fn a_backup_cancelled_before_it_began_does_nothing() {
     let outcome = vault.backup(&common::memory_request("m", &[("os", &common::noise(1, 1 << 20))]), &progress);
     assert!(matches!(outcome, Err(Error::Interrupted)));
     assert!(vault.points("m").is_err());
+}
+
+/// A disk whose code panics in one place.
+struct Panicking {
+    read: Arc<AtomicU64>,
+}
+
+impl Source for Panicking {
+    fn size_bytes(&self) -> u64 {
+        1 << 40
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        assert!(offset != 8 << 20, "on purpose");
+        self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn a_source_that_panics_ends_the_backup_soon() {
+    let folder = common::scratch();
+    let vault = common::init(&folder.path().join("vault"), &common::small());
+    let read = Arc::new(AtomicU64::new(0));
+    let request = BackupRequest::new("m").disk("os", Panicking { read: Arc::clone(&read) });
+    assert!(vault.backup(&request, &Progress::default()).is_err());
+    assert!(vault.points("m").is_err(), "no point");
+    let bytes = read.load(Ordering::Relaxed);
+    assert!(bytes < 1 << 36, "{bytes} bytes of a tebibyte were read after it was over");
 }

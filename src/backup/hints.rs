@@ -106,7 +106,7 @@ fn same(job: &Job<'_>, base: &DiskMap, store: &Store, chunk: u64, buffer: &mut [
     let length = usize::try_from(base.chunk_length(chunk)).unwrap_or(0).min(buffer.len());
     let bytes = &mut buffer[..length];
     let read = job.disk.source.read_at(offset, bytes);
-    // What can't be read is for the reader to report.
+    // What can't be read is for the worker to report.
     let Ok(count) = read else { return Ok(false) };
     if count != length {
         return Ok(false);

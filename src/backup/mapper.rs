@@ -81,7 +81,7 @@ pub(super) fn run(
     let mut described = Vec::with_capacity(disks.len());
     for ((disk, map), counted) in disks.iter().zip(maps).zip(progress.disks()) {
         if map.next != map.chunks {
-            // A reader or worker stopped early; it tells why.
+            // A scout or worker stopped early; it tells why.
             return Err(Error::Poisoned);
         }
         let map_level = map.builder.root_level();

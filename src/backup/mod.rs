@@ -323,6 +323,7 @@ fn transfer(
         let mapper = scope.spawn(move || {
             // Owned here: when the mapper ends early, nobody waits to send to it.
             let done = done;
+            let _guard = progress.fail_on_panic();
             mapper::run(&done, writer, reader.store(), &request.disks, mapped, progress)
                 .inspect_err(|_| progress.fail())
         });
@@ -330,6 +331,7 @@ fn transfer(
         for _ in 0..workers {
             let (pieces, to_mapper) = (pieces.clone(), to_mapper.clone());
             threads.push(scope.spawn(move || {
+                let _guard = progress.fail_on_panic();
                 worker::run(&pieces, &to_mapper, jobs, writer, reader.store(), progress)
                     .inspect_err(|_| progress.fail())
             }));
@@ -337,6 +339,7 @@ fn transfer(
         for job in jobs {
             let (to_workers, to_mapper) = (to_workers.clone(), to_mapper.clone());
             threads.push(scope.spawn(move || {
+                let _guard = progress.fail_on_panic();
                 scout::run(job, &to_workers, &to_mapper, reader.store(), progress).inspect_err(|_| progress.fail())
             }));
         }

@@ -54,6 +54,11 @@ impl Progress {
         self.failed.store(true, Ordering::Release);
     }
 
+    /// Lets the other threads stop too if this one panics while the guard lives: a source is a caller's own code.
+    pub(super) fn fail_on_panic(&self) -> impl Drop + '_ {
+        PanicGuard(self)
+    }
+
     pub(super) fn refute(&self, disk: &str, offset: u64) {
         self.refuted.lock().unwrap_or_else(PoisonError::into_inner).push((disk.to_owned(), offset));
     }
@@ -67,6 +72,16 @@ impl Progress {
             return Err(Error::Interrupted);
         }
         if self.failed.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }
+    }
+}
+
+struct PanicGuard<'a>(&'a Progress);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
+        }
     }
 }
 

@@ -47,6 +47,10 @@ impl Source for Front {
         self.disk.read_at(offset, &mut buffer[..length])
     }
 
+    fn prefetch(&self, range: Range<u64>) {
+        self.disk.prefetch(range.start..range.end.min(self.size_bytes));
+    }
+
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
         let found = self.disk.next_data(offset)?;
         Ok(found.filter(|range| range.start < self.size_bytes).map(|range| range.start..range.end.min(self.size_bytes)))

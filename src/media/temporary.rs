@@ -1,7 +1,7 @@
-//! Objects that nobody keeps: in the system's temporary directory, and gone with their handle.
+//! Objects that nobody keeps: in a directory for temporary files, and gone with their handle.
 
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{DirectoryMedia, ReadMode};
 use crate::error::Result;
@@ -14,9 +14,12 @@ pub struct TemporaryMedia {
 }
 
 impl TemporaryMedia {
-    /// Makes it where `TMPDIR` says, or in `/tmp`, open to nobody else.
+    /// Makes it where `TMPDIR` says, else in `/var/tmp` and not in `/tmp`, which is often memory; open to nobody else.
     pub fn new(folders: &[&str]) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("icecore-{}", crate::seal::random_name()?));
+        let persistent = Path::new("/var/tmp");
+        let given = std::env::var_os("TMPDIR").is_some() || !persistent.is_dir();
+        let parent = if given { std::env::temp_dir() } else { persistent.to_owned() };
+        let path = parent.join(format!("icecore-{}", crate::seal::random_name()?));
         // From here on it vanishes, also where it does not get to its end.
         let temporary = Self { media: DirectoryMedia::new(&path, ReadMode::Map), path };
         temporary.media.initialize(folders, &[])?;

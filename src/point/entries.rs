@@ -63,8 +63,12 @@ pub(super) fn each<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync
         }
     };
     let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS.min(things.len())).map(|_| scope.spawn(take)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("a thread that does not panic")).collect()
+        // Where no more threads can be had, this one does it all.
+        let begin = |_| std::thread::Builder::new().spawn_scoped(scope, take).ok();
+        let threads: Vec<_> = (1..THREADS.min(things.len())).filter_map(begin).collect();
+        let mut done = take();
+        done.extend(threads.into_iter().flat_map(|thread| thread.join().expect("a thread that does not panic")));
+        done
     });
     done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, result)| result).collect()

@@ -1,7 +1,7 @@
 //! Memory for a piece of a disk, as direct I/O wants it.
 
-/// What address, offset and length of a direct write must be multiples of: the largest block size that file systems and
-/// devices have.
+/// What address, offset and length of a direct write are multiples of: enough for nearly all file systems and devices.
+/// Where it is not, writes go through the page cache.
 pub(super) const ALIGNMENT: usize = 4096;
 
 /// Bytes whose first one lies at a multiple of [`ALIGNMENT`].

@@ -144,7 +144,7 @@ impl Target {
         match direct.write_all_at(bytes, offset) {
             Ok(()) => Ok(true),
             // The file system said that it can, and can't, or wants other multiples.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
                 self.may_be_direct.store(false, Ordering::Relaxed);
                 Ok(false)
             }

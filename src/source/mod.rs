@@ -13,7 +13,8 @@ pub trait Source: Send + Sync {
     /// Size in bytes, as of when it was opened.
     fn size_bytes(&self) -> u64;
 
-    /// Reads into `buffer` from `offset` on; fewer bytes than asked only at the end.
+    /// Reads into `buffer` from `offset` on; fewer bytes than asked only at the end. Called by several threads at once, each
+    /// a little before or behind the others.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Says that a range will be read soon: a source that can have it fetched meanwhile does so, and does not wait.

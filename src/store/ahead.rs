@@ -27,7 +27,7 @@ struct Pool {
 
 impl Ahead {
     /// Has a chunk decoded into the cache soon; false where too many wait already. An error in decoding is told to
-    /// whoever asks for the chunk, who tries again.
+    /// whoever asks for the chunk, who tries again, and harder.
     pub(super) fn wish(&self, chunks: &Arc<Chunks>, id: &Hash) -> bool {
         let pool = self.pool.get_or_init(|| Pool::start(chunks));
         !matches!(pool.wishes.try_send(*id), Err(TrySendError::Full(_)))
@@ -54,7 +54,7 @@ fn decode(wished: &Receiver<Hash>, over: &AtomicBool, chunks: &Chunks) {
         if over.load(Ordering::Relaxed) {
             return;
         }
-        let _ = chunks.get(&id);
+        chunks.get_ahead(&id);
     }
 }
 

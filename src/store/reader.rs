@@ -107,7 +107,7 @@ fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) ->
 /// How much decoded data a reader keeps, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSizes {
-    /// Decoded chunks.
+    /// Decoded chunks; at least four of them are kept whatever this says.
     pub chunk_bytes: u64,
     /// Decoded map nodes.
     pub node_bytes: u64,
@@ -119,12 +119,15 @@ impl Default for CacheSizes {
     }
 }
 
+/// What a chunk in the cache costs beside its bytes.
+const ENTRY_BYTES: u64 = 64;
+
 #[derive(Clone)]
 struct ByLength;
 
 impl Weighter<Hash, Arc<Vec<u8>>> for ByLength {
     fn weight(&self, _: &Hash, chunk: &Arc<Vec<u8>>) -> u64 {
-        chunk.len() as u64 + 64
+        chunk.len() as u64 + ENTRY_BYTES
     }
 }
 
@@ -138,6 +141,16 @@ impl Chunks {
     /// A chunk's plain bytes.
     pub(super) fn get(&self, id: &Hash) -> Result<Arc<Vec<u8>>> {
         self.cache.get_or_insert_with(id, || self.store.read(RecordType::Chunk, id).map(Arc::new))
+    }
+
+    /// Decodes a chunk for whoever asks for it soon. One that is not whole where the index says is left to them: nobody
+    /// need go through all segments for a guess.
+    pub(super) fn get_ahead(&self, id: &Hash) {
+        let decode = || {
+            let mut plain = Vec::new();
+            read_located(&self.store, RecordType::Chunk, id, &mut plain).map(|()| Arc::new(plain))
+        };
+        let _ = self.cache.get_or_insert_with(id, decode);
     }
 }
 
@@ -176,11 +189,13 @@ impl Reader {
     /// A reader with caches of the given sizes.
     pub fn new(store: Arc<Store>, sizes: CacheSizes) -> Self {
         let chunk_bytes = u64::from(store.header().chunk_bytes());
-        let chunks = usize::try_from(sizes.chunk_bytes / chunk_bytes).unwrap_or(usize::MAX).max(1);
+        // Fewer than four would not be kept at all: half of the room must hold one.
+        let cache_bytes = sizes.chunk_bytes.max(4 * (chunk_bytes + ENTRY_BYTES));
+        let chunks = usize::try_from(cache_bytes / chunk_bytes).unwrap_or(usize::MAX);
         let nodes = usize::try_from(sizes.node_bytes / NODE_BYTES).unwrap_or(usize::MAX).max(16);
         // Several streams must fit, or what was decoded for one would push out the other's.
-        let most_ahead = AHEAD_BYTES.min(sizes.chunk_bytes / 4) / chunk_bytes;
-        let chunks = Arc::new(Chunks { store, cache: chunk_cache(chunks, sizes.chunk_bytes) });
+        let most_ahead = AHEAD_BYTES.min(cache_bytes / 4) / chunk_bytes;
+        let chunks = Arc::new(Chunks { store, cache: chunk_cache(chunks, cache_bytes) });
         Self { chunks, nodes: Cache::new(nodes), ahead: Ahead::default(), most_ahead }
     }
 

@@ -107,7 +107,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Writer {
-    /// Begins to write. With `verify`, each record is opened, decoded and compared before it is handed on.
+    /// Begins to write. With `verify`, each record is opened, decoded and compared before it is written.
     pub fn start(store: Arc<Store>, verify: bool) -> Self {
         let shared = Arc::new(Shared {
             store,

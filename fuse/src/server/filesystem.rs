@@ -171,11 +171,12 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         let node = self.node(inode);
         let told = self.ask("open", node, |tree| Ok((tree.attributes(node)?.size_bytes, tree.is_immutable(node))));
         match told {
-            Ok((size_bytes, _)) if self.agreed.direct_io_bytes.is_some_and(|least| size_bytes >= least) => {
-                reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+            Ok((size_bytes, immutable)) => {
+                let direct = self.agreed.direct_io_bytes.is_some_and(|least| size_bytes >= least);
+                // Pages that are there stay: of a large file, those that somebody mapped into memory.
+                let keep = if immutable { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
+                reply.opened(FileHandle(0), if direct { keep | FopenFlags::FOPEN_DIRECT_IO } else { keep });
             }
-            Ok((_, true)) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
-            Ok((_, false)) => reply.opened(FileHandle(0), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
     }

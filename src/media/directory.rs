@@ -244,6 +244,10 @@ impl ObjectWriter for Writer {
         self.file.start_writeback(offset, length);
     }
 
+    fn drop_cached(&self) {
+        self.file.drop_cached();
+    }
+
     fn publish(&self) -> Result<bool> {
         if self.failed.load(Ordering::Acquire) {
             return Err(Error::Poisoned);

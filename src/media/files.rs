@@ -65,6 +65,9 @@ pub trait File: Send + Sync {
     /// Asks for a range to be written out soon, without waiting.
     fn start_writeback(&self, offset: u64, length: u64);
 
+    /// Tells the system that nobody reads this file soon, so that its memory can serve others. Only a hint.
+    fn drop_cached(&self);
+
     /// Marks the file, by a lock that dies with the process, as being written. Returns false where somebody who took
     /// it for abandoned was faster.
     fn mark_in_use(&self) -> io::Result<bool>;

@@ -88,6 +88,10 @@ pub trait ObjectWriter: Send + Sync {
     /// Asks the system to begin writing a range out, so that the sync at the end finds little left to do.
     fn start_writeback(&self, offset: u64, length: u64);
 
+    /// Tells the system that nobody reads this object soon. Of use once it is published: only what is on the medium
+    /// can leave memory.
+    fn drop_cached(&self);
+
     /// Syncs the content and gives the object its name. Returns false, and drops the object, where the name is taken.
     fn publish(&self) -> Result<bool>;
 }

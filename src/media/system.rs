@@ -174,6 +174,10 @@ impl File for SystemFile {
         start_writeback(&self.file, offset, length);
     }
 
+    fn drop_cached(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
     fn mark_in_use(&self) -> io::Result<bool> {
         match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             // A cleaner may have locked and removed the file before we came: then it has no name any more.

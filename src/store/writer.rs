@@ -378,6 +378,11 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
     if !shared.store.meter.time(Stage::Sync, 0, || file.object.publish())? {
         return Err(Error::damaged(segment::object(&id), 0, Problem::Misplaced("segment id")));
     }
+    if file.seal.is_data() {
+        // The next segment takes over these pages. Without it a backup pushes everything else out of memory, and pays
+        // for each page that the kernel finds and clears for it.
+        file.object.drop_cached();
+    }
     lock(&shared.published).push(id);
     shared.unsealed.fetch_sub(1, Ordering::AcqRel);
     let tag_of = |id: &Hash| shared.store.keys.index_tag(id);

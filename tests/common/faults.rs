@@ -201,6 +201,10 @@ impl File for FaultyFile {
         self.file.start_writeback(offset, length);
     }
 
+    fn drop_cached(&self) {
+        self.file.drop_cached();
+    }
+
     fn mark_in_use(&self) -> io::Result<bool> {
         self.files.call(Call::Mark, &self.path)?;
         self.file.mark_in_use()

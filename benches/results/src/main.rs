@@ -14,6 +14,7 @@ mod engine;
 mod heading;
 mod machine;
 mod maps;
+mod medium;
 mod memory;
 mod mounted;
 mod pages;

@@ -112,6 +112,10 @@ impl File for CountingFile {
         self.file.start_writeback(offset, length);
     }
 
+    fn drop_cached(&self) {
+        self.file.drop_cached();
+    }
+
     fn mark_in_use(&self) -> io::Result<bool> {
         self.file.mark_in_use()
     }

@@ -18,7 +18,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::place::Place;
-use crate::{child, memory, reads, table};
+use crate::{child, medium, memory, reads, table};
 use peer::{Ground, Peer};
 use turn::{Conditions, Turn};
 
@@ -83,6 +83,7 @@ pub fn run(place: &Place, options: &Options) -> Result<String> {
         compare: true,
     };
     let warmed = memory::warm(place, options.warm_memory)?;
+    let medium = medium::describe(place, conditions.duration)?;
     for run in 1..=options.runs {
         for entrant in &mut entrants {
             eprintln!("run {run} of {}: {}", options.runs, entrant.version);
@@ -97,7 +98,8 @@ pub fn run(place: &Place, options: &Options) -> Result<String> {
     }
     notes.extend(entrants.iter().flat_map(without_mount));
     notes.extend(entrants.iter().flat_map(disturbed));
-    let text = [explanation(&conditions, options, &warmed)?, settings(&entrants), table(&entrants), list(&notes)];
+    let text =
+        [explanation(&conditions, options, &warmed, &medium)?, settings(&entrants), table(&entrants), list(&notes)];
     Ok(text.join("\n"))
 }
 
@@ -135,7 +137,7 @@ fn entrants(place: &Place, ground: &Ground, options: &Options) -> Result<(Vec<En
 }
 
 /// How it was measured.
-fn explanation(conditions: &Conditions, options: &Options, warmed: &str) -> Result<String> {
+fn explanation(conditions: &Conditions, options: &Options, warmed: &str, medium: &str) -> Result<String> {
     let image_bytes = conditions.images[1].metadata()?.len();
     let cold = if memory::drop_caches() {
         "everything cold for restores and for each of the mount's figures: the kernel's caches dropped, a mount of its own"
@@ -148,7 +150,7 @@ fn explanation(conditions: &Conditions, options: &Options, warmed: &str) -> Resu
          it is a day later; then the second day restored to a sparse file, which is compared with the original, and read \
          through a mount. The page cache is warm for backups; {cold}. The whole image is read by `dd bs=1M`, zeros counted; \
          random reads go to blocks that are not zero, each reader to its own, for {seconds} s. Memory is the largest \
-         anonymous memory, without files that were mapped, looked at every 20 ms. {warmed} {runs}\n\n\
+         anonymous memory, without files that were mapped, looked at every 20 ms. {warmed} {medium} {runs}\n\n\
          In brackets: how many times as good icecore is; below 1 the other is better. icecore ends a restore when all is \
          on the disk, others may end it before; the second line of the restore adds a `sync` for everybody.\n",
         image = table::number(image_bytes as f64 / 1e6, 0),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::files::{File, Files, Listed, SystemFiles};
+use super::files::{self, File, Files, Listed, SystemFiles};
 use super::{Lock, LockKind, Media, Object, ObjectWriter, ReadMode};
 use crate::error::{Error, Problem, Result};
 use crate::format::{catalog_entry, header, segment};
@@ -237,7 +237,7 @@ impl Writer {
 
 impl ObjectWriter for Writer {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(offset, bytes).map_err(|error| self.failed("write", error))
+        files::write_all(self.file.as_ref(), offset, bytes).map_err(|error| self.failed("write", error))
     }
 
     fn start_writeback(&self, offset: u64, length: u64) {
@@ -292,11 +292,13 @@ impl Object for Published {
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.filled(offset, buffer.len(), self.file.read_at(offset, buffer))
+        let read = files::read_up_to(|offset, buffer| self.file.read_at(offset, buffer), offset, buffer);
+        self.filled(offset, buffer.len(), read)
     }
 
     fn read_past_map(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.filled(offset, buffer.len(), self.file.read_past_map(offset, buffer))
+        let read = files::read_up_to(|offset, buffer| self.file.read_past_map(offset, buffer), offset, buffer);
+        self.filled(offset, buffer.len(), read)
     }
 }
 

@@ -48,10 +48,11 @@ pub trait File: Send + Sync {
     /// Length in bytes.
     fn length(&self) -> io::Result<u64>;
 
-    /// Writes all of `bytes` at `offset`.
-    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Writes `bytes` at `offset`, or as many of them as the system takes at once; returns how many.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Reads into `buffer` from `offset` on; fewer bytes than asked only at the end.
+    /// Reads into `buffer` from `offset` on as much as the system gives at once; returns how much. 0 means that the file
+    /// ends there.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// The same, never through a map.
@@ -71,4 +72,39 @@ pub trait File: Send + Sync {
     /// Marks the file, by a lock that dies with the process, as being written. Returns false where somebody who took
     /// it for abandoned was faster.
     fn mark_in_use(&self) -> io::Result<bool>;
+}
+
+/// Reads into `buffer` from `offset` on until it is full or the file ends; returns how much that was. `read` is asked as
+/// often as it takes: it may give less than it was asked for, and be interrupted.
+pub(crate) fn read_up_to(
+    read: impl Fn(u64, &mut [u8]) -> io::Result<usize>,
+    offset: u64,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read(offset + filled as u64, &mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes all of `bytes` at `offset`, in as many pieces as `file` wants.
+pub(super) fn write_all(file: &dyn File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(offset, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                bytes = &bytes[count..];
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@
 
 mod directory;
 pub mod files;
+pub mod simulated;
 mod system;
 mod temporary;
 
@@ -20,7 +21,8 @@ use std::sync::Arc;
 use crate::error::Result;
 
 pub use directory::DirectoryMedia;
-pub(crate) use system::{read_up_to, start_writeback};
+pub(crate) use files::read_up_to;
+pub(crate) use system::start_writeback;
 pub use temporary::TemporaryMedia;
 
 /// How published objects are read.

@@ -35,20 +35,6 @@ impl SystemFile {
     }
 }
 
-/// Reads into `buffer` from `offset` on until it is full or the file ends; returns how much that was.
-pub(crate) fn read_up_to(file: &fs::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 /// Asks for a range of a file (of length 0: all from `offset` on) to be written out soon. Only a hint: what it fails to
 /// start, the sync at the end does.
 pub(crate) fn start_writeback(file: &fs::File, offset: u64, length: u64) {
@@ -147,8 +133,8 @@ impl File for SystemFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -163,7 +149,7 @@ impl File for SystemFile {
     }
 
     fn read_past_map(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        read_up_to(&self.file, offset, buffer)
+        self.file.read_at(buffer, offset)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -137,13 +137,17 @@ pub fn wrap(
     Ok(slot)
 }
 
-/// Tries a credential on every slot; the first that it opens gives the role and its secrets. A slot of another vault,
-/// or of costs that Argon2id refuses, opens nothing, and is the error only where nothing else opens.
+/// Tries a credential on every slot; the first that it opens gives the role and its secrets. A slot of costs that
+/// Argon2id refuses opens nothing, and is the error only where nothing else opens. So is a slot of another vault, but
+/// beside slots of this one it is nobody's loss: an `init` that power loss ended leaves one.
 pub fn open_any(slots: &[(String, KeySlot)], vault: &Id, credential: &Credential) -> Result<(SlotInfo, RoleKeys)> {
+    let has_own = slots.iter().any(|(_, slot)| slot.vault == *vault);
     let mut unusable = None;
     for (name, slot) in slots.iter().filter(|(_, slot)| credential.fits(slot.kind)) {
         if slot.vault != *vault {
-            unusable.get_or_insert(Error::damaged(name, 16, Problem::Misplaced("vault id")));
+            if !has_own {
+                unusable.get_or_insert(Error::damaged(name, 16, Problem::Misplaced("vault id")));
+            }
             continue;
         }
         let Ok(root) = credential.root(slot.kind, &slot.salt) else {

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Advice, SeekFrom as Whence};
@@ -47,7 +47,7 @@ impl Source for RawSource {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        read_up_to(&self.file, offset, buffer)
+        read_up_to(|offset, buffer| self.file.read_at(buffer, offset), offset, buffer)
     }
 
     fn prefetch(&self, range: Range<u64>) {

@@ -31,7 +31,7 @@ use crate::store::{Reader, Store};
 use crate::tree::VaultTree;
 
 /// Folders of a vault.
-const FOLDERS: [&str; 4] = [key_slot::FOLDER, segment::FOLDER, catalog_entry::FOLDER, index_run::FOLDER];
+pub const FOLDERS: [&str; 4] = [key_slot::FOLDER, segment::FOLDER, catalog_entry::FOLDER, index_run::FOLDER];
 
 /// Lock files of a vault.
 pub const LOCKS: [&str; 2] = [WRITERS_LOCK, keys::KEYS_LOCK];

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use icecore::media::files::{File, Files, Listed, SystemFiles};
 use icecore::media::{DirectoryMedia, LockKind, Media, ReadMode};
-use icecore::vault::{InitOptions, OpenOptions};
+use icecore::vault::{FOLDERS, InitOptions, LOCKS, OpenOptions};
 use icecore::{Result, Vault};
 
 /// What goes wrong, from which call on.
@@ -95,7 +95,7 @@ impl FaultyFiles {
 
     pub fn init(&self, root: &Path, options: &InitOptions) -> Result<Vault> {
         let media = self.media(root);
-        media.initialize(&["keys", "segments", "catalog", "index"], &["writers"])?;
+        media.initialize(&FOLDERS, &LOCKS)?;
         Vault::init_on(Arc::new(media), &super::password(), options)
     }
 
@@ -178,12 +178,12 @@ impl File for FaultyFile {
     }
 
     /// A write that fails has written its first half: that is what a full disk leaves.
-    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         if let Err(error) = self.files.call(Call::Write, &self.path) {
-            self.file.write_all_at(offset, &bytes[..bytes.len() / 2])?;
+            self.file.write_at(offset, &bytes[..bytes.len() / 2])?;
             return Err(error);
         }
-        self.file.write_all_at(offset, bytes)
+        self.file.write_at(offset, bytes)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {

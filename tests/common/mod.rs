@@ -4,6 +4,7 @@
 
 pub mod faults;
 pub mod guest;
+pub mod power;
 pub mod sources;
 
 use std::path::{Path, PathBuf};

@@ -309,6 +309,8 @@ impl Published {
             return Ok(());
         }
         let expected = offset.saturating_add(wanted as u64);
-        Err(Error::damaged(&self.name, offset, Problem::Length { expected, found: self.length }))
+        // Its length as it is now: who cut it short did so after it was opened.
+        let found = self.file.length().unwrap_or(self.length);
+        Err(Error::damaged(&self.name, offset, Problem::Length { expected, found }))
     }
 }

@@ -115,6 +115,10 @@ impl Media for DirectoryMedia {
         &self.root
     }
 
+    fn read_mode(&self) -> ReadMode {
+        self.mode
+    }
+
     fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>> {
         loop {
             let temporary = self.root.join(TEMPORARY).join(crate::seal::random_name()?);

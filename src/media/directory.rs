@@ -115,6 +115,10 @@ impl Media for DirectoryMedia {
         &self.root
     }
 
+    fn read_mode(&self) -> ReadMode {
+        self.mode
+    }
+
     fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>> {
         loop {
             let temporary = self.root.join(TEMPORARY).join(crate::seal::random_name()?);
@@ -311,6 +315,8 @@ impl Published {
             return Ok(());
         }
         let expected = offset.saturating_add(wanted as u64);
-        Err(Error::damaged(&self.name, offset, Problem::Length { expected, found: self.length }))
+        // Its length as it is now: who cut it short did so after it was opened.
+        let found = self.file.length().unwrap_or(self.length);
+        Err(Error::damaged(&self.name, offset, Problem::Length { expected, found }))
     }
 }

@@ -7,10 +7,13 @@
 //! - an object appears under its name whole and synced, or not at all; it is never changed afterwards;
 //! - publishing never replaces: of two writers of one name exactly one wins, and the other is told;
 //! - readers get bytes in memory that they own; whether those came through a map or a `pread` shows nowhere above;
+//! - a file that is cut short or fails below its map is an end or an error for who reads it, never a signal;
 //! - after the first failed sync of an object nothing of it is believed, and it is never published.
 
 mod directory;
 pub mod files;
+mod mapped;
+mod sigbus;
 pub mod simulated;
 mod system;
 mod temporary;
@@ -28,10 +31,11 @@ pub use temporary::TemporaryMedia;
 /// How published objects are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadMode {
-    /// Through a shared read-only memory map.
+    /// Through a shared read-only memory map. The first one installs a handler of SIGBUS in the process, which deals with
+    /// faults of such maps and passes on all others.
     #[default]
     Map,
-    /// With `pread`.
+    /// With `pread`. Nothing is mapped, and signals stay as they are.
     Pread,
 }
 
@@ -53,6 +57,11 @@ pub struct Lock {
 pub trait Media: Send + Sync {
     /// Where this is, for messages.
     fn location(&self) -> &Path;
+
+    /// How published objects are read. Media that have no files have nothing to map.
+    fn read_mode(&self) -> ReadMode {
+        ReadMode::Pread
+    }
 
     /// Begins an object; it is invisible until published, and gone if it never is.
     fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>>;

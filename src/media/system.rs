@@ -6,11 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use memmap2::Mmap;
 use rustix::fs::{FlockOperation, RenameFlags};
 
 use super::LockKind;
 use super::files::{File, Files, Listed};
+use super::mapped::Mapped;
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,18 +20,12 @@ struct SystemFile {
     file: fs::File,
     /// The map, once somebody read through it: most of what a vault has many of is small, and read once. None where
     /// reads go another way, or the file can't be mapped.
-    map: Option<OnceLock<Option<Mmap>>>,
+    map: Option<OnceLock<Option<Mapped>>>,
 }
 
 impl SystemFile {
-    fn map(&self) -> Option<&Mmap> {
-        let map = || {
-            // SAFETY: published objects are written once and never changed or truncated by any icecore process, and
-            // bytes are copied out of the map before they are authenticated, so that a change from outside can at worst
-            // make authentication fail.
-            unsafe { Mmap::map(&self.file) }.ok()
-        };
-        self.map.as_ref()?.get_or_init(map).as_ref()
+    fn map(&self) -> Option<&Mapped> {
+        self.map.as_ref()?.get_or_init(|| Mapped::new(&self.file)).as_ref()
     }
 }
 
@@ -138,11 +132,7 @@ impl File for SystemFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(map) = self.map() {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(map.len());
-            let available = &map[start..];
-            let count = available.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&available[..count]);
+        if let Some(count) = self.map().and_then(|map| map.read_at(offset, buffer)) {
             return Ok(count);
         }
         self.read_past_map(offset, buffer)

@@ -15,13 +15,14 @@ pub struct TemporaryMedia {
 
 impl TemporaryMedia {
     /// Makes it where `TMPDIR` says, else in `/var/tmp` and not in `/tmp`, which is often memory; open to nobody else.
-    pub fn new(folders: &[&str]) -> Result<Self> {
+    /// What is in it is read through `mode`.
+    pub fn new(folders: &[&str], mode: ReadMode) -> Result<Self> {
         let persistent = Path::new("/var/tmp");
         let given = std::env::var_os("TMPDIR").is_some() || !persistent.is_dir();
         let parent = if given { std::env::temp_dir() } else { persistent.to_owned() };
         let path = parent.join(format!("icecore-{}", crate::seal::random_name()?));
         // From here on it vanishes, also where it does not get to its end.
-        let temporary = Self { media: DirectoryMedia::new(&path, ReadMode::Map), path };
+        let temporary = Self { media: DirectoryMedia::new(&path, mode), path };
         temporary.media.initialize(folders, &[])?;
         Ok(temporary)
     }
@@ -45,11 +46,11 @@ impl Drop for TemporaryMedia {
 #[cfg(test)]
 mod tests {
     use super::TemporaryMedia;
-    use crate::media::Media;
+    use crate::media::{Media, ReadMode};
 
     #[test]
     fn what_is_open_outlives_the_directory() {
-        let temporary = TemporaryMedia::new(&["index"]).expect("a directory");
+        let temporary = TemporaryMedia::new(&["index"], ReadMode::Map).expect("a directory");
         let object = temporary.create("index/one").expect("begun");
         object.write_at(0, b"kept").expect("written");
         assert!(object.publish().expect("published"));

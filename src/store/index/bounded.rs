@@ -16,7 +16,11 @@ const RECORDS: u64 = 50_000;
 const SEGMENTS: u64 = 30;
 
 fn index(path: &Path, keys: &Arc<VaultKeys>) -> Index {
-    Index::open(Arc::new(DirectoryMedia::new(path, ReadMode::Map)), Arc::clone(keys)).expect("an index")
+    index_through(ReadMode::Map, path, keys)
+}
+
+fn index_through(mode: ReadMode, path: &Path, keys: &Arc<VaultKeys>) -> Index {
+    Index::open(Arc::new(DirectoryMedia::new(path, mode)), Arc::clone(keys)).expect("an index")
 }
 
 fn segment(number: u64) -> Id {
@@ -77,4 +81,21 @@ fn who_may_not_write_to_the_vault_keeps_no_more_in_memory_than_who_may() {
     read_only.retain(&|_, _| true).expect("written");
     drop(read_only);
     knows_all(&index(folder.path(), &keys), &keys);
+}
+
+#[test]
+fn what_is_kept_outside_the_vault_is_mapped_only_where_the_vault_is() {
+    let keys = Arc::new(VaultKeys::new([1; 16], Role::Restore, RoleKeys::generate().expect("random keys")));
+    for (mode, mapped) in [(ReadMode::Map, true), (ReadMode::Pread, false)] {
+        let folder = tempfile::tempdir().expect("a directory");
+        let index = index_through(mode, folder.path(), &keys);
+        let entry =
+            TableEntry { id: record(0, 1), offset: 0, stored_bytes: 1, plain_bytes: 1, kind: RecordType::Chunk };
+        index.add(segment(0), &[entry], &|id| keys.index_tag(id));
+        index.spill(1).expect("a run outside");
+        let run = index.runs.read().expect("a lock")[0].name().to_owned();
+        assert!(index.lookup(&keys.index_tag(&record(0, 1))).is_some());
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("the maps of this process");
+        assert_eq!(maps.contains(&run), mapped, "{mode:?}");
+    }
 }

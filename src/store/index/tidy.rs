@@ -70,8 +70,8 @@ impl Index {
     }
 
     /// Turns the table in memory into a run outside the vault, and keeps the number of such runs small too.
-    fn spill(&self, most_runs: usize) -> Result<()> {
-        let temporary = TemporaryMedia::new(&[index_run::FOLDER])?;
+    pub(super) fn spill(&self, most_runs: usize) -> Result<()> {
+        let temporary = TemporaryMedia::new(&[index_run::FOLDER], self.media.read_mode())?;
         self.empty_table(&|segments, entries| {
             merge::write(&*temporary, &self.keys, segments, entries).map(Run::temporary)
         })?;
@@ -82,7 +82,7 @@ impl Index {
         let mut runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
         runs.retain(|run| run.is_temporary());
         self.merge(&runs, most_runs, &|chosen| {
-            let temporary = TemporaryMedia::new(&[index_run::FOLDER])?;
+            let temporary = TemporaryMedia::new(&[index_run::FOLDER], self.media.read_mode())?;
             merge::merge(&*temporary, &self.keys, chosen, &|_, _| true).map(Run::temporary)
         })
     }

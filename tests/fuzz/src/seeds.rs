@@ -238,6 +238,9 @@ fn of_maps() -> Vec<Seed> {
     let two = [disk(1 << 21, 12, 1, 2), disk(1 << 19, 12, 0, 1), leaf.clone(), inner.clone()].concat();
     seeds.push(seed("disk_map", "two-levels", two));
     let tall: Vec<u8> = (2..8).flat_map(|level| node(level, &[(0, level), (5, level)])).collect();
+    let last: Vec<u8> = (0..8).flat_map(|level| node(level, &[(127, level), (126, level)])).collect();
+    let past = [disk(u64::MAX, 12, 7, 8), disk(1 << 30, 12, 2, 3), last].concat();
+    seeds.push(seed("disk_map", "children-past-the-end", past));
     let most = [disk(u64::MAX, 12, 7, 8), disk(1 << 30, 13, 2, 3), leaf, inner, tall].concat();
     seeds.push(seed("disk_map", "as-large-as-can-be", most));
     seeds

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing with apt-get: install-tools.sh build|bench|demo|test.
+# Installs what is missing with apt-get: install-tools.sh build|bench|demo|fuzz|test.
 # Ends with an error only where the task can't be done without what is still missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,11 +13,12 @@ wanted=(fusermount3:fuse3)
 case "${1:-}" in
     build | bench) ;;
     demo) needed+=(mke2fs:e2fsprogs debugfs:e2fsprogs cmp:diffutils partx:util-linux) ;;
+    fuzz) needed+=(c++:g++) ;;
     test)
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
         wanted+=(shellcheck:shellcheck)
         ;;
-    *) die "usage: install-tools.sh build|bench|demo|test" ;;
+    *) die "usage: install-tools.sh build|bench|demo|fuzz|test" ;;
 esac
 
 # The packages of those of the given tools that are not there.

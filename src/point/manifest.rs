@@ -2,6 +2,8 @@
 //!
 //! JSON inside a sealed record; `point.json` in the tree shows it.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -94,10 +96,12 @@ impl Manifest {
                 supported: VERSION,
             });
         }
-        for (number, disk) in manifest.disks.iter().enumerate() {
+        let mut names = HashSet::new();
+        for disk in &manifest.disks {
             // Names become names of files: a holder of a lesser key must not lead others astray with them.
             check_name("disk name", &disk.name).map_err(|error| wrong(error.to_string()))?;
-            if manifest.disks.iter().take(number).any(|before| before.name == disk.name) {
+            // A set: a manifest of 16 MiB has room for a hundred thousand names to compare each with each.
+            if !names.insert(disk.name.as_str()) {
                 return Err(wrong(format!("disk {:?} is there twice", disk.name)));
             }
             let chunks = crate::format::header::CHUNK_SIZE_LOG2;
@@ -133,5 +137,51 @@ impl ManifestDisk {
     /// The map id as it is written.
     pub(crate) fn map_text(root: Option<Hash>) -> Option<String> {
         root.map(|root| hex(&root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Manifest, ManifestDisk, Timestamp};
+    use crate::format::VERSION;
+    use crate::point::Consistency;
+
+    fn manifest(disks: usize) -> Manifest {
+        let disk = |number| ManifestDisk {
+            name: format!("d{number}"),
+            size_bytes: 0,
+            chunk_bytes: 4096,
+            map: None,
+            map_level: 0,
+            read_bytes: 0,
+            zero_bytes: 0,
+            new_bytes: 0,
+            stored_bytes: 0,
+            missing: Vec::new(),
+        };
+        Manifest {
+            format: VERSION,
+            point: String::new(),
+            machine: String::new(),
+            time: Timestamp::UNIX_EPOCH,
+            started: Timestamp::UNIX_EPOCH,
+            ended: Timestamp::UNIX_EPOCH,
+            consistency: Consistency::Crash,
+            tags: Vec::new(),
+            program: String::new(),
+            disks: (0..disks).map(disk).collect(),
+        }
+    }
+
+    // Promise 2. As many disks as a record has room for: to compare each name with each is five billion comparisons.
+    #[test]
+    fn a_manifest_full_of_disks_is_read_and_a_second_name_found() {
+        let mut full = manifest(100_000);
+        let stored = full.encode();
+        assert!(stored.len() < 16 << 20, "a record holds it");
+        assert_eq!(Manifest::decode(&stored, "manifest").expect("it decodes"), full);
+        full.disks[99_999].name = "d0".to_owned();
+        let error = Manifest::decode(&full.encode(), "manifest").expect_err("a name is there twice");
+        assert!(error.to_string().contains("\"d0\" is there twice"), "{error}");
     }
 }

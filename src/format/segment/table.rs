@@ -40,6 +40,8 @@ pub(crate) const BOUND: usize = 48;
 const CHECKSUMMED: usize = 80;
 pub(super) const TRAILER_SIZE: usize = 96;
 const ENTRY: usize = 48;
+/// No table lies farther: its entries count offsets in 32 bits, and behind the last there is one record.
+const MOST_TABLE_OFFSET: u64 = ALIGNMENT << 33;
 
 /// Where a record is, and what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +156,8 @@ impl Trailer {
         check_hash(&bytes[..CHECKSUMMED], field::<CHECKSUMMED, 16, TRAILER_SIZE>(bytes), STRUCTURE)?;
         let records = u32_at::<12, TRAILER_SIZE>(bytes);
         let table_offset = u64_at::<16, TRAILER_SIZE>(bytes);
-        if records > MOST_RECORDS || table_offset > length || table_offset < HEADER_BYTES as u64 {
+        let most = length.min(MOST_TABLE_OFFSET);
+        if records > MOST_RECORDS || !(HEADER_BYTES as u64..=most).contains(&table_offset) {
             return Err(Problem::Field("table place").into());
         }
         let trailer = Self::new(field::<32, 16, TRAILER_SIZE>(bytes), records, table_offset);

@@ -1,5 +1,6 @@
 //! Reading a disk through its map.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::manifest::{ByteRange, ManifestDisk};
@@ -33,6 +34,16 @@ pub struct DiskMap {
     zero_bytes: u64,
     missing: Vec<ByteRange>,
     streams: Streams,
+}
+
+/// What is looked for in a map.
+struct Search {
+    chunk: u64,
+    present: bool,
+    until: u64,
+    /// Nodes above the lowest that were gone through in vain. A map may name one node as often as it likes, and one that
+    /// somebody made up names it 128 times on each level: each is gone through once.
+    barren: HashSet<Hash>,
 }
 
 impl DiskMap {
@@ -119,8 +130,9 @@ impl DiskMap {
     /// The same, but looks no further than up to the chunk `until`, and tells that where there is none before.
     fn find_until(&self, chunk: u64, present: bool, until: u64) -> Result<u64> {
         let until = until.min(self.chunks());
+        let mut search = Search { chunk, present, until, barren: HashSet::new() };
         let found = match self.root {
-            Some(root) => self.find_below(&root, (self.level, 0), chunk, present, until)?,
+            Some(root) => self.find_below(&root, (self.level, 0), &mut search)?,
             None if present => None,
             None => Some(chunk),
         };
@@ -128,14 +140,11 @@ impl DiskMap {
     }
 
     /// Looks below the node `id`, which is of a level and begins at a chunk.
-    fn find_below(
-        &self,
-        id: &Hash,
-        (level, base): (u8, u64),
-        chunk: u64,
-        present: bool,
-        until: u64,
-    ) -> Result<Option<u64>> {
+    fn find_below(&self, id: &Hash, (level, base): (u8, u64), search: &mut Search) -> Result<Option<u64>> {
+        let Search { chunk, present, until, .. } = *search;
+        if search.barren.contains(id) {
+            return Ok(None);
+        }
         let node = self.reader.node(id, level)?;
         let span = MapNode::chunks_per_child(level);
         let first = usize::try_from(chunk.saturating_sub(base) / span).unwrap_or(FANOUT);
@@ -146,13 +155,16 @@ impl DiskMap {
             }
             match child {
                 Some(id) if level > 0 => {
-                    if let Some(found) = self.find_below(id, (level - 1, start), chunk, present, until)? {
+                    if let Some(found) = self.find_below(id, (level - 1, start), search)? {
                         return Ok(Some(found));
                     }
                 }
                 child if child.is_some() == present => return Ok(Some(start.max(chunk))),
                 _ => {}
             }
+        }
+        if level > 0 && chunk <= base {
+            search.barren.insert(*id);
         }
         Ok(None)
     }

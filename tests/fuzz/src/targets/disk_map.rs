@@ -118,3 +118,31 @@ impl Records {
         media.put(icecore::format::segment::object(&segment), self.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Promise 2. A map whose every node names one child 128 times has 2^49 chunks and eight records: who looks for a hole
+    // in it looks into each record once.
+    #[test]
+    fn a_map_of_one_path_is_searched_along_that_path() {
+        let mut records = Records::begin();
+        records.push(RecordType::Chunk, &CHUNK);
+        const LEVELS: u8 = 7;
+        for level in 0..LEVELS {
+            let mut node = MapNode::empty(level);
+            node.children.fill(Some(records.id(level)));
+            let bytes = node.encode();
+            records.push(RecordType::MapNode, &bytes);
+        }
+        let root = records.id(LEVELS);
+        let media = Arc::new(Memory::default());
+        records.finish(&media);
+        let size_bytes = 4096 << (7 * LEVELS);
+        let disk = Disk { size_bytes, chunk_log2: 12, level: LEVELS - 1, root: 0 };
+        let map = DiskMap::open(store::reader(&media), &disk.described(root)).expect("a map");
+        assert_eq!(map.seek(5, false).expect("searched"), Some(size_bytes));
+        assert_eq!(map.extent(0).expect("searched").map(|extent| (extent.start, extent.end)), Some((0, size_bytes)));
+    }
+}

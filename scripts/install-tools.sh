@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing with apt-get: install-tools.sh build|bench|demo|fuzz|test.
+# Installs what is missing with apt-get: install-tools.sh build|bench|demo|test|campaign|fuzz.
 # Ends with an error only where the task can't be done without what is still missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,8 @@ case "${1:-}" in
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
         wanted+=(shellcheck:shellcheck)
         ;;
-    *) die "usage: install-tools.sh build|bench|demo|fuzz|test" ;;
+    campaign) wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs) ;;
+    *) die "usage: install-tools.sh build|bench|demo|test|campaign|fuzz" ;;
 esac
 
 # The packages of those of the given tools that are not there.

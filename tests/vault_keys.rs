@@ -154,6 +154,23 @@ fn a_slot_under_another_name_does_not_outlive_its_removal() {
     assert!(!common::verify(&common::open(&path)).is_clean(), "and nobody is told of it");
 }
 
+/// Power was lost before the header was written, and `init` called again.
+#[test]
+fn the_slot_of_an_init_that_did_not_get_to_its_end_is_a_stranger() {
+    let folder = common::scratch();
+    let [path, killed] = ["vault", "killed"].map(|name| folder.path().join(name));
+    drop(common::init(&path, &common::small()));
+    let first = Credential::password(*b"of the first try");
+    drop(Vault::init(&killed, &first, &common::small()).expect("init"));
+    let stranger = files(&killed.join("keys")).remove(0);
+    std::fs::copy(&stranger, path.join("keys").join(stranger.file_name().expect("name"))).expect("copy");
+    common::open(&path);
+    for wrong in [Credential::password(*b"wrong"), first] {
+        let error = open(&path, &wrong).map(|_| ()).expect_err("opens nothing here");
+        assert!(matches!(error, Error::WrongKey { .. }), "{error}");
+    }
+}
+
 #[test]
 fn default_costs_are_those_of_the_design() {
     let cost = InitOptions::default().password_cost;

@@ -4,6 +4,7 @@
 
 pub mod faults;
 pub mod guest;
+pub mod ledger;
 pub mod power;
 pub mod sources;
 
@@ -188,6 +189,15 @@ pub fn not_run(test: &str, why: &str) {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// How long a test of the campaign goes on: as many seconds as `ICECORE_CAMPAIGN_SECONDS` says, 120 if it says nothing;
+/// none where `ICECORE_CAMPAIGN` is not set, and the test is to be short.
+pub fn campaign() -> Option<std::time::Duration> {
+    std::env::var_os("ICECORE_CAMPAIGN")?;
+    let seconds = std::env::var("ICECORE_CAMPAIGN_SECONDS").ok();
+    let seconds = seconds.map_or(120, |seconds| seconds.parse().expect("ICECORE_CAMPAIGN_SECONDS is a number"));
+    Some(std::time::Duration::from_secs(seconds))
 }
 
 /// Waits until something is so, and fails where it never comes to be.

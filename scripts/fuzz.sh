@@ -70,15 +70,18 @@ found=${FUZZ_DIR:-$target_directory/fuzz-found}
 crashes=$found/crashes
 mkdir -p "$crashes"
 
-failed=()
+failed=() ran=0 executions=0
 for seeds in tests/fuzz/seeds/*/; do
     name=$(basename "$seeds")
     if [ "$#" -gt 0 ] && [[ " $* " != *" $name "* ]]; then
         continue
     fi
     run "$name" || failed+=("$name")
-    ran=1
+    ran=$((ran + 1))
+    executed=$(figure 'stat::number_of_executed_units:' "$found/$name.log")
+    executions=$((executions + ${executed:-0}))
 done
-[ -n "${ran:-}" ] || die "no such target: $*"
+[ "$ran" -gt 0 ] || die "no such target: $*"
+say "CAMPAIGN: fuzz: $ran targets, $executions inputs, ${#failed[@]} targets broken"
 [ "${#failed[@]}" -eq 0 ] || die "fuzz: FAILED: ${failed[*]}"
 say "fuzz: ok"

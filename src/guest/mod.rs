@@ -17,6 +17,7 @@ mod error;
 
 pub mod ext;
 mod filesystem;
+pub mod lvm;
 pub mod partition;
 mod probe;
 mod slice;

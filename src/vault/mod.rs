@@ -74,7 +74,9 @@ impl Vault {
         let header_bytes = header.encode(keys.authenticate_header(&header));
         // An earlier `init` that failed may have left its copy.
         media.remove(header::COPY)?;
+        // The copy survives power loss before there is a header: whoever finds a vault finds both.
         let written = put(media.as_ref(), header::COPY, &header_bytes)
+            .and_then(|()| media.sync_folder(""))
             .and_then(|()| put(media.as_ref(), header::OBJECT, &header_bytes));
         if let Err(error) = written {
             // Without its header, the slot would be a stranger in whatever vault somebody else made here meanwhile.

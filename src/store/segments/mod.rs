@@ -1,6 +1,7 @@
 //! Published segments: listing them, opening them, reading a record by its place, checking all of one.
 
 mod check;
+mod scrub;
 mod walk;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 pub use check::SegmentCheck;
+pub(crate) use scrub::scrub;
 
 use walk::{Found, walk};
 
@@ -145,7 +147,7 @@ impl Segments {
     }
 
     /// The records of a segment, by its table or, where that is damaged, by their own headers.
-    pub(super) fn entries(&self, id: &Id) -> Result<Vec<TableEntry>> {
+    pub(crate) fn entries(&self, id: &Id) -> Result<Vec<TableEntry>> {
         match self.table(id) {
             Err(Error::Damaged(_) | Error::UnsupportedVersion { .. }) => self.salvage(id),
             table => table,

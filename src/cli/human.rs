@@ -46,16 +46,19 @@ fn approximate(bytes: u64) -> f64 {
 
 /// A file's time in UTC; what lies outside jiff's years is shown as seconds.
 pub fn time(time: Timestamp) -> String {
-    jiff::Timestamp::new(time.seconds, i32::try_from(time.nanoseconds).unwrap_or(0)).map_or_else(
-        |_| format!("@{}", time.seconds),
-        |time| time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-    )
+    jiff::Timestamp::new(time.seconds, i32::try_from(time.nanoseconds).unwrap_or(0))
+        .map_or_else(|_| format!("@{}", time.seconds), moment)
 }
 
 /// A file's time for machines, RFC 3339 in UTC with its fraction.
 pub fn time_exact(time: Timestamp) -> Option<String> {
     let time = jiff::Timestamp::new(time.seconds, i32::try_from(time.nanoseconds).unwrap_or(0)).ok()?;
     Some(time.to_string())
+}
+
+/// A moment in UTC, to the second.
+pub fn moment(moment: jiff::Timestamp) -> String {
+    moment.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// Seconds since 1970 as a time in UTC.

@@ -10,6 +10,7 @@ mod cat;
 mod completions;
 mod cp;
 mod diff;
+mod duration;
 mod exit;
 mod find;
 mod human;

@@ -56,6 +56,18 @@ pub fn run(_: &Arguments, global: &Global) -> Result<Exit, Problem> {
             format!("{} for {}", human::size(stats.index_bytes), human::count(stats.records, "record", "records")),
         ],
         ["kept per stored byte".to_owned(), format!("{:.1} bytes", stats.ratio)],
+        [
+            "checked".to_owned(),
+            match stats.oldest_check {
+                Some(oldest) => format!(
+                    "{} of {}, the longest ago {}",
+                    stats.segments_checked,
+                    human::count(stats.segments, "segment", "segments"),
+                    human::moment(oldest)
+                ),
+                None => "never".to_owned(),
+            },
+        ],
     ];
     human::columns(&facts, &[]).iter().try_for_each(|line| out.line(line))?;
     out.flush()?;

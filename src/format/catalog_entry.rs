@@ -115,6 +115,20 @@ pub fn sequence_of(name: &str) -> Option<u64> {
 }
 
 impl Prefix {
+    /// Fails where this is an entry of another vault, another chain, or another place in its chain.
+    pub fn check_place(&self, vault: &Id, chain: &Id, sequence: u64) -> Result<(), FormatError> {
+        for (right, what) in [
+            (self.vault == *vault, "vault id"),
+            (self.chain == *chain, "chain id"),
+            (self.sequence == sequence, "sequence number"),
+        ] {
+            if !right {
+                return Err(Problem::Misplaced(what).into());
+            }
+        }
+        Ok(())
+    }
+
     /// The stored form, for a payload of `sealed_bytes`.
     pub fn encode(&self, sealed_bytes: u32) -> [u8; PREFIX] {
         let mut bytes = [0; PREFIX];

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog_entry;
+pub mod check_note;
 pub mod header;
 pub mod index_run;
 pub mod key_slot;

@@ -79,7 +79,9 @@ impl Catalog {
     }
 
     fn refresh_chains(&self, ids: &[Id]) -> Result<()> {
-        let listed: Result<Vec<Vec<u64>>> = entries::each(ids, |id| self.sequences(id)).into_iter().collect();
+        let media = self.media.as_ref();
+        let listed: Result<Vec<Vec<u64>>> =
+            entries::each(ids, |id| entries::sequences(media, id)).into_iter().collect();
         let listed = listed?;
         let mut chains = self.chains();
         let mut wanted = Vec::new();
@@ -99,17 +101,9 @@ impl Catalog {
         Ok(())
     }
 
-    /// The numbers of a chain's entries, in order.
-    fn sequences(&self, id: &Id) -> Result<Vec<u64>> {
-        let listed = self.media.list(&format!("{}/{}", catalog_entry::FOLDER, hex(id)))?;
-        let mut sequences: Vec<u64> = listed.iter().filter_map(|name| catalog_entry::sequence_of(name)).collect();
-        sequences.sort_unstable();
-        Ok(sequences)
-    }
-
     /// Replays an entry, and before it those that must be there and were not listed.
     fn replay_up_to(&self, id: &Id, sequence: u64, entry: ReadEntry, chain: &mut Chain) -> Result<()> {
-        for lost in chain.next..sequence.min(chain.next.saturating_add(16)) {
+        for lost in chain.next..sequence.min(chain.next.saturating_add(entries::MOST_LOST)) {
             let object = catalog_entry::object(id, lost);
             // A listing made while entries came may show a later one only.
             if self.media.exists(&object)? {

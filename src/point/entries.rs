@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::check_name;
 use crate::error::{Error, Problem, Result};
 use crate::format::catalog_entry::{self, MOST_BYTES, PointMade};
-use crate::format::{Hash, Id};
+use crate::format::{Hash, Id, hex};
 use crate::media::Media;
 use crate::seal::VaultKeys;
 
@@ -15,23 +15,44 @@ const THREADS: usize = 8;
 /// Things that one thread does faster than others are started.
 const FEW: usize = 32;
 
+/// Most missing entries that are named between two that are there: a number of its own must not cost for ever.
+pub(super) const MOST_LOST: u64 = 16;
+
 /// What was read of an entry: the hash of its bytes, and what they say.
 pub(super) type ReadEntry = (Hash, Result<PointMade>);
 
-/// Reads and opens an entry. Fails only where the medium does not give it.
-pub(super) fn read(media: &dyn Media, keys: &VaultKeys, chain: &Id, sequence: u64) -> Result<ReadEntry> {
+/// The numbers of a chain's entries, in order.
+pub(super) fn sequences(media: &dyn Media, chain: &Id) -> Result<Vec<u64>> {
+    let listed = media.list(&format!("{}/{}", catalog_entry::FOLDER, hex(chain)))?;
+    let mut sequences: Vec<u64> = listed.iter().filter_map(|name| catalog_entry::sequence_of(name)).collect();
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
+/// Reads an entry as it is stored. The inner error is that of a file that can't be one.
+pub(super) fn stored(media: &dyn Media, chain: &Id, sequence: u64) -> Result<Result<Vec<u8>>> {
     let name = catalog_entry::object(chain, sequence);
     let object = media.open(&name)?;
     let length = usize::try_from(object.length()).unwrap_or(usize::MAX);
     if length > MOST_BYTES {
         let problem = Problem::Length { expected: MOST_BYTES as u64, found: object.length() };
-        return Ok((hash(&[]), Err(Error::damaged(name, 0, problem))));
+        return Ok(Err(Error::damaged(name, 0, problem)));
     }
     let mut bytes = vec![0; length];
     object.read_past_map(0, &mut bytes)?;
+    Ok(Ok(bytes))
+}
+
+/// Reads and opens an entry. Fails only where the medium does not give it.
+pub(super) fn read(media: &dyn Media, keys: &VaultKeys, chain: &Id, sequence: u64) -> Result<ReadEntry> {
+    let bytes = match stored(media, chain, sequence)? {
+        Ok(bytes) => bytes,
+        Err(error) => return Ok((hash(&[]), Err(error))),
+    };
     let entry = keys.open_entry(chain, sequence, &bytes).and_then(|entry| {
         // A name becomes a directory's name: a holder of a lesser key must not lead others astray with it.
-        let wrong = |_| Error::damaged(&name, 0, Problem::Field("machine name"));
+        let name = || catalog_entry::object(chain, sequence);
+        let wrong = |_| Error::damaged(name(), 0, Problem::Field("machine name"));
         check_name("machine name", &entry.machine).map_err(wrong).map(|()| entry)
     });
     Ok((hash(&bytes), entry))

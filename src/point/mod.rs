@@ -5,12 +5,14 @@ mod disk_map;
 mod entries;
 mod manifest;
 mod map_builder;
+mod scrub;
 mod streams;
 
 pub use catalog::{Catalog, PointInfo};
 pub use disk_map::{DiskMap, Extent};
 pub use manifest::{ByteRange, Manifest, ManifestDisk};
 pub use map_builder::MapBuilder;
+pub(crate) use scrub::scrub;
 
 pub use crate::format::catalog_entry::Consistency;
 

@@ -231,23 +231,14 @@ impl VaultKeys {
     pub fn open_entry(&self, chain: &Id, sequence: u64, object: &[u8]) -> Result<PointMade> {
         let name = catalog_entry::object(chain, sequence);
         let (prefix, bound, payload) = catalog_entry::split(object).map_err(|error| error.at(&name, 0))?;
-        let misplaced = |what| Err(Error::damaged(&name, 0, Problem::Misplaced(what)));
-        if prefix.vault != self.vault {
-            return misplaced("vault id");
-        }
-        if prefix.chain != *chain {
-            return misplaced("chain id");
-        }
-        if prefix.sequence != sequence {
-            return misplaced("sequence number");
-        }
+        prefix.check_place(&self.vault, chain, sequence).map_err(|error| error.at(&name, 0))?;
         let mut payload = payload.to_vec();
         if !open(&self.entry_cipher(&prefix), [0; 12], bound, &mut payload) {
             return Err(Error::damaged(&name, 0, Problem::Authentication("catalog entry")));
         }
         let event = PointMade::decode(&payload).map_err(|error| error.at(&name, 0))?;
         if self.chain_of(&event.machine) != *chain {
-            return misplaced("machine name");
+            return Err(Error::damaged(&name, 0, Problem::Misplaced("machine name")));
         }
         Ok(event)
     }

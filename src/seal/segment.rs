@@ -65,12 +65,7 @@ impl SegmentSeal {
     pub fn open(keys: &VaultKeys, expected: &Id, bytes: &[u8; crate::format::segment::HEADER_BYTES]) -> Result<Self> {
         let name = object(expected);
         let (header, authenticator) = SegmentHeader::decode(bytes).map_err(|error| error.at(&name, 0))?;
-        for (right, what) in [(header.vault == *keys.vault(), "vault id"), (header.segment == *expected, "segment id")]
-        {
-            if !right {
-                return Err(Error::damaged(&name, 0, Problem::Misplaced(what)));
-            }
-        }
+        header.check_place(keys.vault(), expected).map_err(|error| error.at(&name, 0))?;
         let unauthentic = || Error::damaged(&name, 0, Problem::Authentication("segment header"));
         if keys.authenticate_segment(&header) != blake3::Hash::from(authenticator) {
             return Err(unauthentic());

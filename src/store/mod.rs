@@ -33,7 +33,9 @@ use crate::seal::{IdKind, VaultKeys};
 
 pub use codec::{decode, encode};
 pub use index::Index;
+pub(crate) use index::scrub as scrub_index;
 pub use reader::{CacheSizes, Reader};
+pub(crate) use segments::scrub as scrub_segment;
 pub use segments::{RecordFault, SegmentCheck, Segments};
 pub use writer::{Stored, Writer};
 

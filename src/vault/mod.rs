@@ -5,7 +5,7 @@ mod keys;
 mod options;
 mod stats;
 
-pub use check::{DamagedRange, VerifyProgress, VerifyReport};
+pub use check::{Coverage, DamagedRange, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport};
 pub use keys::NewSlot;
 pub use options::{InitOptions, OpenOptions};
 pub use stats::{MachineStats, Stats};
@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use crate::backup::{self, BackupReport, BackupRequest, Progress, WRITERS_LOCK};
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::catalog_entry;
+use crate::format::check_note;
 use crate::format::header::{self, Header};
 use crate::format::index_run;
 use crate::format::key_slot::{self, KeySlot, Role};
@@ -31,7 +32,8 @@ use crate::store::{Reader, Store};
 use crate::tree::VaultTree;
 
 /// Folders of a vault.
-pub const FOLDERS: [&str; 4] = [key_slot::FOLDER, segment::FOLDER, catalog_entry::FOLDER, index_run::FOLDER];
+pub const FOLDERS: [&str; 5] =
+    [key_slot::FOLDER, segment::FOLDER, catalog_entry::FOLDER, index_run::FOLDER, check_note::FOLDER];
 
 /// Lock files of a vault.
 pub const LOCKS: [&str; 2] = [WRITERS_LOCK, keys::KEYS_LOCK];
@@ -74,7 +76,9 @@ impl Vault {
         let header_bytes = header.encode(keys.authenticate_header(&header));
         // An earlier `init` that failed may have left its copy.
         media.remove(header::COPY)?;
+        // The copy survives power loss before there is a header: whoever finds a vault finds both.
         let written = put(media.as_ref(), header::COPY, &header_bytes)
+            .and_then(|()| media.sync_folder(""))
             .and_then(|()| put(media.as_ref(), header::OBJECT, &header_bytes));
         if let Err(error) = written {
             // Without its header, the slot would be a stranger in whatever vault somebody else made here meanwhile.
@@ -88,10 +92,7 @@ impl Vault {
     /// Opens the vault in a directory.
     pub fn open(path: &Path, credential: &Credential, options: &OpenOptions) -> Result<Self> {
         let media = Arc::new(DirectoryMedia::new(path, options.read_mode));
-        // Keys without a header are a vault that lost it, or an `init` that did not get to its end.
-        if !media.exists(header::OBJECT)? && media.list(key_slot::FOLDER)?.is_empty() {
-            return Err(Error::NoVault { path: path.to_path_buf() });
-        }
+        refuse_absent(media.as_ref())?;
         Self::open_on(media, credential, options)
     }
 
@@ -243,6 +244,14 @@ impl Vault {
     pub fn tree(&self) -> VaultTree {
         VaultTree::new(Arc::clone(&self.reader), Arc::clone(&self.catalog))
     }
+}
+
+/// Fails where there is no vault. Keys without a header are a vault that lost it, or an `init` that did not get to its end.
+fn refuse_absent(media: &dyn Media) -> Result<()> {
+    if !media.exists(header::OBJECT)? && media.list(key_slot::FOLDER)?.is_empty() {
+        return Err(Error::NoVault { path: media.location().to_path_buf() });
+    }
+    Ok(())
 }
 
 /// Reads and checks a copy of the header, but for its authenticator.

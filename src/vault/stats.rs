@@ -1,8 +1,10 @@
 //! What a vault holds, in numbers.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Vault;
+use super::check::{Depth, Memory, time};
 use crate::error::Result;
 
 /// A vault in numbers. All sizes in bytes.
@@ -28,6 +30,10 @@ pub struct Stats {
     pub index_bytes: u64,
     /// Used bytes for each stored byte.
     pub ratio: f64,
+    /// Segments of which it is remembered that they were checked, with or without keys. A hint, like the next one.
+    pub segments_checked: u64,
+    /// When the one of those that waits longest was checked.
+    pub oldest_check: Option<Timestamp>,
 }
 
 /// A machine in numbers. All sizes in bytes.
@@ -83,6 +89,8 @@ impl Vault {
         for id in &segments {
             stored += store.segments().length(id)?;
         }
+        let memory = Memory::read(&self.media, Some(*store.keys().vault()), &segments);
+        let checks: Vec<u64> = segments.iter().filter_map(|id| memory.last(id, Depth::Checksums)).collect();
         let index = store.index().size();
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
         let ratio = if stored == 0 { 0.0 } else { used as f64 / stored as f64 };
@@ -97,6 +105,8 @@ impl Vault {
             index_runs: index.runs as u64,
             index_bytes: index.bytes,
             ratio,
+            segments_checked: checks.len() as u64,
+            oldest_check: checks.into_iter().min().and_then(time),
         })
     }
 }

@@ -81,6 +81,17 @@ impl SegmentHeader {
         bytes
     }
 
+    /// Fails where this is the header of another vault's segment, or of another segment.
+    pub fn check_place(&self, vault: &Id, segment: &Id) -> Result<(), FormatError> {
+        if self.vault != *vault {
+            return Err(Problem::Misplaced("vault id").into());
+        }
+        if self.segment != *segment {
+            return Err(Problem::Misplaced("segment id").into());
+        }
+        Ok(())
+    }
+
     /// Reads the stored form; the second value is the authenticator, still to be checked with a key.
     pub fn decode(bytes: &[u8; SIZE]) -> Result<(Self, Hash), FormatError> {
         check_magic(bytes, MAGIC, STRUCTURE)?;

@@ -1,0 +1,204 @@
+//! What a check found, as people and programs read it.
+
+use icecore::error::Error;
+use icecore::vault::{Coverage, ScrubReport, VerifyReport};
+use serde_json::{Map, Value, json};
+
+use crate::cli::arguments::Global;
+use crate::cli::exit::Exit;
+use crate::cli::human;
+use crate::cli::output::Output;
+use crate::cli::problem::{Problem, Sentence};
+
+/// Tells what a check with keys found.
+pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem> {
+    let mut out = Output::open();
+    if global.json {
+        let hit = report.hit.iter().map(|hit| {
+            json!({
+                "machine": hit.machine, "point": hit.point, "disk": hit.disk,
+                "start": hit.range.start, "end": hit.range.end,
+            })
+        });
+        let mut summary = coverage_json(&report.coverage);
+        summary.extend(members(json!({
+            "message_type": "summary",
+            "scrub": false,
+            "clean": report.is_clean(),
+            "segments": report.segments,
+            "records": report.records,
+            "points": report.points,
+            "bytes": report.bytes,
+            "chunks_read": report.chunks_read,
+            "chunks_located": report.chunks_located,
+            "data_opened": report.data_opened,
+            "seconds": report.seconds,
+            "damage": told(&report.damage),
+            "harmless": told(&report.harmless),
+            "hit": hit.collect::<Vec<_>>(),
+        })));
+        out.json(&summary)?;
+    } else {
+        damage_lines(&mut out, &report.damage)?;
+        for hit in &report.hit {
+            let place = format!("{}/{} disk {}", hit.machine, hit.point, hit.disk);
+            let text = format!("can't be read: {place} bytes {}..{}", hit.range.start, hit.range.end);
+            out.line(&human::escaped(text.as_bytes()))?;
+        }
+        coverage_lines(&mut out, &report.coverage)?;
+        if !global.quiet {
+            out.line(&format!(
+                "checked {} with {} and {}: {} in {:.1} s ({})",
+                looked_at(report.segments, &report.coverage),
+                human::count(report.records, "whole record", "whole records"),
+                human::count(report.points, "point", "points"),
+                human::size(report.bytes),
+                report.seconds,
+                human::rate(report.bytes, report.seconds),
+            ))?;
+            if report.coverage.left > 0 {
+                let (read, located) = (report.chunks_read, report.chunks_located);
+                out.line(&format!("of the chunks that points need: {read} were read, {located} only located"))?;
+            }
+            rest_lines(&mut out, &report.coverage, &report.harmless)?;
+            if !report.data_opened {
+                out.line("This key does not open data: chunks were checked by their checksums only.")?;
+            }
+        }
+    }
+    out.flush()?;
+    if report.is_clean() { Ok(Exit::Done) } else { Err(damage_verified(report)) }
+}
+
+/// Tells what a check without keys found.
+pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> {
+    let mut out = Output::open();
+    if global.json {
+        let mut summary = coverage_json(&report.coverage);
+        summary.extend(members(json!({
+            "message_type": "summary",
+            "scrub": true,
+            "clean": report.is_clean(),
+            "segments": report.segments,
+            "records": report.records,
+            "bytes": report.bytes,
+            "seconds": report.seconds,
+            "damage": told(&report.damage),
+            "harmless": told(&report.harmless),
+        })));
+        out.json(&summary)?;
+    } else {
+        damage_lines(&mut out, &report.damage)?;
+        coverage_lines(&mut out, &report.coverage)?;
+        if !global.quiet {
+            out.line(&format!(
+                "scrubbed {} with {}: {} in {:.1} s ({})",
+                looked_at(report.segments, &report.coverage),
+                human::count(report.records, "whole record", "whole records"),
+                human::size(report.bytes),
+                report.seconds,
+                human::rate(report.bytes, report.seconds),
+            ))?;
+            rest_lines(&mut out, &report.coverage, &report.harmless)?;
+            out.line(
+                "No key was used: only `icecore verify` finds missing and forged files, and names the points hit.",
+            )?;
+        }
+    }
+    out.flush()?;
+    if report.is_clean() {
+        return Ok(Exit::Done);
+    }
+    let damage = human::count(report.damage.len() as u64, "damaged place", "damaged places");
+    let safe = "points that do not need those bytes are whole";
+    let next = "run `icecore verify` with a key to see which points are hit, and check the disk under the vault";
+    Err(Problem::said(Exit::Failed, Sentence::new(format!("scrub found {damage}"), safe, next)))
+}
+
+/// `40 segments`, or `12 of 40 segments (30 %)`.
+fn looked_at(looked: u64, coverage: &Coverage) -> String {
+    let all = human::count(coverage.segments, "segment", "segments");
+    if coverage.left == 0 {
+        return all;
+    }
+    format!("{looked} of {all} ({:.0} %)", 100.0 * human::fraction(looked, coverage.segments))
+}
+
+fn damage_lines(out: &mut Output, damage: &[Error]) -> Result<(), Problem> {
+    damage.iter().try_for_each(|damage| out.line(&human::escaped(damage.to_string().as_bytes())))
+}
+
+/// Damage that is only remembered.
+fn coverage_lines(out: &mut Output, coverage: &Coverage) -> Result<(), Problem> {
+    coverage.damaged_before.iter().try_for_each(|object| {
+        out.line(&format!("{object} was damaged when it was last checked; this run did not look at it"))
+    })
+}
+
+/// What is known of what was not looked at, and what a person may want to know of the run.
+fn rest_lines(out: &mut Output, coverage: &Coverage, harmless: &[Error]) -> Result<(), Problem> {
+    if coverage.left > 0 {
+        let mut parts = Vec::new();
+        if coverage.time_is_up {
+            parts.push("the time was up".to_owned());
+        }
+        if let Some(oldest) = coverage.oldest_check {
+            parts.push(format!("oldest check of the rest: {}", human::moment(oldest)));
+        }
+        parts.push(format!("never checked: {}", coverage.never_checked));
+        out.line(&parts.join("; "))?;
+    }
+    for harmless in harmless {
+        let text = format!("harmless, as it is made again when it is needed: {harmless}");
+        out.line(&human::escaped(text.as_bytes()))?;
+    }
+    if let Some(error) = &coverage.not_remembered {
+        let text = format!("The next run will not know what this one checked: {error}");
+        out.line(&human::escaped(text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn coverage_json(coverage: &Coverage) -> Map<String, Value> {
+    members(json!({
+        "segments_in_vault": coverage.segments,
+        "segments_left": coverage.left,
+        "never_checked": coverage.never_checked,
+        "oldest_check": coverage.oldest_check.map(|time| time.to_string()),
+        "damaged_before": coverage.damaged_before,
+        "time_is_up": coverage.time_is_up,
+        "remembered": coverage.not_remembered.is_none(),
+    }))
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+fn told(errors: &[Error]) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+fn damage_verified(report: &VerifyReport) -> Problem {
+    let mut points: Vec<_> = report.hit.iter().map(|hit| (&hit.machine, &hit.point)).collect();
+    points.sort_unstable();
+    points.dedup();
+    let hit = points.len() as u64;
+    let damage = human::count(report.damage.len().max(1) as u64, "damaged place", "damaged places");
+    let whole = report.points.saturating_sub(hit);
+    let points = human::count(report.points, "point", "points");
+    let safe = match (report.coverage.left, report.points) {
+        (0, 1) => format!("{whole} of {points} is whole"),
+        (0, _) => format!("{whole} of {points} are whole"),
+        _ => format!("{whole} of {points} met no damage in what was looked at"),
+    };
+    let next = if hit == 0 {
+        "back up again, and check the disk under the vault"
+    } else {
+        "restore what else you need from those points, back the machines up again, and check the disk under the vault"
+    };
+    Problem::said(Exit::Failed, Sentence::new(format!("verify found {damage}"), safe, next))
+}

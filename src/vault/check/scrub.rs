@@ -1,0 +1,71 @@
+//! Checking a vault without any key.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::memory::Depth;
+use super::report::ScrubReport;
+use super::round::Round;
+use super::{VerifyOptions, VerifyProgress};
+use crate::error::{Error, Problem, Result};
+use crate::format::{Id, header, segment};
+use crate::media::{DirectoryMedia, Media, ReadMode};
+use crate::vault::{Vault, keys, read_header, refuse_absent};
+
+impl Vault {
+    /// Checks, without any key, everything in a vault's directory that has a checksum of its own: segments record by
+    /// record, headers, key slots, catalog entries, the front of index runs. It finds damage. Forgery, segments
+    /// that are gone, and which points are hit, only [`Vault::verify`] can tell.
+    pub fn scrub(path: &Path, options: &VerifyOptions, progress: &VerifyProgress) -> Result<ScrubReport> {
+        Self::scrub_on(Arc::new(DirectoryMedia::new(path, ReadMode::Pread)), options, progress)
+    }
+
+    /// The same on any media.
+    pub fn scrub_on(media: Arc<dyn Media>, options: &VerifyOptions, progress: &VerifyProgress) -> Result<ScrubReport> {
+        let began = Instant::now();
+        refuse_absent(media.as_ref())?;
+        let mut report = ScrubReport::default();
+        let vault = check_headers(media.as_ref(), &mut report.damage)?;
+        report.damage.extend(keys::read_slots(media.as_ref())?.1);
+        report.damage.extend(crate::point::scrub(media.as_ref(), vault.as_ref())?);
+        if let Some(vault) = &vault {
+            report.harmless.extend(crate::store::scrub_index(media.as_ref(), vault)?);
+        }
+        let all: Vec<Id> = media.list(segment::FOLDER)?.iter().filter_map(|name| segment::id_of(name)).collect();
+        let mut round = Round::plan(&media, vault, all, Depth::Checksums, options);
+        report.harmless.extend(round.damaged_notes());
+        let check = |id: &Id| crate::store::scrub_segment(media.as_ref(), vault.as_ref(), id);
+        round.run(media.as_ref(), progress, &check, &mut |_, check| {
+            report.segments += 1;
+            report.records += check.records;
+            report.bytes += check.bytes;
+            report.damage.extend(check.damage);
+        })?;
+        report.coverage = round.coverage();
+        report.seconds = began.elapsed().as_secs_f64();
+        Ok(report)
+    }
+}
+
+/// Checks both copies of the header and returns the vault's id, where one of them tells it.
+fn check_headers(media: &dyn Media, damage: &mut Vec<Error>) -> Result<Option<Id>> {
+    match [header::OBJECT, header::COPY].map(|name| read_header(media, name)) {
+        [Ok(first), Ok(copy)] => {
+            if first.header != copy.header || first.authenticator != copy.authenticator {
+                damage.push(Error::damaged(header::COPY, 0, Problem::Misplaced("the other header")));
+            }
+            Ok(Some(first.header.vault))
+        }
+        [Ok(one), Err(error)] | [Err(error), Ok(one)] => {
+            damage.push(error);
+            Ok(Some(one.header.vault))
+        }
+        // Not ours to judge: to this program everything in it would look damaged.
+        [Err(error @ Error::UnsupportedVersion { .. }), Err(_)] => Err(error),
+        [Err(first), Err(copy)] => {
+            damage.extend([first, copy]);
+            Ok(None)
+        }
+    }
+}

@@ -70,3 +70,32 @@ fn after_verify_the_next_backup_mends_what_was_damaged_in_place() {
     }
     assert!(common::verify(&common::open(&path)).hit.is_empty(), "no point is hit any more");
 }
+
+#[test]
+fn a_reader_who_looks_for_what_is_damaged_does_not_make_it_pass_for_whole_again() {
+    for same_process in [false, true] {
+        let folder = common::scratch();
+        let path = folder.path().join("vault");
+        // More segments than a reader reads the tables of without keeping what it learned.
+        let bytes = common::noise(8, 20 << 20);
+        let first =
+            common::backup_bytes(&common::init(&path, &common::small()), "m", &[("os", &bytes)]).expect("backup");
+        let segment = common::files(&path.join("segments")).into_iter().find(|file| {
+            // Kind 1 in its header: chunks.
+            std::fs::read(file).expect("segment")[12] == 1
+        });
+        let segment = segment.expect("a segment of chunks");
+        let mut stored = std::fs::read(&segment).expect("segment");
+        stored[200_000..250_000].fill(0);
+        std::fs::write(&segment, stored).expect("damage");
+
+        assert!(!common::verify(&common::open(&path)).hit.is_empty());
+        let reader = common::open(&path);
+        assert!(common::disk_bytes(&reader, &first.point, "os").is_err(), "it is gone");
+        let vault = if same_process { reader } else { common::open(&path) };
+        let second = common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("the next backup");
+        assert!(second.manifest.disks[0].new_bytes > 0, "what is damaged is stored again");
+        let vault = common::open(&path);
+        common::assert_same(&common::disk_bytes(&vault, &second.point, "os").expect("a whole disk"), &bytes, "second");
+    }
+}

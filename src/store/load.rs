@@ -2,37 +2,37 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Store;
+use super::{Index, Store};
 use crate::error::{Error, Result};
 use crate::format::Id;
 
 /// Segments whose tables are read again by everybody who opens the vault, rather than that a reader writes to it.
 const FEW: usize = 16;
 
-/// Adds the records of `segments` to the index.
+/// Adds the records of `segments` to an index.
 ///
 /// A segment whose table is damaged is walked record by record. One that can't be read at all stays uncovered: what it
 /// held is stored again by the next backup, and is an error when somebody asks for it. So one bad segment, or a bad
 /// sector under one, closes nothing but itself.
-pub(super) fn load(store: &Store, segments: &[Id]) -> Result<()> {
+pub(super) fn load(store: &Store, index: &Index, segments: &[Id]) -> Result<()> {
     let next = AtomicUsize::new(0);
     let threads = crate::cores().min(segments.len());
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(store, segments, &next))).collect();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(store, index, segments, &next))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(Error::Poisoned)))
     })?;
     if segments.len() > FEW {
         // The index was lost, or its writer died: once is enough. Who may not write reads them each time.
-        store.index.made();
+        index.made();
     }
     Ok(())
 }
 
-fn work(store: &Store, segments: &[Id], next: &AtomicUsize) -> Result<()> {
+fn work(store: &Store, index: &Index, segments: &[Id], next: &AtomicUsize) -> Result<()> {
     while let Some(id) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
         let Ok(entries) = store.segments.entries(id) else { continue };
-        store.index.add(*id, &entries, &|id| store.keys.index_tag(id));
-        store.index.relieve_in_the_making();
+        index.add(*id, &entries, &|id| store.keys.index_tag(id));
+        index.relieve_in_the_making();
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ mod scratch;
 mod segments;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quick_cache::sync::Cache;
 
@@ -59,6 +59,8 @@ pub struct Store {
     header: Header,
     segments: Segments,
     index: Index,
+    /// What all segments' own tables say, once a record was not where the index has it.
+    rescue: Mutex<Option<Arc<Index>>>,
     meter: Arc<Meter>,
     /// Records that were looked for in vain in all segments.
     hopeless: Cache<Hash, ()>,
@@ -73,7 +75,8 @@ impl Store {
         let meter = Arc::new(Meter::default());
         let segments = Segments::new(Arc::clone(&media), Arc::clone(&keys), Arc::clone(&meter));
         let index = Index::open(Arc::clone(&media), Arc::clone(&keys))?;
-        let store = Self { media, keys, header, segments, index, meter, hopeless: Cache::new(MOST_HOPELESS) };
+        let (rescue, hopeless) = (Mutex::default(), Cache::new(MOST_HOPELESS));
+        let store = Self { media, keys, header, segments, index, rescue, meter, hopeless };
         store.refresh()?;
         Ok(store)
     }
@@ -110,7 +113,7 @@ impl Store {
 
     /// Learns of segments that others published since, from their tables.
     pub fn refresh(&self) -> Result<()> {
-        load::load(self, &self.index.missing(&self.segments.list()?)?)
+        load::load(self, &self.index, &self.index.missing(&self.segments.list()?)?)
     }
 
     /// The same for somebody who is about to write, and will rely on what the index says is there.
@@ -130,13 +133,23 @@ impl Store {
         self.index.lookup(&self.keys.index_tag(id))
     }
 
-    /// Makes the index anew from the segments' own tables; false where that was done before in the life of this store.
-    pub fn rebuild_index(&self) -> Result<bool> {
-        let first = self.index.distrust();
-        if first {
-            self.refresh()?;
-        }
-        Ok(first)
+    /// The place of a record by the segments' own tables, all of which are read when that is asked for the first time.
+    ///
+    /// For readers only, and kept apart from the index: what is known to be damaged is not in that, and must not come back
+    /// to pass for known to the next backup.
+    pub(super) fn locate_in_tables(&self, id: &Hash) -> Result<Option<Place>> {
+        let index = {
+            let mut rescue = self.rescue.lock().unwrap_or_else(PoisonError::into_inner);
+            match rescue.as_ref() {
+                Some(index) => Arc::clone(index),
+                None => {
+                    let index = Index::private(Arc::clone(&self.media), Arc::clone(&self.keys));
+                    load::load(self, &index, &self.segments.list()?)?;
+                    Arc::clone(rescue.insert(Arc::new(index)))
+                }
+            }
+        };
+        Ok(index.lookup(&self.keys.index_tag(id)))
     }
 
     /// The plain bytes of a record.

@@ -24,8 +24,8 @@ enum Miss {
     Here(Error),
 }
 
-/// Reads a record. Before it is called damaged it is looked for with all means: among what others published since, by an
-/// index made anew, and in any other segment that holds it too.
+/// Reads a record. Before it is called damaged it is looked for with all means: among what others published since, by the
+/// segments' own tables, and in any other segment that holds it too.
 pub(super) fn read(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<()> {
     let mut miss = match read_located(store, kind, id, plain) {
         Ok(()) => return Ok(()),
@@ -38,8 +38,10 @@ pub(super) fn read(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u
             Err(miss) => miss,
         };
     }
-    if matches!(miss, Miss::Unknown | Miss::Elsewhere(_)) && store.rebuild_index()? {
-        miss = match read_located(store, kind, id, plain) {
+    if matches!(miss, Miss::Unknown | Miss::Elsewhere(_))
+        && let Some(place) = store.locate_in_tables(id)?
+    {
+        miss = match read_at(store, kind, id, &place, plain) {
             Ok(()) => return Ok(()),
             Err(miss) => miss,
         };

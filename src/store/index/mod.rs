@@ -21,7 +21,6 @@ mod tidy;
 mod tree_hash;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::Place;
@@ -50,7 +49,8 @@ pub struct Index {
     corrected: RwLock<HashMap<Tag, Place>>,
     /// Held by whoever turns the table into a run or merges runs, so that two never do the same work.
     tidying: Mutex<()>,
-    distrusted: AtomicBool,
+    /// Whether nothing of it is ever written to the vault.
+    is_private: bool,
 }
 
 impl Index {
@@ -62,17 +62,26 @@ impl Index {
                 runs.push(Arc::new(run));
             }
         }
-        let index = Self {
+        let index = Self::empty(media, keys, false);
+        index.change_runs(|none| *none = runs);
+        Ok(index)
+    }
+
+    /// An index that knows nothing yet and stays with this process.
+    pub(super) fn private(media: Arc<dyn Media>, keys: Arc<VaultKeys>) -> Self {
+        Self::empty(media, keys, true)
+    }
+
+    fn empty(media: Arc<dyn Media>, keys: Arc<VaultKeys>, is_private: bool) -> Self {
+        Self {
             media,
             keys,
             runs: RwLock::default(),
             fresh: RwLock::default(),
             corrected: RwLock::default(),
             tidying: Mutex::new(()),
-            distrusted: AtomicBool::new(false),
-        };
-        index.change_runs(|none| *none = runs);
-        Ok(index)
+            is_private,
+        }
     }
 
     /// Changes what runs there are, and decides in which order and how they are asked.
@@ -162,17 +171,6 @@ impl Index {
         fresh.places.retain(|_, place| place.segment != *segment);
         fresh.segments.remove(segment);
         self.corrected.write().unwrap_or_else(PoisonError::into_inner).retain(|_, place| place.segment != *segment);
-    }
-
-    /// Drops every run from use, because one of them told a wrong place or did not know a record that must be there. They are made again from the segments. Happens
-    /// once in the life of an open vault and returns false after that: what the segments' own tables say is final.
-    pub(super) fn distrust(&self) -> bool {
-        if self.distrusted.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        self.change_runs(Vec::clear);
-        *self.fresh.write().unwrap_or_else(PoisonError::into_inner) = Fresh::default();
-        true
     }
 
     /// How many runs and entries there are, and bytes of runs.

@@ -35,7 +35,7 @@ impl Index {
     /// The index is made: writes what is in memory, and merges the runs, in the vault or outside.
     pub(in crate::store) fn made(&self) {
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.tidy(merge::MOST_RUNS).is_err() {
+        if self.is_private || self.tidy(merge::MOST_RUNS).is_err() {
             let _ = self.merge_outside(merge::MOST_RUNS);
         }
     }
@@ -47,7 +47,7 @@ impl Index {
         }
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have done it while this one waited.
-        if is_full() && self.tidy(most_runs).is_err() && is_full() {
+        if is_full() && (self.is_private || self.tidy(most_runs).is_err()) && is_full() {
             let _ = self.spill(most_runs);
         }
     }

@@ -228,6 +228,8 @@ impl Segments {
         tree.update(&header);
         let end = match read_trailer(object.as_ref(), id) {
             Ok((trailer, _)) => trailer.table_offset,
+            // A medium that fails is no damage: what follows the records must not be taken for broken ones.
+            Err(error @ Error::Vault { .. }) => return Err(error),
             Err(_) => object.length(),
         };
         let seal = &open.seal;

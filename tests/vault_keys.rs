@@ -60,7 +60,10 @@ fn what_is_wrong_with_a_key_is_told_by_kind() {
     forged[42] = 9;
     let sum = *blake3::hash(&forged[..144]).as_bytes();
     forged[144..].copy_from_slice(&sum);
+    let level = common::open(&path).header().level;
     std::fs::write(&header, forged).expect("forge");
+    assert_eq!(common::open(&path).header().level, level, "the copy tells the truth");
+    std::fs::remove_file(path.join("header-copy")).expect("remove");
     let error = open(&path, &common::password()).map(|_| ()).expect_err("forged header");
     assert!(matches!(&error, Error::Damaged(damage) if damage.object == "header"), "{error}");
     assert!(matches!(open(&path, &Credential::password(*b"wrong")), Err(Error::WrongKey { .. })));

@@ -77,7 +77,7 @@ impl Vault {
         report.damage.extend(super::keys::read_slots(self.media.as_ref())?.1);
         for copy in [header::OBJECT, header::COPY] {
             let checked = super::read_header(self.media.as_ref(), copy)
-                .and_then(|decoded| store.keys().check_header(&decoded).map(|()| decoded));
+                .and_then(|decoded| store.keys().check_header(copy, &decoded).map(|()| decoded));
             report.damage.extend(checked.err());
         }
         let whole = self.check_segments(&ids, progress, &mut report)?;

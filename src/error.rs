@@ -335,6 +335,16 @@ impl Error {
         }
     }
 
+    /// The vault's object that is damaged, not known to this program, or that the medium failed on; relative to the vault.
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Self::Damaged(damage) => Some(&damage.object),
+            Self::UnsupportedVersion { object, .. } => Some(object),
+            Self::Vault { path, .. } => path.to_str(),
+            _ => None,
+        }
+    }
+
     /// A damaged place in an object of the vault.
     pub(crate) fn damaged(object: impl Into<String>, offset: u64, problem: Problem) -> Self {
         Self::Damaged(Damage { object: object.into(), offset, problem })

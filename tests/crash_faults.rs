@@ -1,187 +1,437 @@
-//! Promise 1: whichever call of the file system fails, once or for good, no acknowledged point is hurt and none is half made.
+//! Promise 1: whichever call fails, of the vault's files or of a disk, no acknowledged point is hurt and none is half made.
 
 mod common;
 
-use std::path::Path;
-use std::sync::mpsc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use common::faults::{Call, FaultyFiles, Plan};
-use common::files;
-use icecore::vault::InitOptions;
-use icecore::{Error, ErrorKind, Result};
+use common::faults::{Call, Fault, FaultyFiles, Plan};
+use common::power::{Disks, Step, VAULT, Workload};
+use icecore::backup::{BackupRequest, Progress};
+use icecore::error::{Damage, Problem};
+use icecore::format::key_slot::Role;
+use icecore::media::files::Files;
+use icecore::media::simulated::{Crash, Image, Left, SimulatedFiles};
+use icecore::seal::Credential;
+use icecore::vault::{InitOptions, VerifyProgress};
+use icecore::{Error, ErrorKind, Result, Vault};
 
-/// Few chunks, so that few calls are reads of records; more than one segment.
+/// Of so many workloads that met a fault, the disk of one loses power afterwards.
+const POWER_LOST_ONE_IN: u64 = 5;
+
+/// Of so many calls, everything after one fails for good: beside once, where that is every call's turn.
+const FOR_EVER_ONE_IN: u64 = 3;
+
 fn options() -> InitOptions {
     InitOptions { chunk_bytes: 64 << 10, ..common::small() }
 }
 
-fn first_day() -> [Vec<u8>; 2] {
-    // More than one segment of data, so that one is published while others are written.
-    [common::noise(1, 1_200_000), common::text(2, 100_000)]
+fn root() -> &'static Path {
+    Path::new(VAULT)
 }
 
-fn second_day() -> [Vec<u8>; 2] {
-    let [mut os, data] = first_day();
-    os[500_000..700_000].copy_from_slice(&common::noise(3, 200_000));
-    [os, data]
+fn backup(vault: &Vault, machine: &str, disks: &Disks) -> Result<String> {
+    let disks: Vec<(&str, &[u8])> = disks.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    Ok(common::backup_bytes(vault, machine, &disks)?.point.id.clone())
 }
 
-fn named(disks: &[Vec<u8>; 2]) -> [(&str, &[u8]); 2] {
-    [("os", &disks[0]), ("data", &disks[1])]
+fn second_password() -> Credential {
+    Credential::password(*b"battery staple")
 }
 
-/// What was acknowledged before the first failure.
-#[derive(Default)]
-struct Acknowledged {
-    vault: bool,
-    points: Vec<(String, [Vec<u8>; 2])>,
+/// A workload on a disk that goes wrong, and what it acknowledged. A step that fails is followed by the next.
+struct Run {
+    disk: SimulatedFiles,
+    faulty: FaultyFiles,
+    plan: Plan,
+    what: String,
+    /// Whether the vault was acknowledged.
+    made: bool,
+    /// Machine, id and disks of the points that were.
+    points: Vec<(&'static str, String, Disks)>,
+    /// What was to become a point.
+    tried: Vec<(&'static str, Disks)>,
+    /// Whether the second key must open the vault; nothing where it may.
+    second_key: Option<bool>,
+    errors: Vec<Error>,
+    /// Steps in which a sync failed.
+    failed_syncs: usize,
 }
 
-/// Init, a backup of two disks, a second backup, each going on where the one before failed.
-fn workload(faulty: &FaultyFiles, path: &Path, done: &mut Acknowledged) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let mut vault = match faulty.init(path, &options()) {
-        Ok(vault) => vault,
-        Err(error) => return vec![error],
-    };
-    done.vault = true;
-    for disks in [first_day(), second_day()] {
-        match common::backup_bytes(&vault, "m", &named(&disks)) {
-            Ok(report) => done.points.push((report.point.id.clone(), disks)),
-            Err(error) => errors.push(error),
-        }
-        match faulty.open(path) {
-            Ok(again) => vault = again,
-            Err(error) => errors.push(error),
-        }
-    }
-    errors
-}
-
-/// Everything acknowledged is there and right; every point that is there is right; the vault takes a new backup.
-fn check(path: &Path, done: &Acknowledged, what: &str) {
-    if !done.vault {
-        // A failed init leaves nothing, or something that a second init completes, or a whole vault.
-        let vault = match icecore::Vault::init(path, &common::password(), &options()) {
-            Err(Error::VaultExists { .. }) => common::open(path),
-            made => {
-                made.unwrap_or_else(|error| panic!("{what}: init again: {error}"));
-                common::open(path)
-            }
+impl Run {
+    fn of(workload: &Workload, plan: Plan, what: String) -> Self {
+        let disk = SimulatedFiles::new();
+        let faulty = FaultyFiles::over(Arc::new(disk.clone()), plan);
+        let mut run = Self {
+            disk,
+            faulty,
+            plan,
+            what,
+            made: false,
+            points: Vec::new(),
+            tried: Vec::new(),
+            second_key: Some(false),
+            errors: Vec::new(),
+            failed_syncs: 0,
         };
-        common::backup_bytes(&vault, "m", &named(&first_day())).expect("backup after a failed init");
-        return;
+        run.watch(|run| {
+            run.faulty.init(root(), &options())?;
+            run.made = true;
+            Ok(())
+        });
+        if run.made {
+            workload.steps.iter().for_each(|step| run.watch(|run| run.take(step)));
+        }
+        run
     }
-    let vault = common::open(path);
-    let read = |id: &str, disks: &[Vec<u8>; 2]| -> Result<()> {
-        let point = vault.point("m", id)?;
-        for (name, bytes) in named(disks) {
-            common::assert_same(&common::disk_bytes(&vault, &point, name)?, bytes, what);
+
+    fn take(&mut self, step: &Step) -> Result<()> {
+        let vault = match self.faulty.open(root()) {
+            Err(error) if matches!(step, Step::LoseIndex) => {
+                self.lose_index();
+                return Err(error);
+            }
+            vault => vault?,
+        };
+        match step {
+            Step::Backup { machine, disks } => {
+                self.tried.push((*machine, disks.clone()));
+                let id = backup(&vault, machine, disks)?;
+                self.points.push((*machine, id, disks.clone()));
+            }
+            Step::AddKey => {
+                self.second_key = None;
+                vault.add_key(Role::Restore, &second_password(), common::CHEAP)?;
+                self.second_key = Some(true);
+            }
+            Step::RemoveKey => {
+                let slots = vault.key_slots()?;
+                if let Some(added) = slots.iter().find(|slot| slot.role == Role::Restore) {
+                    self.second_key = None;
+                    vault.remove_key(&added.id)?;
+                    self.second_key = Some(false);
+                }
+            }
+            Step::Read => {
+                for (machine, id, disks) in &self.points {
+                    let point = match vault.point(machine, id) {
+                        Err(Error::UnknownPoint { .. } | Error::UnknownMachine { .. })
+                            if vault.catalog_damage().iter().any(is_unreadable) =>
+                        {
+                            continue;
+                        }
+                        point => point?,
+                    };
+                    for (name, bytes) in disks {
+                        let read = common::disk_bytes(&vault, &point, name)?;
+                        common::assert_same(&read, bytes, &self.what);
+                    }
+                }
+            }
+            Step::Verify => {
+                for error in vault.verify(&VerifyProgress::default())?.damage {
+                    match error {
+                        Error::Damaged(damage) if is_unreadable(&damage) => {}
+                        Error::Vault { .. } => {}
+                        other => return Err(other),
+                    }
+                }
+            }
+            Step::LoseIndex => {
+                drop(vault);
+                self.lose_index();
+                drop(self.faulty.open(root())?);
+            }
         }
         Ok(())
-    };
-    for (id, disks) in &done.points {
-        read(id, disks).unwrap_or_else(|error| panic!("{what}: an acknowledged point: {error}"));
     }
-    for point in vault.points("m").unwrap_or_default() {
-        if !done.points.iter().any(|(id, _)| *id == point.id) {
-            // Its last sync failed after the commit: nobody was told of it, but it is whole.
-            let os = common::disk_bytes(&vault, &point, "os").unwrap_or_else(|error| panic!("{what}: {error}"));
-            assert!([first_day(), second_day()].iter().any(|day| day[0] == os), "{what}: a point of other bytes");
+
+    fn lose_index(&self) {
+        let index = root().join("index");
+        for run in self.disk.list(&index).expect("listed") {
+            self.disk.remove(&index.join(run.name)).expect("removed");
         }
     }
-    assert!(common::verify(&vault).is_clean(), "{what}");
-    let report = common::backup_bytes(&vault, "m", &named(&second_day())).expect("the next backup");
-    assert_eq!(report.manifest.disks.len(), 2);
-    assert_eq!(files(&path.join("tmp")), Vec::<std::path::PathBuf>::new(), "{what}: what was abandoned is gone");
+
+    /// Takes one step, and looks at what it did.
+    fn watch(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) {
+        let (calls, segments, points) = (self.faulty.log().len(), self.names("segments"), self.names("catalog"));
+        let outcome = step(self);
+        let (log, wrong) = (self.faulty.log(), self.faulty.wrong());
+        let is_sync = |at: &usize| matches!(log[*at].0, Call::Sync | Call::SyncDirectory);
+        if let Some(failed) = wrong.into_iter().find(|at| *at >= calls && is_sync(at)) {
+            self.failed_syncs += 1;
+            let later = &log[failed + 1..];
+            assert!(!later.iter().any(|(call, _)| *call == Call::Rename), "{}: published after it", self.what);
+            assert!(log[failed].0 != Call::Sync || !later.contains(&log[failed]), "{}: synced again", self.what);
+        }
+        let spares = |call| !(self.plan.counts)(call);
+        if self.made && spares(Call::Read) && spares(Call::Remove) {
+            // Only what takes space fails: what was begun can be removed.
+            assert_eq!(self.names("tmp"), BTreeSet::new(), "{}: unpublished files are left", self.what);
+            if outcome.as_ref().is_err_and(Error::is_out_of_space) && self.names("catalog") == points {
+                assert_eq!(self.names("segments"), segments, "{}: segments that nobody uses are left", self.what);
+            }
+        }
+        self.errors.extend(outcome.err());
+    }
+
+    /// The files below a folder of the vault, as they are.
+    fn names(&self, folder: &str) -> BTreeSet<PathBuf> {
+        let mut names = BTreeSet::new();
+        let mut folders = vec![root().join(folder)];
+        while let Some(folder) = folders.pop() {
+            for entry in self.disk.list(&folder).unwrap_or_default() {
+                let path = folder.join(&entry.name);
+                if entry.is_directory {
+                    folders.push(path);
+                } else {
+                    names.insert(path);
+                }
+            }
+        }
+        names
+    }
+
+    /// What the errors say: that the vault's medium failed, and how.
+    fn check_errors(&self) {
+        let what = &self.what;
+        // What is cut short is asked for the rest, what is interrupted is asked again: nobody sees it.
+        let is_unseen = self.plan.fault == Fault::Short
+            || (self.plan.counts)(Call::Read) && self.plan.fault == Fault::Fails(libc::EINTR);
+        assert!(!is_unseen || self.errors.is_empty(), "{what}: {:?}", self.errors);
+        for error in &self.errors {
+            assert_eq!(error.kind(), ErrorKind::Medium, "{what}: {error}");
+            let Error::Vault { source, .. } = error else { panic!("{what}: not told as the vault's: {error:?}") };
+            assert_eq!(Fault::Fails(source.raw_os_error().unwrap_or(0)), self.plan.fault, "{what}: {error}");
+            let space = [libc::ENOSPC, libc::EDQUOT].map(Fault::Fails).contains(&self.plan.fault);
+            assert_eq!(error.is_out_of_space(), space, "{what}: {error}");
+        }
+    }
+
+    /// Everything acknowledged is there and right, everything else that is there is whole, and the vault goes on.
+    fn check(&self, disk: &SimulatedFiles, what: &str) {
+        let files = FaultyFiles::over(Arc::new(disk.clone()), Plan::NONE);
+        if !self.made {
+            // A failed init leaves nothing, or something that a second init completes, or a whole vault.
+            match files.init(root(), &options()) {
+                Ok(_) | Err(Error::VaultExists { .. }) => {}
+                Err(error) => panic!("{what}: init again: {error}"),
+            }
+        }
+        let vault = files.open(root()).unwrap_or_else(|error| panic!("{what}: open: {error}"));
+        self.check_points(&vault, what);
+        let report = common::verify(&vault);
+        assert!(report.is_clean(), "{what}: {:?} {:?}", report.damage, report.hit);
+        let media = files.media(root());
+        let second = Vault::open_on(Arc::new(media), &second_password(), &icecore::vault::OpenOptions::default());
+        match (self.second_key, second) {
+            (Some(true), Err(error)) => panic!("{what}: the added key: {error}"),
+            (Some(false), Ok(_)) => panic!("{what}: the removed key opens"),
+            (_, Err(Error::WrongKey { .. }) | Ok(_)) => {}
+            (_, Err(error)) => panic!("{what}: the second key: {error}"),
+        }
+        let next = Disks::from([("os", Arc::new(common::noise(9, 100_000)))]);
+        let id = backup(&vault, "next", &next).unwrap_or_else(|error| panic!("{what}: the next backup: {error}"));
+        let vault = files.open(root()).expect(what);
+        let point = vault.point("next", &id).expect(what);
+        common::assert_same(&common::disk_bytes(&vault, &point, "os").expect(what), &next["os"], what);
+        let left = disk.list(&root().join("tmp")).expect(what);
+        assert!(left.is_empty(), "{what}: what was abandoned is left");
+    }
+
+    fn check_points(&self, vault: &Vault, what: &str) {
+        let reads_as = |machine: &str, id: &str, disks: &Disks| -> Result<bool> {
+            let point = vault.point(machine, id)?;
+            for (name, bytes) in disks {
+                if common::disk_bytes(vault, &point, name)? != **bytes {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        for (machine, id, disks) in &self.points {
+            let right = reads_as(machine, id, disks);
+            assert!(matches!(right, Ok(true)), "{what}: an acknowledged point: {right:?}");
+        }
+        for machine in vault.machines() {
+            for point in vault.points(&machine).expect(what) {
+                // Its last sync failed after the commit: nobody was told of it, but it is whole.
+                let of = |(tried, disks): &(&str, Disks)| {
+                    *tried == machine && matches!(reads_as(&machine, &point.id, disks), Ok(true))
+                };
+                let known = self.points.iter().any(|(_, id, _)| *id == point.id);
+                assert!(known || self.tried.iter().any(of), "{what}: {machine} has a point that is not whole");
+            }
+        }
+    }
+
+    /// Power is lost after all that: of what was not synced, nothing is left, or any part.
+    fn lose_power(&self, seed: u64) {
+        let trace = self.disk.trace();
+        let mut crash = Crash::before(&trace);
+        while crash.step().is_some() {}
+        for left in [Left::Nothing, Left::Random(seed)] {
+            let image: Image = crash.image(left);
+            let disk = SimulatedFiles::from_image(image).expect("an image");
+            self.check(&disk, &format!("{}, then power is lost and {left:?} left", self.what));
+        }
+    }
+}
+
+fn is_unreadable(damage: &Damage) -> bool {
+    matches!(damage.problem, Problem::Unreadable(_))
 }
 
 /// Runs on another thread and fails where it takes too long: a hang must not hang the tests.
-fn watched(what: String, work: impl FnOnce() + Send + 'static) {
+fn watched<T: Send + 'static>(what: String, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let worker = std::thread::spawn(move || {
-        work();
-        let _ = sender.send(());
+        let _ = sender.send(work());
     });
     match receiver.recv_timeout(Duration::from_secs(60)) {
+        Ok(done) => done,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} hangs"),
-        _ => worker.join().unwrap_or_else(|_| panic!("{what} failed")),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            let _ = worker.join();
+            panic!("{what} failed");
+        }
     }
 }
 
-fn number_of_calls() -> u64 {
-    let folder = common::scratch();
-    let faulty = FaultyFiles::new(Plan::NONE);
-    let mut done = Acknowledged::default();
-    assert!(workload(&faulty, &folder.path().join("vault"), &mut done).is_empty());
-    assert_eq!(done.points.len(), 2);
-    faulty.calls()
-}
-
-fn fail_each(for_ever: bool, errno: i32, step: usize) {
-    let calls = number_of_calls();
+/// Does the workload with each call that counts going wrong, once and for ever after. For ever after some of the calls
+/// only, unless the environment variable `ICECORE_CAMPAIGN` is set.
+fn each_call(name: &str, faults: &[Fault], counts: fn(Call) -> bool) {
+    let workload = Arc::new(Workload::of_everything());
+    let run = Run::of(&workload, Plan { counts, ..Plan::NONE }, name.to_owned());
+    assert!(run.errors.is_empty() && run.points.len() == 3, "{:?}", run.errors);
     // Threads make the order of calls vary a little; each number hits something in any case.
-    for nth in (1..=calls).step_by(step) {
-        let what = format!("call {nth} of {calls} fails with errno {errno}, for ever: {for_ever}");
-        watched(what.clone(), move || {
-            let folder = common::scratch();
-            let path = folder.path().join("vault");
-            let faulty = FaultyFiles::new(Plan { nth, for_ever, errno, ..Plan::NONE });
-            let mut done = Acknowledged::default();
-            for error in workload(&faulty, &path, &mut done) {
-                assert_eq!(error.kind(), ErrorKind::Medium, "{what}: {error}");
-                assert!(!matches!(error, Error::Source { .. }), "{what}: the vault failed, not the disk: {error}");
-                assert_eq!(error.is_out_of_space(), errno == libc::ENOSPC, "{what}: {error}");
-            }
-            check(&path, &done, &what);
-        });
-    }
-}
-
-#[test]
-fn any_call_fails_once_with_eio() {
-    fail_each(false, libc::EIO, 1);
-}
-
-#[test]
-fn from_any_call_on_everything_fails_with_eio() {
-    fail_each(true, libc::EIO, 2);
-}
-
-#[test]
-fn any_call_fails_once_for_want_of_space() {
-    fail_each(false, libc::ENOSPC, 2);
-}
-
-#[test]
-fn a_failed_sync_is_never_tried_again_and_publishes_nothing() {
-    for nth in 1..=6 {
-        let folder = common::scratch();
-        let path = folder.path().join("vault");
-        let faulty = FaultyFiles::new(Plan::NONE);
-        let vault = faulty.init(&path, &options()).expect("init");
-        faulty.plan(Plan { nth, counts: |call| call == Call::Sync, ..Plan::NONE });
-        let outcome = common::backup_bytes(&vault, "m", &named(&first_day()));
-        let log = faulty.log();
-        let synced: Vec<_> = log.iter().filter(|(call, _)| *call == Call::Sync).map(|(_, path)| path).collect();
-        if faulty.failed() == 0 {
-            assert!(outcome.is_ok() && nth > 3, "sync {nth} is one too many");
-            continue;
-        }
-        let failed = synced[usize::try_from(nth).expect("small") - 1];
-        assert_eq!(synced.iter().filter(|path| **path == failed).count(), 1, "sync {nth}: tried again");
-        match outcome {
-            Ok(report) => {
-                // Only the index may fail without anybody being told.
-                let index = log.iter().any(|(call, path)| *call == Call::Rename && path.ends_with(".run"));
-                assert!(!index && report.point.id.len() == 32);
-            }
-            Err(error) => {
-                assert!(matches!(&error, Error::Vault { operation: "sync", .. }), "{error}");
-                assert!(vault.points("m").is_err(), "sync {nth}: no point");
-                assert!(files(&path.join("catalog")).is_empty());
-            }
+    let calls = run.faulty.calls();
+    assert!(calls > 50, "{calls}");
+    let for_ever_one_in = if std::env::var_os("ICECORE_CAMPAIGN").is_some() { 1 } else { FOR_EVER_ONE_IN };
+    let mut plans = Vec::new();
+    for fault in faults {
+        for (for_ever, one_in) in [(false, 1), (true, for_ever_one_in)] {
+            let numbers = (1..=calls).filter(|nth| nth.is_multiple_of(one_in));
+            plans.extend(numbers.map(|nth| Plan { nth, for_ever, fault: *fault, counts }));
         }
     }
+    let [injected, runs, syncs, lost] = [const { AtomicUsize::new(0) }; 4];
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let Plan { nth, for_ever, fault, .. } = plan;
+            let what = format!("call {nth} of {calls} goes wrong, {fault:?}, for ever: {for_ever}");
+            let (workload, plan, told) = (Arc::clone(&workload), *plan, what.clone());
+            let (wrong, failed_syncs, power) = watched(what, move || {
+                let run = Run::of(&workload, plan, told);
+                run.check_errors();
+                let power = run.faulty.failed() > 0 && plan.nth.is_multiple_of(POWER_LOST_ONE_IN);
+                if power {
+                    run.lose_power(plan.nth);
+                }
+                run.check(&run.disk, &run.what);
+                (run.faulty.failed(), run.failed_syncs, power)
+            });
+            injected.fetch_add(wrong, Ordering::Relaxed);
+            syncs.fetch_add(failed_syncs, Ordering::Relaxed);
+            lost.fetch_add(2 * usize::from(power), Ordering::Relaxed);
+            runs.fetch_add(usize::from(wrong > 0), Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|worker| worker.join().expect("a worker"));
+    });
+    let [injected, runs, syncs, lost] = [injected, runs, syncs, lost].map(AtomicUsize::into_inner);
+    println!(
+        "{name}: {injected} faults injected into {runs} workloads of {calls} calls, {syncs} steps with failed syncs, \
+         {lost} power losses after them"
+    );
+    assert!(runs * 10 > plans.len() * 9 && lost > 0, "{runs} of {}", plans.len());
+    assert!(syncs > 10 || !counts(Call::Sync), "{syncs}");
+}
+
+/// What a full disk refuses; it still reads, removes and lists.
+fn takes_space(call: Call) -> bool {
+    use Call::{Create, MakeDirectory, Rename, Sync, SyncDirectory, Write};
+    matches!(call, Create | MakeDirectory | Rename | Sync | SyncDirectory | Write)
+}
+
+fn moves_bytes(call: Call) -> bool {
+    matches!(call, Call::Read | Call::Write)
+}
+
+#[test]
+fn any_call_fails_with_eio() {
+    each_call("eio", &[Fault::Fails(libc::EIO)], |_| true);
+}
+
+#[test]
+fn a_disk_or_a_quota_is_full_at_any_call_and_the_space_is_given_back() {
+    each_call("full", &[libc::ENOSPC, libc::EDQUOT].map(Fault::Fails), takes_space);
+}
+
+#[test]
+fn what_is_no_read_or_write_is_interrupted_and_fails_as_such() {
+    each_call("interrupted", &[Fault::Fails(libc::EINTR)], |call| !moves_bytes(call));
+}
+
+#[test]
+fn reads_and_writes_are_interrupted_or_short_and_nobody_sees_it() {
+    each_call("unseen", &[Fault::Fails(libc::EINTR), Fault::Short], moves_bytes);
+}
+
+#[test]
+fn a_failing_disk_is_told_as_the_disk_and_not_as_the_vault() {
+    let bytes = common::noise(1, 900_000);
+    let request = |nth, for_ever, errno, calls: &Arc<AtomicU64>| {
+        let source =
+            |nth| common::sources::Faulty { bytes: bytes.clone(), nth, for_ever, errno, calls: Arc::clone(calls) };
+        let healthy = common::sources::Memory { bytes: common::text(2, 70_000) };
+        BackupRequest::new("m").disk("healthy", healthy).disk("os", source(nth))
+    };
+    let new_vault = || {
+        let files = FaultyFiles::over(Arc::new(SimulatedFiles::new()), Plan::NONE);
+        let vault = files.init(root(), &options()).expect("init");
+        (files, vault)
+    };
+    let calls = Arc::default();
+    new_vault().1.backup(&request(0, false, 0, &calls), &Progress::default()).expect("backup");
+    let calls = calls.load(Ordering::Relaxed);
+    let (mut failures, mut repeated) = (0, 0);
+    for errno in [libc::EIO, libc::ENOSPC, libc::EDQUOT, libc::EINTR] {
+        for (nth, for_ever) in (1..=calls).flat_map(|nth| [(nth, false), (nth, true)]) {
+            let what = format!("call {nth} of {calls} fails with errno {errno}, for ever: {for_ever}");
+            let (files, vault) = new_vault();
+            match vault.backup(&request(nth, for_ever, errno, &Arc::default()), &Progress::default()) {
+                Ok(report) => {
+                    // What failed once is read again, block by block.
+                    assert!(!for_ever, "{what}: nobody was told");
+                    let read = common::disk_bytes(&vault, &report.point, "os").expect("read");
+                    common::assert_same(&read, &bytes, &what);
+                    repeated += 1;
+                }
+                Err(error @ Error::Source { .. }) => {
+                    assert!(!error.is_out_of_space(), "{what}: the vault has space");
+                    let Error::Source { disk, source, .. } = error else { unreachable!() };
+                    assert_eq!((disk.as_str(), source.raw_os_error()), ("os", Some(errno)), "{what}");
+                    assert_eq!(files.open(root()).expect("open").machines(), [""; 0], "{what}: half a point");
+                    failures += 1;
+                }
+                Err(error) => panic!("{what}: told as another's: {error}"),
+            }
+            let vault = files.open(root()).expect("open");
+            let report = vault.backup(&request(0, false, 0, &Arc::default()), &Progress::default());
+            let point = report.unwrap_or_else(|error| panic!("{what}: {error}")).point;
+            common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &bytes, &what);
+            assert!(common::verify(&vault).is_clean(), "{what}");
+        }
+    }
+    println!("disk: {} faults injected, {failures} told, {repeated} made good by reading again", failures + repeated);
+    assert!(failures > 4 * repeated / 5 && repeated > 0);
 }

@@ -67,6 +67,28 @@ fn a_backup_that_does_not_fit_gives_its_space_back() {
     common::assert_same(&common::disk_bytes(&vault, &next, "os").expect("read"), &small, "the new point");
 }
 
+/// There is room for bytes, and none for files: that shows where one is made, not where one is written.
+#[test]
+fn a_file_system_without_room_for_files_is_full_too() {
+    let name = "a_file_system_without_room_for_files_is_full_too";
+    let Some(tiny) = Tiny::mount(name, "size=64m,nr_inodes=32") else { return };
+    let path = tiny.path().join("vault");
+    let vault = common::init(&path, &common::small());
+    let first = common::noise(1, 1 << 20);
+    let point = common::backup_bytes(&vault, "m", &[("os", &first)]).expect("it fits").point;
+    let files = || common::files(&path).len();
+    let before = files();
+    let error = common::backup_bytes(&vault, "m", &[("os", &common::noise(2, 30 << 20))]).expect_err("it does not fit");
+    assert!(error.is_out_of_space(), "{error}");
+    assert_eq!(files(), before, "what was begun is gone");
+    let next = common::backup_bytes(&vault, "m", &[("os", &first)]).expect("what fits is taken").point;
+    let vault = common::open(&path);
+    assert!(common::verify(&vault).is_clean());
+    for point in [point, next] {
+        common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &first, &point.name);
+    }
+}
+
 /// Segments that another instance knew of and that were given back are known to it no more.
 #[test]
 fn what_was_given_back_is_stored_again_by_who_knew_it() {

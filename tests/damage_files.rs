@@ -160,6 +160,16 @@ fn header_and_slots_that_are_gone_or_foreign_are_told_apart() {
     let (header_bytes, slot_bytes) = (std::fs::read(&header).expect("header"), std::fs::read(&slot).expect("slot"));
     let refused = || common::open_with(&made.vault, ReadMode::Map).map(|_| ()).expect_err("refused");
 
+    // Another vault's header beside the copy of our own: the copy opens, and verify names the stranger.
+    for (stranger, name) in [("header", "header"), ("header-copy", "header-copy")] {
+        std::fs::copy(other.vault.join("header"), made.vault.join(stranger)).expect("copy");
+        let vault = common::open(&made.vault);
+        assert_eq!(readable(&made, &vault).len(), 4);
+        let named: Vec<String> =
+            common::verify(&vault).damage.iter().map(|error| format!("{:?}", error.object())).collect();
+        assert_eq!(named, [format!("{:?}", Some(name))]);
+        std::fs::write(made.vault.join(stranger), &header_bytes).expect("repair");
+    }
     std::fs::remove_file(made.vault.join("header-copy")).expect("remove");
     std::fs::remove_file(&header).expect("remove");
     // There are key slots, so this is a vault that lost its header, and no empty place.

@@ -60,10 +60,27 @@ fn what_is_wrong_with_a_key_is_told_by_kind() {
     forged[42] = 9;
     let sum = *blake3::hash(&forged[..144]).as_bytes();
     forged[144..].copy_from_slice(&sum);
+    let level = common::open(&path).header().level;
     std::fs::write(&header, forged).expect("forge");
+    assert_eq!(common::open(&path).header().level, level, "the copy tells the truth");
+    std::fs::remove_file(path.join("header-copy")).expect("remove");
     let error = open(&path, &common::password()).map(|_| ()).expect_err("forged header");
     assert!(matches!(&error, Error::Damaged(damage) if damage.object == "header"), "{error}");
     assert!(matches!(open(&path, &Credential::password(*b"wrong")), Err(Error::WrongKey { .. })));
+}
+
+#[test]
+fn a_slot_that_cannot_be_read_is_not_called_absent() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = common::init(&path, &common::small());
+    let id = vault.add_key(Role::Restore, &key_file(1), CHEAP).expect("key").info.id;
+    let name = format!("keys/{id}.slot");
+    std::fs::write(path.join(&name), b"garbage").expect("damage");
+    let error = vault.remove_key(&id).expect_err("damaged");
+    assert_eq!((error.kind(), error.object()), (ErrorKind::Damaged, Some(name.as_str())), "{error}");
+    std::fs::remove_file(path.join(&name)).expect("remove");
+    assert!(matches!(vault.remove_key(&id), Err(Error::Invalid { .. })));
 }
 
 /// Makes the checksum of a slot fit again.

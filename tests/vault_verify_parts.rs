@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::faults::{Call, FaultyFiles, Plan};
+use common::faults::{Call, Fault, FaultyFiles, Plan};
 use common::files;
 use icecore::format::check_note::{self, Check, Checked};
 use icecore::format::key_slot::Role;
@@ -221,7 +221,7 @@ fn a_vault_that_cannot_be_written_is_checked_and_not_remembered() {
     let plan = Plan {
         nth: 1,
         for_ever: true,
-        errno: libc::EROFS,
+        fault: Fault::Fails(libc::EROFS),
         counts: |call| matches!(call, Call::Create | Call::MakeDirectory | Call::Rename | Call::Remove | Call::Write),
     };
     let faulty = FaultyFiles::new(plan);

@@ -201,13 +201,13 @@ impl VaultKeys {
         *blake3::keyed_hash(key.expose(), &header.authenticated_bytes()).as_bytes()
     }
 
-    /// Checks a vault header against the key that was opened.
-    pub fn check_header(&self, decoded: &header::Decoded) -> Result<()> {
+    /// Checks a vault header, which is the object `name`, against the key that was opened.
+    pub fn check_header(&self, name: &str, decoded: &header::Decoded) -> Result<()> {
         let expected = blake3::Hash::from(self.authenticate_header(&decoded.header));
         if expected == blake3::Hash::from(decoded.authenticator) && decoded.header.public == self.keys.public {
             return Ok(());
         }
-        Err(Error::damaged(header::OBJECT, 0, Problem::Authentication("vault header")))
+        Err(Error::damaged(name, 0, Problem::Authentication("vault header")))
     }
 
     /// The authenticator of a segment header.

@@ -58,12 +58,17 @@ pub(super) fn read_slots(media: &dyn Media) -> Result<(NamedSlots, Vec<Error>)> 
 impl Vault {
     /// The key slots, oldest first.
     pub fn key_slots(&self) -> Result<Vec<SlotInfo>> {
-        let (slots, _) = read_slots(self.media.as_ref())?;
+        self.slots_and_unreadable().map(|(slots, _)| slots)
+    }
+
+    /// The same, and why others can't be read.
+    fn slots_and_unreadable(&self) -> Result<(Vec<SlotInfo>, Vec<Error>)> {
+        let (slots, unreadable) = read_slots(self.media.as_ref())?;
         // A slot of another vault, as a killed `init` may leave, is no way into this one.
         let ours = slots.iter().filter(|(_, slot)| slot.vault == self.header.vault);
         let mut infos: Vec<SlotInfo> = ours.map(|(_, slot)| SlotInfo::from(slot)).collect();
         infos.sort_by(|a, b| (a.created_unix_seconds, &a.id).cmp(&(b.created_unix_seconds, &b.id)));
-        Ok(infos)
+        Ok((infos, unreadable))
     }
 
     fn needs_admin(&self) -> Result<()> {
@@ -88,14 +93,18 @@ impl Vault {
         self.needs_admin()?;
         // Alone, or two who remove at once could each leave the other's slot as the last.
         let _alone = self.media.lock(KEYS_LOCK, LockKind::Exclusive, true)?;
-        let slots = self.key_slots()?;
-        let unknown = || Error::Invalid { what: "key slot", value: id.to_owned(), rule: "the vault has no such slot" };
-        let slot = slots.iter().find(|slot| slot.id == id).ok_or_else(unknown)?;
+        let (slots, unreadable) = self.slots_and_unreadable()?;
+        let object = format!("{FOLDER}/{id}.slot");
+        let Some(slot) = slots.iter().find(|slot| slot.id == id) else {
+            // One that can't be read just now is not one that is not there.
+            let unknown = Error::Invalid { what: "key slot", value: id.to_owned(), rule: "the vault has no such slot" };
+            return Err(unreadable.into_iter().find(|error| error.object() == Some(&object)).unwrap_or(unknown));
+        };
         let admins = slots.iter().filter(|slot| slot.role == Role::Admin).count();
         if slot.role == Role::Admin && admins == 1 {
             return Err(Error::LastAdminSlot);
         }
-        self.media.remove(&format!("{FOLDER}/{id}.slot"))?;
+        self.media.remove(&object)?;
         self.media.sync_folder(FOLDER)
     }
 }

@@ -98,25 +98,29 @@ impl Vault {
 
     /// Opens the vault on any media.
     pub fn open_on(media: Arc<dyn Media>, credential: &Credential, options: &OpenOptions) -> Result<Self> {
-        let decoded = match read_header(media.as_ref(), header::OBJECT) {
-            // The copy decides only where the header itself is damaged; the error is then the header's.
-            Err(error @ (Error::Damaged(_) | Error::UnsupportedVersion { .. })) => {
-                read_header(media.as_ref(), header::COPY).map_err(|_| error)?
-            }
-            header => header?,
-        };
         let (slots, damaged) = keys::read_slots(media.as_ref())?;
-        let vault = decoded.header.vault;
-        let (slot, role_keys) = match open_any(&slots, &vault, credential) {
-            // A damaged slot may be the one that would have opened: that is no wrong password.
-            Err(Error::WrongKey { .. }) if !damaged.is_empty() => {
-                return Err(damaged.into_iter().next().ok_or(Error::Poisoned)?);
+        let mut damaged = damaged.into_iter();
+        let mut open_by = |name| {
+            let decoded = read_header(media.as_ref(), name)?;
+            let vault = decoded.header.vault;
+            let (slot, role_keys) = match open_any(&slots, &vault, credential) {
+                // A damaged slot may be the one that would have opened: that is no wrong password.
+                Err(wrong @ Error::WrongKey { .. }) => return Err(damaged.next().unwrap_or(wrong)),
+                opened => opened?,
+            };
+            let keys = VaultKeys::new(vault, slot.role, role_keys);
+            keys.check_header(name, &decoded)?;
+            Ok((decoded.header, keys, slot))
+        };
+        let (header, keys, slot) = match open_by(header::OBJECT) {
+            // The copy decides only where the header itself is damaged, unreadable, or another vault's; the error is then
+            // the header's.
+            Err(error @ (Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. })) => {
+                open_by(header::COPY).map_err(|_| error)?
             }
             opened => opened?,
         };
-        let keys = VaultKeys::new(vault, slot.role, role_keys);
-        keys.check_header(&decoded)?;
-        Self::assemble(media, decoded.header, keys, slot, options)
+        Self::assemble(media, header, keys, slot, options)
     }
 
     fn assemble(

@@ -1,4 +1,4 @@
-//! A file system below a vault that counts its calls and fails those that it is told to.
+//! A file system below a vault that counts its calls, and fails or cuts short those that it is told to.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,24 @@ use icecore::{Result, Vault};
 /// What goes wrong, from which call on.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Number of the first call that fails, from 1; 0 for none.
+    /// Number of the first call that goes wrong, from 1; 0 for none.
     pub nth: u64,
-    /// Whether all later calls fail too.
+    /// Whether all later calls go wrong too. Of those that are interrupted, every other: who tries again comes through.
     pub for_ever: bool,
-    /// What the failing call says.
-    pub errno: i32,
+    /// How it goes wrong.
+    pub fault: Fault,
     /// Which calls count.
     pub counts: fn(Call) -> bool,
+}
+
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails with this value of `errno`. A write that fails has written its first half: that is what a full disk
+    /// leaves.
+    Fails(i32),
+    /// It reads or writes half of what it was asked to, one byte at least; other calls do as they should.
+    Short,
 }
 
 /// The calls of [`Files`] and [`File`] that can fail.
@@ -42,27 +52,41 @@ pub enum Call {
 }
 
 impl Plan {
-    pub const NONE: Self = Self { nth: 0, for_ever: false, errno: libc::EIO, counts: |_| true };
+    pub const NONE: Self = Self { nth: 0, for_ever: false, fault: Fault::Fails(libc::EIO), counts: |_| true };
+
+    fn hits(&self, number: u64) -> bool {
+        let again = if self.fault == Fault::Fails(libc::EINTR) { 2 } else { 1 };
+        let later = || self.for_ever && number > self.nth && (number - self.nth).is_multiple_of(again);
+        self.nth != 0 && (number == self.nth || later())
+    }
 }
 
 struct Shared {
+    files: Arc<dyn Files>,
     plan: Mutex<Plan>,
     calls: AtomicU64,
-    failed: AtomicU64,
     log: Mutex<Vec<(Call, PathBuf)>>,
+    /// Those of the log that went wrong.
+    wrong: Mutex<Vec<usize>>,
 }
 
-/// The operating system's files, failing as planned.
+/// Files that go wrong as planned.
 #[derive(Clone)]
 pub struct FaultyFiles(Arc<Shared>);
 
 impl FaultyFiles {
+    /// Over the operating system's files.
     pub fn new(plan: Plan) -> Self {
+        Self::over(Arc::new(SystemFiles), plan)
+    }
+
+    pub fn over(files: Arc<dyn Files>, plan: Plan) -> Self {
         Self(Arc::new(Shared {
+            files,
             plan: Mutex::new(plan),
             calls: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
             log: Mutex::default(),
+            wrong: Mutex::default(),
         }))
     }
 
@@ -70,8 +94,8 @@ impl FaultyFiles {
     pub fn plan(&self, plan: Plan) {
         *self.0.plan.lock().expect("plan") = plan;
         self.0.calls.store(0, Ordering::SeqCst);
-        self.0.failed.store(0, Ordering::SeqCst);
         self.0.log.lock().expect("log").clear();
+        self.0.wrong.lock().expect("wrong").clear();
     }
 
     /// Calls counted so far.
@@ -79,14 +103,19 @@ impl FaultyFiles {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// Calls that failed so far.
-    pub fn failed(&self) -> u64 {
-        self.0.failed.load(Ordering::SeqCst)
+    /// Calls that went wrong so far.
+    pub fn failed(&self) -> usize {
+        self.0.wrong.lock().expect("wrong").len()
     }
 
     /// What was called, in order.
     pub fn log(&self) -> Vec<(Call, PathBuf)> {
         self.0.log.lock().expect("log").clone()
+    }
+
+    /// Which of the calls in the log went wrong.
+    pub fn wrong(&self) -> Vec<usize> {
+        self.0.wrong.lock().expect("wrong").clone()
     }
 
     pub fn media(&self, root: &Path) -> DirectoryMedia {
@@ -105,17 +134,22 @@ impl FaultyFiles {
     }
 
     fn call(&self, call: Call, path: &Path) -> io::Result<()> {
+        self.sized_call(call, path, 0).map(|_| ())
+    }
+
+    /// The same for a call that reads or writes so many bytes; tells how many it is to be.
+    fn sized_call(&self, call: Call, path: &Path, length: usize) -> io::Result<usize> {
         let plan = *self.0.plan.lock().expect("plan");
-        self.0.log.lock().expect("log").push((call, path.to_path_buf()));
-        if !(plan.counts)(call) {
-            return Ok(());
+        let mut log = self.0.log.lock().expect("log");
+        log.push((call, path.to_path_buf()));
+        if !(plan.counts)(call) || !plan.hits(self.0.calls.fetch_add(1, Ordering::SeqCst) + 1) {
+            return Ok(length);
         }
-        let number = self.0.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        if plan.nth != 0 && (number == plan.nth || (plan.for_ever && number > plan.nth)) {
-            self.0.failed.fetch_add(1, Ordering::SeqCst);
-            return Err(io::Error::from_raw_os_error(plan.errno));
+        self.0.wrong.lock().expect("wrong").push(log.len() - 1);
+        match plan.fault {
+            Fault::Fails(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Fault::Short => Ok((length / 2).max(1).min(length)),
         }
-        Ok(())
     }
 
     fn wrap(&self, file: Arc<dyn File>, path: &Path) -> Arc<dyn File> {
@@ -126,42 +160,42 @@ impl FaultyFiles {
 impl Files for FaultyFiles {
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.call(Call::Create, path)?;
-        Ok(self.wrap(SystemFiles.create_new(path)?, path))
+        Ok(self.wrap(self.0.files.create_new(path)?, path))
     }
 
     fn open(&self, path: &Path, mapped: bool) -> io::Result<Arc<dyn File>> {
         self.call(Call::Open, path)?;
-        Ok(self.wrap(SystemFiles.open(path, mapped)?, path))
+        Ok(self.wrap(self.0.files.open(path, mapped)?, path))
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(Call::Rename, to)?;
-        SystemFiles.rename_new(from, to)
+        self.0.files.rename_new(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.call(Call::Remove, path)?;
-        SystemFiles.remove(path)
+        self.0.files.remove(path)
     }
 
     fn make_directory(&self, path: &Path) -> io::Result<()> {
         self.call(Call::MakeDirectory, path)?;
-        SystemFiles.make_directory(path)
+        self.0.files.make_directory(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
         self.call(Call::List, path)?;
-        SystemFiles.list(path)
+        self.0.files.list(path)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         self.call(Call::SyncDirectory, path)?;
-        SystemFiles.sync_directory(path)
+        self.0.files.sync_directory(path)
     }
 
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
         self.call(Call::Lock, path)?;
-        SystemFiles.lock(path, kind, wait)
+        self.0.files.lock(path, kind, wait)
     }
 }
 
@@ -177,24 +211,24 @@ impl File for FaultyFile {
         self.file.length()
     }
 
-    /// A write that fails has written its first half: that is what a full disk leaves.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(error) = self.files.call(Call::Write, &self.path) {
-            self.file.write_at(offset, &bytes[..bytes.len() / 2])?;
-            return Err(error);
+        match self.files.sized_call(Call::Write, &self.path, bytes.len()) {
+            Ok(length) => self.file.write_at(offset, &bytes[..length]),
+            Err(error) => {
+                self.file.write_at(offset, &bytes[..bytes.len() / 2])?;
+                Err(error)
+            }
         }
-        self.file.write_at(offset, bytes)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.files.call(Call::Read, &self.path)?;
-        self.file.read_at(offset, buffer)
+        let length = self.files.sized_call(Call::Read, &self.path, buffer.len())?;
+        self.file.read_at(offset, &mut buffer[..length])
     }
 
     fn sync(&self) -> io::Result<()> {
         self.files.call(Call::Sync, &self.path)?;
-        // Tests need no power-safe disk: what matters is who asked, and when.
-        Ok(())
+        self.file.sync()
     }
 
     fn start_writeback(&self, offset: u64, length: u64) {

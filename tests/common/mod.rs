@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, dead_code, reason = "each test file uses its own part")]
 
+pub mod damage;
 pub mod faults;
 pub mod guest;
 pub mod ledger;

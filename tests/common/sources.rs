@@ -49,6 +49,40 @@ impl Source for Failing {
     }
 }
 
+/// A disk of which the nth call fails, once or for ever after.
+pub struct Faulty {
+    pub bytes: Vec<u8>,
+    /// From 1; 0 for none.
+    pub nth: u64,
+    pub for_ever: bool,
+    pub errno: i32,
+    pub calls: Arc<AtomicU64>,
+}
+
+impl Faulty {
+    fn call(&self) -> io::Result<()> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.nth != 0 && (number == self.nth || (self.for_ever && number > self.nth)) {
+            return Err(io::Error::from_raw_os_error(self.errno));
+        }
+        Ok(())
+    }
+}
+
+impl Source for Faulty {
+    fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.call().map(|()| copy(&self.bytes, offset, buffer))
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        self.call().map(|()| (offset < self.size_bytes()).then_some(offset..self.size_bytes()))
+    }
+}
+
 /// A disk that ends earlier than it said, from some moment on.
 pub struct Shrinking {
     pub bytes: Vec<u8>,

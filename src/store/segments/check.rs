@@ -39,12 +39,12 @@ impl Segments {
             Err(error) => return Err(error),
         };
         check.bytes = object.length();
-        let table_is_whole = match self.table(id) {
-            Ok(_) => true,
+        let table = match self.table(id) {
+            Ok(table) => Some(table),
             Err(error @ Error::Vault { .. }) => return Err(error),
             Err(error) => {
                 check.damage.push(error);
-                false
+                None
             }
         };
         // A segment whose header is gone can't be opened: none of its records is whole then.
@@ -62,6 +62,8 @@ impl Segments {
         tree.update(&header);
         let end = match read_trailer(object.as_ref(), id) {
             Ok((trailer, _)) => trailer.table_offset,
+            // A medium that fails is no damage: what follows the records must not be taken for broken ones.
+            Err(error @ Error::Vault { .. }) => return Err(error),
             Err(_) => object.length(),
         };
         let seal = &open.seal;
@@ -82,13 +84,19 @@ impl Segments {
             }
             Ok(())
         })?;
-        if table_is_whole {
+        if let Some(table) = table {
             let (trailer, hash) = read_trailer(object.as_ref(), id)?;
             let mut sealed = vec![0; trailer.sealed_table_bytes()];
             object.read_exact_at(trailer.table_offset, &mut sealed)?;
             tree.update(&sealed).update(&trailer.bound_bytes());
             if check.damage.is_empty() && *tree.finalize().as_bytes() != hash {
                 check.damage.push(Error::damaged(object.name(), 0, Problem::Checksum("segment")));
+            }
+            // Whoever holds the keys may have sealed a table of other records than there are: the index comes from it.
+            let entries = table.iter().map(|entry| (entry.offset, entry.id));
+            if check.damage.is_empty() && !entries.eq(check.whole.iter().copied()) {
+                let problem = Problem::Misplaced("record table");
+                check.damage.push(Error::damaged(object.name(), trailer.table_offset, problem));
             }
         }
         Ok(check)

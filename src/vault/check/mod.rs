@@ -58,7 +58,7 @@ impl Vault {
         report.damage.extend(super::keys::read_slots(self.media.as_ref())?.1);
         for copy in [header::OBJECT, header::COPY] {
             let checked = super::read_header(self.media.as_ref(), copy)
-                .and_then(|decoded| store.keys().check_header(&decoded).map(|()| decoded));
+                .and_then(|decoded| store.keys().check_header(copy, &decoded).map(|()| decoded));
             report.damage.extend(checked.err());
         }
         report.harmless.extend(crate::store::scrub_index(self.media.as_ref(), store.keys().vault())?);

@@ -25,7 +25,7 @@ fn decode(bytes: &[u8]) -> bool {
     let again = decoded.header.encode(decoded.authenticator);
     assert_eq!(again.as_slice(), bytes, "a header has one stored form");
     assert!(decoded.header.chunk_bytes().is_power_of_two());
-    let is_ours = vault_keys().check_header(&decoded).is_ok();
+    let is_ours = vault_keys().check_header("header", &decoded).is_ok();
     assert!(!is_ours || decoded.header.public == keys::PUBLIC, "the public half is the key holder's");
     true
 }

@@ -247,7 +247,8 @@ fn what_cannot_be_read_is_named_and_hides_nothing() {
     ]
     .concat();
     let metadata = |problem: &Problem| matches!(problem, Problem::Metadata { .. });
-    let cases: [(String, &dyn Fn(&Problem) -> bool); 9] = [
+    type Expected<'a> = &'a dyn Fn(&Problem) -> bool;
+    let cases: [(String, Expected<'_>); 9] = [
         (segment("start_extent = 0 extent_count = 1 type = \"thin\" thin_pool = \"pool\""), &|problem| {
             *problem == Problem::Layout { layout: "thin".to_owned() }
         }),

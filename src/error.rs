@@ -350,6 +350,11 @@ impl Error {
         Self::Damaged(Damage { object: object.into(), offset, problem })
     }
 
+    /// Whether something in the vault could not be made to survive power loss.
+    pub(crate) fn is_failed_sync(&self) -> bool {
+        matches!(self, Self::Vault { operation: "sync", .. })
+    }
+
     /// Whether the medium under the vault has no space left, or a quota is full.
     pub fn is_out_of_space(&self) -> bool {
         match self {

@@ -435,3 +435,28 @@ fn a_failing_disk_is_told_as_the_disk_and_not_as_the_vault() {
     println!("disk: {} faults injected, {failures} told, {repeated} made good by reading again", failures + repeated);
     assert!(failures > 4 * repeated / 5 && repeated > 0);
 }
+
+#[test]
+fn nobody_relies_on_names_whose_sync_failed() {
+    let bytes = common::noise(1, 900_000);
+    let segments = root().join("segments");
+    let mut seen = false;
+    // The last sync of a backup that fails is the folder of its segments'; those before and after are other folders'.
+    for nth in 1..=4 {
+        let files = FaultyFiles::over(Arc::new(SimulatedFiles::new()), Plan::NONE);
+        let vault = files.init(root(), &options()).expect("init");
+        files.plan(Plan { nth, counts: |call| call == Call::SyncDirectory, ..Plan::NONE });
+        let outcome = common::backup_bytes(&vault, "m", &[("os", &bytes)]);
+        let log = files.log();
+        if !files.wrong().iter().any(|at| log[*at].1 == segments) {
+            continue;
+        }
+        seen = true;
+        assert!(outcome.is_err_and(|error| matches!(error, Error::Vault { operation: "sync", .. })));
+        files.plan(Plan::NONE);
+        assert!(files.list(&segments).expect("listed").is_empty(), "they are gone");
+        let report = common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("the next backup");
+        assert!(report.manifest.disks[0].new_bytes > 800_000, "and stored again");
+    }
+    assert!(seen, "no sync of the segments' folder failed");
+}

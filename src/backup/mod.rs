@@ -273,9 +273,10 @@ fn give_up(
     };
     let published = writer.abandon();
     drop(lock);
-    if error.is_out_of_space() {
-        // The next backup would find these segments useful, but now their space is worth more. What can't be given
-        // back stays known to the index, and is of use then.
+    // The next backup would find these segments useful, but on a full medium their space is worth more. And a name whose
+    // sync failed may be lost although the folder's next sync succeeds: nobody must come to rely on it.
+    if error.is_out_of_space() || error.is_failed_sync() {
+        // What can't be given back stays known to the index.
         let _ = give_back(store, catalog, &published, entries_before);
     }
     error

@@ -16,7 +16,7 @@ case "${1:-}" in
     fuzz) needed+=(c++:g++) ;;
     test)
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
-        wanted+=(lvm:lvm2 shellcheck:shellcheck)
+        wanted+=(shellcheck:shellcheck)
         ;;
     campaign) wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs) ;;
     *) die "usage: install-tools.sh build|bench|demo|test|campaign|fuzz" ;;

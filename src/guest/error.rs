@@ -125,10 +125,6 @@ pub enum Object {
         /// Which of the journal's blocks, from zero.
         block: u64,
     },
-    /// The label of an LVM2 physical volume.
-    LvmLabel,
-    /// The metadata on an LVM2 physical volume.
-    LvmMetadata,
 }
 
 impl std::fmt::Display for Object {
@@ -149,8 +145,6 @@ impl std::fmt::Display for Object {
                 write!(f, "extended attributes of inode {inode} in block {block}")
             }
             Self::Journal { block } => write!(f, "journal block {block}"),
-            Self::LvmLabel => f.write_str("LVM2 label"),
-            Self::LvmMetadata => f.write_str("LVM2 metadata"),
         }
     }
 }

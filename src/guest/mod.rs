@@ -17,7 +17,6 @@ mod error;
 
 pub mod ext;
 mod filesystem;
-pub mod lvm;
 pub mod partition;
 mod probe;
 mod slice;

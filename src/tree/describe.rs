@@ -4,10 +4,10 @@ use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
-use super::point::{Content, Opener, PointNode, PointVolume, Shown};
+use super::point::{Content, Opener, PointNode, Shown};
 use crate::error::{Error, Result};
-use crate::guest::partition::TableKind;
-use crate::guest::{self, GuestFileSystem, VolumeState};
+use crate::guest::partition::{TableKind, Volume};
+use crate::guest::{GuestFileSystem, VolumeState};
 use crate::point::Manifest;
 
 /// A small text beside a volume.
@@ -21,11 +21,11 @@ pub(super) struct Note {
 }
 
 /// What must be said of a volume in the directory listing itself, if anything.
-pub(super) fn note(volume: &PointVolume, shown: Option<&Shown>) -> Option<Note> {
+pub(super) fn note(volume: &Volume, shown: Option<&Shown>) -> Option<Note> {
     let (suffix, text) = match shown.map(|shown| &shown.content) {
-        None => ("ERROR", volume.problem()?),
+        None => ("ERROR", volume.problem.as_ref()?.to_string()),
         Some(Content::Failed(why)) => ("ERROR", why.clone()),
-        Some(Content::Other(_) | Content::Physical(_)) => return None,
+        Some(Content::Other(_)) => return None,
         Some(Content::Files(file_system)) => match &file_system.info().state {
             VolumeState::Stale { reason } => {
                 ("STALE", format!("shown as of its last checkpoint, newer changes are missing: {reason}"))
@@ -37,7 +37,7 @@ pub(super) fn note(volume: &PointVolume, shown: Option<&Shown>) -> Option<Note> 
 }
 
 /// What must be said of a volume whose beginning the vault can't give any more.
-pub(super) fn damaged(volume: &PointVolume, error: &Error) -> Note {
+pub(super) fn damaged(volume: &Volume, error: &Error) -> Note {
     Note { volume: volume.name(), suffix: "ERROR", text: error.to_string() }
 }
 
@@ -60,17 +60,13 @@ struct DiskVolumes {
 #[derive(Serialize)]
 struct VolumeJson {
     name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<u64>,
+    start: u64,
     size_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    partition_type: Option<&'static str>,
+    partition_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition_label: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition_uuid: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logical_volume: Option<LogicalJson>,
     content: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
@@ -82,15 +78,6 @@ struct VolumeJson {
     state: Option<State>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
-}
-
-#[derive(Serialize)]
-struct LogicalJson {
-    group: String,
-    group_id: String,
-    name: String,
-    id: String,
-    layout: String,
 }
 
 #[derive(Serialize)]
@@ -131,10 +118,10 @@ pub(super) fn point_json(opener: &Opener, point: &PointNode) -> Result<Arc<Vec<u
 }
 
 fn disk_volumes(opener: &Opener, point: &PointNode, disk: usize, name: &str) -> Result<DiskVolumes> {
-    let table = point.table(opener, disk)?;
+    let table = point.volumes(opener, disk)?;
     let mut volumes = Vec::new();
-    for (number, volume) in point.volumes(opener, disk)?.iter().enumerate() {
-        let shown = if volume.problem().is_none() { Some(point.shown(opener, disk, number)?) } else { None };
+    for (number, volume) in table.volumes.iter().enumerate() {
+        let shown = if volume.problem.is_none() { Some(point.shown(opener, disk, number)?) } else { None };
         volumes.push(describe(volume, shown.as_deref()));
     }
     Ok(DiskVolumes {
@@ -150,35 +137,20 @@ fn disk_volumes(opener: &Opener, point: &PointNode, disk: usize, name: &str) -> 
     })
 }
 
-fn describe(volume: &PointVolume, shown: Option<&Shown>) -> VolumeJson {
-    let partition = match volume {
-        PointVolume::Partition(volume) => Some(volume),
-        PointVolume::Logical(_) => None,
-    };
-    let logical_volume = match volume {
-        PointVolume::Partition(_) => None,
-        PointVolume::Logical(logical) => Some(LogicalJson {
-            group: logical.volume.group.clone(),
-            group_id: logical.volume.group_id.clone(),
-            name: logical.volume.name.clone(),
-            id: logical.volume.id.clone(),
-            layout: logical.volume.layout.clone(),
-        }),
-    };
+fn describe(volume: &Volume, shown: Option<&Shown>) -> VolumeJson {
     let mut json = VolumeJson {
         name: volume.name(),
-        start: partition.map(|volume| volume.start),
-        size_bytes: volume.size_bytes(),
-        partition_type: partition.map(|volume| volume.kind.name()),
-        partition_label: partition.and_then(|volume| volume.label.clone()),
-        partition_uuid: partition.and_then(|volume| volume.uuid.as_ref().map(ToString::to_string)),
-        logical_volume,
+        start: volume.start,
+        size_bytes: volume.size_bytes,
+        partition_type: volume.kind.name(),
+        partition_label: volume.label.clone(),
+        partition_uuid: volume.uuid.as_ref().map(ToString::to_string),
         content: "unknown".to_owned(),
         label: None,
         uuid: None,
         used_bytes: None,
         state: None,
-        problem: volume.problem(),
+        problem: volume.problem.as_ref().map(ToString::to_string),
     };
     match shown.map(|shown| &shown.content) {
         Some(Content::Files(file_system)) => {
@@ -195,7 +167,6 @@ fn describe(volume: &PointVolume, shown: Option<&Shown>) -> VolumeJson {
             });
         }
         Some(Content::Other(content)) => json.content = content.name().to_owned(),
-        Some(Content::Physical(_)) => json.content = guest::Content::Lvm2PhysicalVolume.name().to_owned(),
         Some(Content::Failed(why)) => json.problem = Some(why.clone()),
         None => {}
     }

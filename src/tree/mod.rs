@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <machine>/<point>/disks/<disk>.raw             the disk, byte for byte
-//! <machine>/<point>/files/<disk>/<volume>/...    the guest's own files; a volume is `p1`, `whole`, or `<vg>-<lv>` of LVM2
+//! <machine>/<point>/files/<disk>/<volume>/...    the guest's own files
 //! <machine>/<point>/files/<disk>/<volume>.raw    a volume without a file system that can be read
 //! <machine>/<point>/files/<disk>/<volume>.STALE  why a volume is shown as of its last checkpoint
 //! <machine>/<point>/files/<disk>/<volume>.ERROR  why a volume is not shown as files
@@ -31,7 +31,7 @@ use crate::guest::FileSystem;
 use crate::point::Catalog;
 use crate::store::Reader;
 use nodes::{Node, Nodes};
-use point::{Content, Opener, PointNode, PointVolume, Shown};
+use point::{Content, Opener, PointNode, Shown};
 
 /// New points show up after this time at the latest.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -129,9 +129,9 @@ impl VaultTree {
 
     fn volume_entries(&self, point: &Arc<PointNode>, disk: usize) -> Result<Vec<(Vec<u8>, NodeId)>> {
         let mut entries = Vec::new();
-        for (number, volume) in point.volumes(&self.opener, disk)?.iter().enumerate() {
+        for (number, volume) in point.volumes(&self.opener, disk)?.volumes.iter().enumerate() {
             let (name, place) = (volume.name(), (Arc::clone(point), disk, number));
-            let shown = match volume.problem() {
+            let shown = match volume.problem {
                 Some(_) => None,
                 None => match point.shown(&self.opener, disk, number) {
                     Ok(shown) => Some(shown),
@@ -152,7 +152,7 @@ impl VaultTree {
                     let prefix = self.nodes.prefix(&place);
                     entries.push((name.clone().into_bytes(), nodes::guest_node(prefix, file_system.root())?));
                 }
-                Some(Content::Other(_) | Content::Physical(_) | Content::Failed(_)) => {
+                Some(Content::Other(_) | Content::Failed(_)) => {
                     let node = Node::RawVolume(Arc::clone(point), disk, number);
                     entries.push((format!("{name}.raw").into_bytes(), self.nodes.add(node)));
                 }
@@ -193,19 +193,10 @@ impl VaultTree {
                 (FileType::Regular, 0o444, disk.size_bytes, disk.size_bytes.saturating_sub(disk.zero_bytes))
             }
             Node::RawVolume(point, disk, volume) => {
-                let (volume, size_bytes) = {
-                    let volume = point.volume(&self.opener, *disk, *volume)?;
-                    let size_bytes = volume.size_bytes();
-                    (volume, size_bytes)
-                };
-                let stored = match &volume {
-                    PointVolume::Partition(volume) => {
-                        let end = volume.start.saturating_add(size_bytes);
-                        point.disk(&self.opener, *disk)?.data_bytes(volume.start, end)?
-                    }
-                    PointVolume::Logical(_) => size_bytes,
-                };
-                (FileType::Regular, 0o444, size_bytes, stored)
+                let volume = point.volume(&self.opener, *disk, *volume)?;
+                let end = volume.start.saturating_add(volume.size_bytes);
+                let stored = point.disk(&self.opener, *disk)?.data_bytes(volume.start, end)?;
+                (FileType::Regular, 0o444, volume.size_bytes, stored)
             }
         };
         let time = match node.point() {
@@ -240,7 +231,7 @@ impl VaultTree {
     ) -> Result<R> {
         match &shown.content {
             Content::Files(file_system) => call(file_system).map_err(block::unwrapped),
-            Content::Other(_) | Content::Physical(_) | Content::Failed(_) => Err(gone()),
+            Content::Other(_) | Content::Failed(_) => Err(gone()),
         }
     }
 }
@@ -360,20 +351,9 @@ impl ReadOnlyTree for VaultTree {
                 Node::Disk(point, disk) => point.disk(&self.opener, *disk)?.read(offset, buffer),
                 Node::RawVolume(point, disk, volume) => {
                     let volume = point.volume(&self.opener, *disk, *volume)?;
-                    let left = usize::try_from(volume.size_bytes().saturating_sub(offset)).unwrap_or(usize::MAX);
+                    let left = usize::try_from(volume.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
                     let length = left.min(buffer.len());
-                    let buffer = &mut buffer[..length];
-                    match volume {
-                        PointVolume::Partition(volume) => {
-                            point.disk(&self.opener, *disk)?.read(volume.start.saturating_add(offset), buffer)
-                        }
-                        PointVolume::Logical(logical) => {
-                            let device = logical.volume.device.map_err(|_| gone())?;
-                            let read = device.read_exact_at(offset, buffer);
-                            read.map_err(|error| block::unwrapped(error.into()))?;
-                            Ok(length)
-                        }
-                    }
+                    point.disk(&self.opener, *disk)?.read(volume.start.saturating_add(offset), &mut buffer[..length])
                 }
                 other => {
                     let text = self.small_file(other)?;
@@ -393,15 +373,10 @@ impl ReadOnlyTree for VaultTree {
             Found::Own(own) => match own.as_ref() {
                 Node::Disk(point, disk) => point.disk(&self.opener, *disk)?.seek(offset, what == Seek::Data),
                 Node::RawVolume(point, disk, volume) => {
-                    let volume = match point.volume(&self.opener, *disk, *volume)? {
-                        _ if offset >= self.own_attributes(node, &own)?.size_bytes => return Ok(None),
-                        PointVolume::Partition(volume) => volume,
-                        // Its holes are not looked for.
-                        PointVolume::Logical(logical) => {
-                            let end = logical.volume.size_bytes;
-                            return Ok(Some(if what == Seek::Data { offset } else { end }));
-                        }
-                    };
+                    let volume = point.volume(&self.opener, *disk, *volume)?;
+                    if offset >= volume.size_bytes {
+                        return Ok(None);
+                    }
                     let map = point.disk(&self.opener, *disk)?;
                     let found = map.seek(volume.start.saturating_add(offset), what == Seek::Data)?;
                     let found = found.map(|at| (at - volume.start).min(volume.size_bytes));

@@ -1,15 +1,13 @@
 //! A point in the tree: what has been opened of it so far.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::sync::Cache;
 
 use super::block::{PointDisk, unwrapped};
 use crate::error::{Error, Result};
-use crate::guest::lvm::{self, LogicalVolume, PhysicalVolume};
 use crate::guest::partition::{PartitionTable, Volume, find_volumes};
-use crate::guest::{self, BlockRead, FileSystem, Probe, Slice, probe};
+use crate::guest::{self, FileSystem, Probe, Slice, probe};
 use crate::point::{DiskMap, Manifest, ManifestDisk, PointInfo};
 use crate::store::Reader;
 
@@ -23,47 +21,6 @@ pub(super) struct PointNode {
 struct OpenPoint {
     manifest: Manifest,
     disks: Vec<Arc<OpenDisk>>,
-    logical: Mutex<Option<Arc<Vec<Logical>>>>,
-}
-
-/// A logical volume, with the disk that it is shown below and the name that it has there.
-#[derive(Clone)]
-pub(super) struct Logical {
-    pub disk: usize,
-    pub name: String,
-    pub volume: LogicalVolume,
-}
-
-/// A volume of a disk of a point.
-pub(super) enum PointVolume {
-    /// As the disk's table tells.
-    Partition(Volume),
-    /// One that lies on partitions, and begins on this disk.
-    Logical(Logical),
-}
-
-impl PointVolume {
-    pub(super) fn name(&self) -> String {
-        match self {
-            Self::Partition(volume) => volume.name(),
-            Self::Logical(logical) => logical.name.clone(),
-        }
-    }
-
-    pub(super) fn size_bytes(&self) -> u64 {
-        match self {
-            Self::Partition(volume) => volume.size_bytes,
-            Self::Logical(logical) => logical.volume.size_bytes,
-        }
-    }
-
-    /// Why it can't be used, where it can't.
-    pub(super) fn problem(&self) -> Option<String> {
-        match self {
-            Self::Partition(volume) => volume.problem.as_ref().map(ToString::to_string),
-            Self::Logical(logical) => logical.volume.device.as_ref().err().map(ToString::to_string),
-        }
-    }
 }
 
 struct OpenDisk {
@@ -98,8 +55,6 @@ pub(super) enum Content {
     Files(FileSystem),
     /// Something that can be named only.
     Other(guest::Content),
-    /// A part of a group of logical volumes.
-    Physical(Arc<PhysicalVolume>),
     /// A file system that can't be opened, and why.
     Failed(String),
 }
@@ -132,7 +87,7 @@ impl PointNode {
                 Ok(Arc::new(OpenDisk { map, table: Mutex::default() }))
             };
             let disks = manifest.disks.iter().map(open).collect::<Result<_>>()?;
-            Ok(OpenPoint { manifest, disks, logical: Mutex::default() })
+            Ok(OpenPoint { manifest, disks })
         })
     }
 
@@ -152,117 +107,35 @@ impl PointNode {
         Ok(Arc::clone(&self.open_disk(opener, number)?.map))
     }
 
-    /// The partition table of a disk.
-    pub(super) fn table(&self, opener: &Opener, disk: usize) -> Result<Arc<PartitionTable>> {
+    /// The volumes of a disk, as its table tells.
+    pub(super) fn volumes(&self, opener: &Opener, disk: usize) -> Result<Arc<PartitionTable>> {
         let disk = self.open_disk(opener, disk)?;
         once(&disk.table, || find_volumes(&PointDisk(Arc::clone(&disk.map))).map_err(unwrapped))
     }
 
-    /// The volumes of a disk: those of its table, then the logical ones that begin on it.
-    pub(super) fn volumes(&self, opener: &Opener, disk: usize) -> Result<Vec<PointVolume>> {
-        let table = self.table(opener, disk)?;
-        let logical = self.logical(opener)?;
-        let here = logical.iter().filter(|logical| logical.disk == disk);
-        Ok(table
-            .volumes
-            .iter()
-            .map(|volume| PointVolume::Partition(volume.clone()))
-            .chain(here.map(|logical| PointVolume::Logical(logical.clone())))
-            .collect())
-    }
-
-    pub(super) fn volume(&self, opener: &Opener, disk: usize, number: usize) -> Result<PointVolume> {
-        // Partitions come first: who asks for one need not know what lies on the others.
-        if let Some(volume) = self.table(opener, disk)?.volumes.get(number) {
-            return Ok(PointVolume::Partition(volume.clone()));
-        }
-        self.volumes(opener, disk)?.into_iter().nth(number).ok_or_else(super::gone)
-    }
-
-    /// The logical volumes of all disks.
-    fn logical(&self, opener: &Opener) -> Result<Arc<Vec<Logical>>> {
-        let open = self.open(opener)?;
-        if let Some(known) = lock(&open.logical).as_ref() {
-            return Ok(Arc::clone(known));
-        }
-        let (mut physical, mut places, mut keep) = (Vec::new(), Vec::new(), true);
-        for disk in 0..open.disks.len() {
-            match self.physical_volumes(opener, disk) {
-                Ok(found) => {
-                    places.extend(found.iter().map(|_| disk));
-                    physical.extend(found);
-                }
-                // What lies on the other disks is shown all the same; this is asked for again the next time.
-                Err(_) => keep = false,
-            }
-        }
-        let mut names = HashSet::new();
-        let mut logical = Vec::new();
-        for volume in lvm::assemble(&physical) {
-            let disk = places.get(volume.home).copied().unwrap_or_default();
-            let mut name = format!("{}-{}", volume.group, volume.name);
-            // Hyphens in names, groups of one name, and the files that stand beside volumes can make names meet.
-            let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem).to_owned();
-            if names.contains(&name) || names.contains(&stem) {
-                name = format!("{name}-{}", volume.id);
-            }
-            names.insert(name.clone());
-            logical.push(Logical { disk, name, volume });
-        }
-        let logical = Arc::new(logical);
-        if keep {
-            *lock(&open.logical) = Some(Arc::clone(&logical));
-        }
-        Ok(logical)
-    }
-
-    /// The LVM2 physical volumes on a disk.
-    fn physical_volumes(&self, opener: &Opener, disk: usize) -> Result<Vec<Arc<PhysicalVolume>>> {
-        let mut found = Vec::new();
-        for (number, volume) in self.table(opener, disk)?.volumes.iter().enumerate() {
-            if volume.problem.is_none()
-                && let Content::Physical(physical) = &self.shown(opener, disk, number)?.content
-            {
-                found.push(Arc::clone(physical));
-            }
-        }
-        Ok(found)
+    pub(super) fn volume(&self, opener: &Opener, disk: usize, volume: usize) -> Result<Volume> {
+        self.volumes(opener, disk)?.volumes.get(volume).cloned().ok_or_else(super::gone)
     }
 
     /// What a volume shows. A failure of the vault below is an error; one of the guest's own is what is shown.
     pub(super) fn shown(&self, opener: &Opener, disk: usize, number: usize) -> Result<Arc<Shown>> {
         opener.volumes.get_or_insert_with(&(self.info.id.clone(), disk, number), || {
-            let content = match self.volume(opener, disk, number)? {
-                PointVolume::Partition(volume) => open_partition(&self.disk(opener, disk)?, &volume)?,
-                PointVolume::Logical(logical) => match logical.volume.device {
-                    Ok(device) => open_device(device)?,
-                    Err(problem) => Content::Failed(problem.to_string()),
-                },
-            };
+            let volume = self.volume(opener, disk, number)?;
+            let content = open_volume(&self.disk(opener, disk)?, &volume)?;
             Ok(Arc::new(Shown { content }))
         })
     }
 }
 
-fn open_partition(map: &Arc<DiskMap>, volume: &Volume) -> Result<Content> {
-    match Slice::new(Arc::new(PointDisk(Arc::clone(map))), volume.start, volume.size_bytes) {
-        Some(slice) => open_device(Arc::new(slice)),
+fn open_volume(map: &Arc<DiskMap>, volume: &Volume) -> Result<Content> {
+    let slice = Slice::new(Arc::new(PointDisk(Arc::clone(map))), volume.start, volume.size_bytes);
+    match slice.map(|slice| probe(Arc::new(slice))) {
+        Some(Ok(Probe::FileSystem(file_system))) => Ok(Content::Files(file_system)),
+        Some(Ok(Probe::Other(content))) => Ok(Content::Other(content)),
+        Some(Err(error)) => match unwrapped(error) {
+            Error::Guest(error) => Ok(Content::Failed(error.to_string())),
+            error => Err(error),
+        },
         None => Ok(Content::Failed("it reaches past the end of the disk".to_owned())),
-    }
-}
-
-fn open_device(device: Arc<dyn BlockRead>) -> Result<Content> {
-    let open = || {
-        Ok(match probe(Arc::clone(&device))? {
-            Probe::FileSystem(file_system) => Content::Files(file_system),
-            Probe::Other(guest::Content::Lvm2PhysicalVolume) => {
-                Content::Physical(Arc::new(PhysicalVolume::read(Arc::clone(&device))?))
-            }
-            Probe::Other(content) => Content::Other(content),
-        })
-    };
-    match open().map_err(unwrapped) {
-        Err(Error::Guest(error)) => Ok(Content::Failed(error.to_string())),
-        opened => opened,
     }
 }

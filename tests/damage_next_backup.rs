@@ -2,6 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
+use common::sources::{Gate, Gated};
+use icecore::backup::{BackupRequest, Progress};
+
 #[test]
 fn the_next_backup_stores_again_what_went_with_a_segment() {
     for open_before in [false, true] {
@@ -98,4 +103,50 @@ fn a_reader_who_looks_for_what_is_damaged_does_not_make_it_pass_for_whole_again(
         let vault = common::open(&path);
         common::assert_same(&common::disk_bytes(&vault, &second.point, "os").expect("a whole disk"), &bytes, "second");
     }
+}
+
+#[test]
+fn a_backup_that_overlaps_a_check_does_not_bring_back_what_the_check_took_out() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let bytes = common::noise(8, 3 << 20);
+    let first = common::backup_bytes(&common::init(&path, &common::small()), "m", &[("os", &bytes)]).expect("backup");
+    let chunks = common::files(&path.join("segments")).into_iter().find(|file| {
+        // Kind 1 in its header: chunks.
+        std::fs::read(file).expect("segment")[12] == 1
+    });
+    let segment = chunks.expect("a segment of chunks");
+    let mut stored = std::fs::read(&segment).expect("segment");
+    stored[200_000..250_000].fill(0);
+    std::fs::write(&segment, stored).expect("damage");
+
+    // Open since before the check, as a program that backs up each night has it, and one that reads all the time.
+    let (night, reader) = (common::open(&path), common::open(&path));
+    assert!(common::disk_bytes(&reader, &first.point, "os").is_err(), "it is gone");
+    let gate = Arc::new(Gate::default());
+    let other = common::open(&path);
+    let source = Gated { bytes: common::noise(9, 2 << 20), at: 1 << 20, gate: Arc::clone(&gate) };
+    let running = std::thread::spawn(move || {
+        other.backup(&BackupRequest::new("other").disk("os", source), &Progress::default()).map(|_| ())
+    });
+    common::wait_until("a backup that runs", || !common::files(&path.join("tmp")).is_empty());
+    let checked = {
+        let path = path.clone();
+        std::thread::spawn(move || common::verify(&common::open(&path)).hit.len())
+    };
+    // The check reads everything meanwhile, and waits for the backup with what it takes out.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!checked.is_finished(), "it waits");
+    gate.open();
+    running.join().expect("a thread").expect("the other backup");
+    assert!(checked.join().expect("a thread") > 0);
+
+    let second = common::backup_bytes(&night, "m", &[("os", &bytes)]).expect("the next backup");
+    assert!(second.manifest.disks[0].new_bytes > 0, "what is damaged is stored again");
+    let vault = common::open(&path);
+    for point in [&first.point, &second.point] {
+        common::assert_same(&common::disk_bytes(&vault, point, "os").expect("a whole disk"), &bytes, &point.name);
+    }
+    // And who had found it damaged finds it mended.
+    common::assert_same(&common::disk_bytes(&reader, &first.point, "os").expect("mended"), &bytes, "live reader");
 }

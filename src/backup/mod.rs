@@ -34,7 +34,7 @@ use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
 use crate::source::Source;
-use crate::store::{Place, Reader, Store, Stored, Writer};
+use crate::store::{Place, Reader, Store, Stored, WRITERS_LOCK, Writer};
 
 /// Bytes that a worker reads at a time, where chunks are not larger: what stays in its processor's cache.
 const PIECE_BYTES: u64 = 256 << 10;
@@ -44,9 +44,6 @@ const READ_AHEAD_BYTES: u64 = 16 << 20;
 
 /// Most pieces that may wait for a worker.
 const MOST_PIECES: u64 = 1 << 16;
-
-/// The lock that backups share and the removal of segments takes alone.
-pub(crate) const WRITERS_LOCK: &str = "writers";
 
 /// Longest tag in bytes, and most tags of a point.
 const MOST_TAG_BYTES: usize = 256;

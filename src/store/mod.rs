@@ -39,6 +39,9 @@ pub(crate) use segments::scrub as scrub_segment;
 pub use segments::{RecordFault, SegmentCheck, Segments};
 pub use writer::{Stored, Writer};
 
+/// The lock that whoever writes records or the index shares, and that who takes any of them out has alone.
+pub(crate) const WRITERS_LOCK: &str = "writers";
+
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -113,17 +116,24 @@ impl Store {
 
     /// Learns of segments that others published since, from their tables.
     pub fn refresh(&self) -> Result<()> {
-        load::load(self, &self.index, &self.index.missing(&self.segments.list()?)?)
+        let missing = self.index.missing(&self.segments.list()?)?;
+        if !missing.is_empty() {
+            // What was looked for in vain may be among what is new.
+            self.hopeless.clear();
+        }
+        load::load(self, &self.index, &missing)
     }
 
     /// The same for somebody who is about to write, and will rely on what the index says is there.
     pub fn refresh_for_writing(&self) -> Result<()> {
+        self.index.reload()?;
         self.index.authenticate();
         self.refresh()
     }
 
     /// Takes records that are not whole out of the index, so that the next backup that meets them stores them again, which
     /// also mends the points that have them. `is_whole` answers for a tag and its place.
+    /// The caller has the writers' lock alone: a backup that runs would write what it knows over this.
     pub fn keep_whole(&self, is_whole: &dyn Fn(&Tag, &Place) -> bool) -> Result<()> {
         self.index.retain(is_whole)
     }

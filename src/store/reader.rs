@@ -84,6 +84,8 @@ fn read_at(
 /// The same record from another segment: two writers may have stored it at once. Records that have none are remembered,
 /// since this reads the tables of all segments.
 fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<bool> {
+    // Another backup may have stored it again since.
+    store.refresh()?;
     if store.hopeless.get(id).is_some() {
         return Ok(false);
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::backup::{self, BackupReport, BackupRequest, Progress, WRITERS_LOCK};
+use crate::backup::{self, BackupReport, BackupRequest, Progress};
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::catalog_entry;
 use crate::format::check_note;
@@ -28,7 +28,7 @@ use crate::meter::Meter;
 use crate::point::{ByteRange, Catalog, DiskMap, Manifest, PointInfo};
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, open_any, random, wrap};
-use crate::store::{Reader, Store};
+use crate::store::{Reader, Store, WRITERS_LOCK};
 use crate::tree::VaultTree;
 
 /// Folders of a vault.

@@ -1,6 +1,9 @@
 //! Keeping the index tidy: the table in memory becomes a run, runs are merged, and what is left over is removed.
 //!
 //! Who may not write to the vault does the same in the system's temporary directory, so that memory is bounded there too.
+//!
+//! Runs are written under the writers' lock: shared, but alone by who takes records out. What such a one took out would
+//! come back with the runs that others still have in use, so whoever gets the lock first looks which runs there are.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -22,32 +25,38 @@ type WriteTable<'a> = &'a dyn Fn(&HashSet<Id>, Vec<(Tag, Place)>) -> Result<Run>
 
 impl Index {
     /// Keeps the table in memory within its bound: as a run in the vault or, where that can't be written, outside of it.
-    /// Where nothing can be written at all, the table grows: better that than not to find what is there.
+    /// Where nothing can be written at all, the table grows: better that than not to find what is there. The caller
+    /// shares the writers' lock.
     pub(in crate::store) fn relieve(&self) {
-        self.relieve_to(merge::MOST_RUNS);
+        self.relieve_to(merge::MOST_RUNS, true);
     }
 
-    /// The same while the index is being made, which [`Self::made`] ends.
-    pub(in crate::store) fn relieve_in_the_making(&self) {
-        self.relieve_to(merge::MOST_RUNS_IN_THE_MAKING);
+    /// The same while the index is being made, which [`Self::made`] ends. `shares_lock` says whether the caller shares the
+    /// writers' lock; without it nothing is written to the vault.
+    pub(in crate::store) fn relieve_in_the_making(&self, shares_lock: bool) {
+        self.relieve_to(merge::MOST_RUNS_IN_THE_MAKING, shares_lock);
     }
 
     /// The index is made: writes what is in memory, and merges the runs, in the vault or outside.
-    pub(in crate::store) fn made(&self) {
+    pub(in crate::store) fn made(&self, shares_lock: bool) {
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_private || self.tidy(merge::MOST_RUNS).is_err() {
+        if !self.may_write(shares_lock) || self.tidy(merge::MOST_RUNS).is_err() {
             let _ = self.merge_outside(merge::MOST_RUNS);
         }
     }
 
-    fn relieve_to(&self, most_runs: usize) {
+    fn may_write(&self, shares_lock: bool) -> bool {
+        shares_lock && !self.is_private
+    }
+
+    fn relieve_to(&self, most_runs: usize, shares_lock: bool) {
         let is_full = || self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.len() >= MOST_FRESH;
         if !is_full() {
             return;
         }
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have done it while this one waited.
-        if is_full() && (self.is_private || self.tidy(most_runs).is_err()) && is_full() {
+        if is_full() && (!self.may_write(shares_lock) || self.tidy(most_runs).is_err()) && is_full() {
             let _ = self.spill(most_runs);
         }
     }
@@ -124,9 +133,37 @@ impl Index {
         Ok(())
     }
 
-    /// Writes the whole index anew without the entries that `keep` does not want. Their segments stay covered, so that
+    /// Uses the runs that the vault has now, and no other: what was taken out of them since must not be written again, nor
+    /// be believed by a writer.
+    pub(in crate::store) fn reload(&self) -> Result<()> {
+        let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut names: HashSet<String> = HashSet::new();
+        for name in self.media.list(index_run::FOLDER)? {
+            names.insert(format!("{}/{name}", index_run::FOLDER));
+        }
+        runs.retain(|run| run.is_temporary() || names.remove(run.name()));
+        for name in names {
+            if let Ok(run) = Run::open(self.media.as_ref(), self.keys.vault(), &name) {
+                runs.push(Arc::new(run));
+            }
+        }
+        let covered: HashSet<Id> =
+            runs.iter().filter(|run| !run.is_temporary()).flat_map(|run| run.segments()).collect();
+        for run in runs.iter().filter(|run| run.is_temporary()) {
+            run.keep_only(&run.segments().filter(|segment| !covered.contains(segment)).collect());
+        }
+        self.change_runs(|old| *old = runs);
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.places.retain(|_, place| !covered.contains(&place.segment));
+        fresh.segments.retain(|segment| !covered.contains(segment));
+        Ok(())
+    }
+
+    /// Writes the whole index anew without the entries that `keep` does not want. The caller has the writers' lock alone. Their segments stay covered, so that
     /// the entries do not come back by themselves.
     pub(in crate::store) fn retain(&self, keep: merge::Keep<'_>) -> Result<()> {
+        self.reload()?;
         self.flush()?;
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();

@@ -18,7 +18,7 @@ mod scrub;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Vault;
 use crate::error::{Error, Result};
@@ -26,14 +26,18 @@ use crate::format::header;
 use crate::format::index_run::Tag;
 use crate::format::segment::ALIGNMENT;
 use crate::format::{Hash, Id};
+use crate::media::{Lock, LockKind};
 pub use crate::progress::Progress as VerifyProgress;
-use crate::store::{Place, SegmentCheck, Store};
+use crate::store::{Place, SegmentCheck, Store, WRITERS_LOCK};
 
 use maps::Maps;
 pub(super) use memory::{Depth, Memory, time};
 pub use options::{Subset, VerifyOptions};
 pub use report::{Coverage, DamagedRange, ScrubReport, VerifyReport};
 use round::Round;
+
+/// How long a check that waits for backups to end sleeps before it looks again.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 impl Vault {
     /// Checks everything that the keys at hand can check.
@@ -86,11 +90,29 @@ impl Vault {
         if !report.damage.is_empty() || !lost.is_empty() {
             // What is not whole must not pass for known: the next backup stores it again. Where the index can't be
             // written, everything stays as it was.
-            let _ = store.keep_whole(&|tag, place| !lost.contains(tag) && seen.has(tag, place) != Some(false));
+            if let Ok(_alone) = self.writers_lock_alone(progress)? {
+                let _ = store.keep_whole(&|tag, place| !lost.contains(tag) && seen.has(tag, place) != Some(false));
+            }
         }
         report.coverage = round.coverage();
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
+    }
+}
+
+impl Vault {
+    /// Waits until no backup runs, as long as nobody wants to stop. The inner error is the medium's.
+    fn writers_lock_alone(&self, progress: &VerifyProgress) -> Result<Result<Lock>> {
+        loop {
+            match self.media.lock(WRITERS_LOCK, LockKind::Exclusive, false) {
+                Ok(Some(lock)) => return Ok(Ok(lock)),
+                Ok(None) => {
+                    progress.check()?;
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Reading the tables of segments that the index does not cover, in parallel.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::{Index, Store};
 use crate::error::{Error, Result};
 use crate::format::Id;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::thread;
 
 /// Segments whose tables are read again by everybody who opens the vault, rather than that a reader writes to it.
 const FEW: usize = 16;
@@ -17,7 +17,7 @@ const FEW: usize = 16;
 pub(super) fn load(store: &Store, index: &Index, segments: &[Id]) -> Result<()> {
     let next = AtomicUsize::new(0);
     let threads = crate::cores().min(segments.len());
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(store, index, segments, &next))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(Error::Poisoned)))
     })?;

@@ -18,8 +18,6 @@ mod scratch;
 mod segments;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use quick_cache::sync::Cache;
 
 use crate::error::Result;
@@ -30,6 +28,7 @@ use crate::format::{Hash, Id};
 use crate::media::Media;
 use crate::meter::Meter;
 use crate::seal::{IdKind, VaultKeys};
+use crate::sync::{Arc, Mutex, PoisonError};
 
 pub use codec::{decode, encode};
 pub use index::Index;

@@ -10,11 +10,6 @@
 //! - [`Writer::finish`] returns only after every segment is synced, named, and its name synced.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::scratch::Scratch;
 use super::{Place, Store, decode, encode};
@@ -27,6 +22,10 @@ use crate::format::{Hash, Id, TAG_BYTES};
 use crate::media::ObjectWriter;
 use crate::meter::Stage;
 use crate::seal::SegmentSeal;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::channel::{Receiver, Sender, bounded};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Full segments that may wait to be synced.
 const MOST_SEALING: usize = 2;
@@ -122,7 +121,7 @@ impl Writer {
         });
         let (sender, full) = bounded(MOST_SEALING);
         let sealing = Arc::clone(&shared);
-        let sealer = std::thread::spawn(move || seal_segments(&sealing, &full));
+        let sealer = thread::spawn(move || seal_segments(&sealing, &full));
         Self { shared, verify, sealer: Some((sender, sealer)) }
     }
 

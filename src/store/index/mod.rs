@@ -21,7 +21,6 @@ mod tidy;
 mod tree_hash;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::Place;
 use crate::error::{Error, Result};
@@ -30,6 +29,7 @@ use crate::format::segment::{self, TableEntry};
 use crate::format::{Hash, Id};
 use crate::media::Media;
 use crate::seal::VaultKeys;
+use crate::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fresh::Fresh;
 use run::Run;

@@ -1,8 +1,6 @@
 //! One sorted run of the index, read where an answer needs it.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use super::super::Place;
 use super::tree_hash;
@@ -12,6 +10,8 @@ use crate::format::segment::ALIGNMENT;
 use crate::format::{HASH_BYTES, Id};
 use crate::media::{Media, Object};
 use crate::seal::VaultKeys;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, PoisonError, RwLock};
 
 /// Entries read in one piece when a run is streamed.
 const STREAM_ENTRIES: u64 = 4096;

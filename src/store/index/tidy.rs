@@ -3,7 +3,6 @@
 //! Who may not write to the vault does the same in the system's temporary directory, so that memory is bounded there too.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
 
 use super::super::Place;
 use super::run::Run;
@@ -12,10 +11,11 @@ use crate::error::Result;
 use crate::format::Id;
 use crate::format::index_run::{self, Tag};
 use crate::media::TemporaryMedia;
+use crate::sync::{Arc, PoisonError};
 
 /// Entries in memory before they become a run: what fits a table of 2^19 places of 49 bytes before it grows, less the
-/// records of some segments that come at once. 26 MB, and 20 MB more while they are sorted.
-pub(super) const MOST_FRESH: usize = 400_000;
+/// records of some segments that come at once. 26 MB, and 20 MB more while they are sorted. A model's few must do it too.
+pub(super) const MOST_FRESH: usize = if cfg!(shuttle) { 3 } else { 400_000 };
 
 /// Writes entries in order, of some segments, as a run.
 type WriteTable<'a> = &'a dyn Fn(&HashSet<Id>, Vec<(Tag, Place)>) -> Result<Run>;

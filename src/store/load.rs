@@ -31,7 +31,9 @@ pub(super) fn load(store: &Store, index: &Index, segments: &[Id]) -> Result<()> 
 fn work(store: &Store, index: &Index, segments: &[Id], next: &AtomicUsize) -> Result<()> {
     while let Some(id) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
         let Ok(entries) = store.segments.entries(id) else { continue };
-        index.add(*id, &entries, &|id| store.keys.index_tag(id));
+        if index.add_found(*id, &entries, &|id| store.keys.index_tag(id)).is_err() {
+            continue;
+        }
         index.relieve_in_the_making();
     }
     Ok(())

@@ -115,9 +115,9 @@ impl Store {
         load::load(self, &self.index, &self.index.missing(&self.segments.list()?)?)
     }
 
-    /// The same for somebody who is about to write, and will rely on what the index says is there.
+    /// The same for somebody who holds the lock `writers`, is about to write, and will rely on what the index says is there.
     pub fn refresh_for_writing(&self) -> Result<()> {
-        self.index.authenticate();
+        self.index.begin_writing();
         self.refresh()
     }
 

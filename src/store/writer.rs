@@ -395,15 +395,17 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
 }
 
 impl Store {
-    /// Removes segments that nobody needs. The caller holds the exclusive lock and has made sure of that.
-    pub(crate) fn remove_segments(&self, ids: &[Id]) -> Result<()> {
+    /// Removes segments that nobody needs. The caller holds the lock `writers` alone, and made sure of that while it did:
+    /// who stores records shares that lock from before it asks what there is until its point is made.
+    pub fn remove_segments(&self, ids: &[Id]) -> Result<()> {
+        self.index.forget(&ids.iter().copied().collect());
         for id in ids {
-            self.segments.close(id);
-            self.index.forget(id);
             self.media.remove(&segment::object(id))?;
+            // Open, it would keep its space; closed before, a reader could open it again.
+            self.segments.close(id);
         }
         self.media.sync_folder(segment::FOLDER)?;
-        // Runs that cover what is gone must not answer for it.
+        // A reader may have learned of them again meanwhile.
         self.index.missing(&self.segments.list()?).map(|_| ())
     }
 

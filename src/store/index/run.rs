@@ -106,9 +106,9 @@ impl Run {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone().into_iter().flatten()
     }
 
-    /// Entries of segments that are not in `live` count no more.
-    pub(super) fn keep_only(&self, live: &HashSet<Id>) {
-        let gone = |segment: &Option<Id>| segment.is_some_and(|id| !live.contains(&id));
+    /// Entries of segments that are gone count no more.
+    pub(super) fn forget(&self, gone: &HashSet<Id>) {
+        let gone = |segment: &Option<Id>| segment.is_some_and(|id| gone.contains(&id));
         if self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().any(gone) {
             for segment in self.segments.write().unwrap_or_else(PoisonError::into_inner).iter_mut() {
                 if gone(segment) {

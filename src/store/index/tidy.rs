@@ -98,11 +98,8 @@ impl Index {
             return Ok(());
         }
         entries.sort_unstable_by_key(|(tag, _)| *tag);
-        let run = write(&segments, entries)?;
-        self.change_runs(|runs| runs.push(Arc::new(run)));
-        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
-        fresh.places.retain(|_, place| !segments.contains(&place.segment));
-        fresh.segments.retain(|segment| !segments.contains(segment));
+        self.add_run(write(&segments, entries)?, |runs, run| runs.push(run))?;
+        self.fresh.write().unwrap_or_else(PoisonError::into_inner).forget(&segments);
         Ok(())
     }
 
@@ -116,12 +113,10 @@ impl Index {
             self.authenticate();
             return Ok(());
         }
-        let merged = Arc::new(merge(&chosen)?);
-        self.change_runs(|runs| {
+        self.add_run(merge(&chosen)?, |runs, merged| {
             runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
             runs.push(merged);
-        });
-        Ok(())
+        })
     }
 
     /// Writes the whole index anew without the entries that `keep` does not want. Their segments stay covered, so that
@@ -130,8 +125,8 @@ impl Index {
         self.flush()?;
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &runs, keep)?);
-        self.change_runs(|runs| *runs = vec![merged]);
+        let merged = merge::merge(self.media.as_ref(), &self.keys, &runs, keep)?;
+        self.add_run(merged, |runs, merged| *runs = vec![merged])?;
         self.sweep()
     }
 

@@ -1,7 +1,7 @@
 # Short names for what is in scripts/. Each installs what it needs, and needs no further step.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign fuzz bench results peers install-tools
+.PHONY: help demo test model campaign fuzz bench results peers install-tools
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -12,7 +12,10 @@ demo: ## Back up two days of a real disk, walk in, take files out, restore (DEMO
 test: ## Format, lints, documents and all tests
 	@scripts/test.sh
 
-campaign: ## The long search: power loss, kills, faults, damage, hostile bytes (CAMPAIGN_MINUTES=30)
+model: ## Let a checker decide who goes on where threads meet (MODEL_TIMES=20 for more schedules, MODEL_SEED=7 for others)
+	@scripts/model.sh
+
+campaign: ## The long search: power loss, kills, faults, damage, threads, hostile bytes (CAMPAIGN_MINUTES=30)
 	@scripts/campaign.sh
 
 fuzz: ## Let libFuzzer loose on every decoder, a minute each (FUZZ='10 manifest ext' for 10 seconds on those)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The long search for what the tests of every day are too short for: power loss, kills, failing calls, damage, hostile
-# bytes. Takes about CAMPAIGN_MINUTES (30): each part that can go on for ever gets its share of them, the others walk
+# The long search for what the tests of every day are too short for: power loss, kills, failing calls, damage, threads that
+# meet, hostile bytes. Takes about CAMPAIGN_MINUTES (30): each part that can go on for ever gets its share of them, the others walk
 # through all they have. What comes up once the time is over is left out, and said so.
 #
 # A part prints what it counted as one line `CAMPAIGN: ...`, and `NOT RUN: <what>: <why>` for what can't run here; all of
@@ -57,6 +57,7 @@ export ICECORE_CAMPAIGN_SECONDS=$((share > 60 ? share : 60))
 for name in "${parts[@]}"; do
     part "$name" cargo test --release --color never --test "$name" -- --nocapture
 done
+part "models" env MODEL_TIMES=10 MODEL_SEED="$RANDOM" scripts/model.sh
 part "fuzz" scripts/fuzz.sh "$fuzz_seconds"
 
 say

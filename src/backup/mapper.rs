@@ -1,9 +1,6 @@
 //! The mapper: puts the chunk ids of each disk in order and builds the disk maps.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use crossbeam_channel::Receiver;
 
 use super::{BackupDisk, Progress, store_node};
 use crate::error::{Error, Result};
@@ -11,6 +8,8 @@ use crate::format::Hash;
 use crate::format::map_node::MapNode;
 use crate::point::{ByteRange, DiskMap, ManifestDisk, MapBuilder};
 use crate::store::{Store, Writer};
+use crate::sync::Arc;
+use crate::sync::channel::Receiver;
 
 /// Ids of consecutive chunks.
 pub(super) enum Ids {

@@ -17,10 +17,8 @@ mod progress;
 mod scout;
 mod worker;
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::bounded;
 use jiff::Timestamp;
 
 pub use progress::{DiskProgress, Progress};
@@ -35,6 +33,8 @@ use crate::media::{Lock, LockKind};
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
 use crate::source::Source;
 use crate::store::{Place, Reader, Store, Stored, WRITERS_LOCK, Writer};
+use crate::sync::channel::bounded;
+use crate::sync::{Arc, thread};
 
 /// Bytes that a worker reads at a time, where chunks are not larger: what stays in its processor's cache.
 const PIECE_BYTES: u64 = 256 << 10;
@@ -316,7 +316,7 @@ fn transfer(
         .collect();
     let jobs = jobs.as_slice();
 
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let mapped = bases.as_slice();
         let mapper = scope.spawn(move || {
             // Owned here: when the mapper ends early, nobody waits to send to it.

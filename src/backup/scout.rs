@@ -6,8 +6,6 @@
 
 use std::io;
 
-use crossbeam_channel::Sender;
-
 use super::hints::{self, Span, Verdict};
 use super::mapper::{Done, Ids};
 use super::worker::Piece;
@@ -15,6 +13,7 @@ use super::{BackupDisk, Progress};
 use crate::error::{Error, Result};
 use crate::point::DiskMap;
 use crate::store::Store;
+use crate::sync::channel::Sender;
 
 /// Bytes that are asked for ahead in one go: enough for a spinning disk to stream, little enough to begin with soon.
 const FETCH_BYTES: u64 = 1 << 20;

@@ -3,8 +3,6 @@
 
 use std::io;
 
-use crossbeam_channel::{Receiver, Sender};
-
 use super::Progress;
 use super::mapper::{Done, Ids};
 use super::scout::Job;
@@ -14,6 +12,7 @@ use crate::format::segment::RecordType;
 use crate::meter::Stage;
 use crate::point::ByteRange;
 use crate::store::{Store, Stored, Writer};
+use crate::sync::channel::{Receiver, Sender};
 
 /// Where a range can't be read, it is tried again in blocks of this size, so that no more is lost than must be.
 const BLOCK_BYTES: usize = 4096;

@@ -5,13 +5,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::files::{self, File, Files, Listed, SystemFiles};
 use super::{Lock, LockKind, Media, Object, ObjectWriter, ReadMode};
 use crate::error::{Error, Problem, Result};
 use crate::format::{catalog_entry, header, segment};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Folder of unpublished objects.
 const TEMPORARY: &str = "tmp";

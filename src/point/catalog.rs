@@ -6,7 +6,6 @@
 //! - an entry that is damaged or missing hides only itself, and is reported.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -18,6 +17,7 @@ use crate::format::catalog_entry::{self, PointMade};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
 use crate::media::Media;
 use crate::seal::VaultKeys;
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A recovery point, as the catalog lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Catalog {
         self.refresh_chains(&folders.iter().filter_map(|folder| id_from_hex(folder)).collect::<Vec<_>>())
     }
 
-    fn chains(&self) -> std::sync::MutexGuard<'_, BTreeMap<Id, Chain>> {
+    fn chains(&self) -> MutexGuard<'_, BTreeMap<Id, Chain>> {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

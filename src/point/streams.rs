@@ -5,7 +5,8 @@
 //! guess, never a byte.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Streams that are told apart on one disk.
 const STREAMS: usize = 8;

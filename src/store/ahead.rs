@@ -1,13 +1,11 @@
 //! Threads that decode chunks before somebody asks for them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
-
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-
 use super::reader::Chunks;
 use crate::format::Hash;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{Receiver, Sender, TrySendError, bounded};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, OnceLock};
 
 /// Chunks that may wait to be decoded. What comes when so many wait is left to whoever asks for it.
 const MOST_WAITING: usize = 256;
@@ -40,7 +38,7 @@ impl Pool {
         let over = Arc::new(AtomicBool::new(false));
         let begin = || {
             let (wished, over, chunks) = (wished.clone(), Arc::clone(&over), Arc::clone(chunks));
-            let thread = std::thread::Builder::new().name("icecore-ahead".to_owned());
+            let thread = thread::Builder::new().name("icecore-ahead".to_owned());
             thread.spawn(move || decode(&wished, &over, &chunks))
         };
         // Where no thread can be had, nothing is decoded ahead, and all else is as before.

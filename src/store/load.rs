@@ -1,11 +1,11 @@
 //! Reading the tables of segments that the index does not cover, in parallel.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::{Index, Store, WRITERS_LOCK};
 use crate::error::{Error, Result};
 use crate::format::Id;
 use crate::media::LockKind;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::thread;
 
 /// Segments whose tables are read again by everybody who opens the vault, rather than that a reader writes to it.
 const FEW: usize = 16;
@@ -23,7 +23,7 @@ pub(super) fn load(store: &Store, index: &Index, segments: &[Id]) -> Result<()> 
     let shares_lock = shared.is_some() && index.reload().is_ok();
     let next = AtomicUsize::new(0);
     let threads = crate::cores().min(segments.len());
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let workers: Vec<_> =
             (0..threads).map(|_| scope.spawn(|| work(store, index, segments, &next, shares_lock))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(Error::Poisoned)))
@@ -37,7 +37,9 @@ pub(super) fn load(store: &Store, index: &Index, segments: &[Id]) -> Result<()> 
 fn work(store: &Store, index: &Index, segments: &[Id], next: &AtomicUsize, shares_lock: bool) -> Result<()> {
     while let Some(id) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
         let Ok(entries) = store.segments.entries(id) else { continue };
-        index.add(*id, &entries, &|id| store.keys.index_tag(id));
+        if index.add_found(*id, &entries, &|id| store.keys.index_tag(id)).is_err() {
+            continue;
+        }
         index.relieve_in_the_making(shares_lock);
     }
     Ok(())

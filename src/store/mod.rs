@@ -18,8 +18,6 @@ mod scratch;
 mod segments;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use quick_cache::sync::Cache;
 
 use crate::error::Result;
@@ -30,6 +28,7 @@ use crate::format::{Hash, Id};
 use crate::media::Media;
 use crate::meter::Meter;
 use crate::seal::{IdKind, VaultKeys};
+use crate::sync::{Arc, Mutex, PoisonError};
 
 pub use codec::{decode, encode};
 pub use index::Index;
@@ -124,10 +123,9 @@ impl Store {
         load::load(self, &self.index, &missing)
     }
 
-    /// The same for somebody who is about to write, and will rely on what the index says is there.
+    /// The same for somebody who holds the lock `writers`, is about to write, and will rely on what the index says is there.
     pub fn refresh_for_writing(&self) -> Result<()> {
-        self.index.reload()?;
-        self.index.authenticate();
+        self.index.begin_writing()?;
         self.refresh()
     }
 

@@ -99,7 +99,8 @@ fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) ->
                 plain_bytes: entry.plain_bytes,
             };
             if entry.id == *id && read_at(store, kind, id, &place, plain).is_ok() {
-                store.index.correct(store.keys.index_tag(id), place);
+                // Where it can't be remembered it is looked for again.
+                let _ = store.index.correct(store.keys.index_tag(id), place);
                 return Ok(true);
             }
         }

@@ -10,11 +10,6 @@
 //! - [`Writer::finish`] returns only after every segment is synced, named, and its name synced.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::scratch::Scratch;
 use super::{Place, Store, decode, encode};
@@ -27,6 +22,10 @@ use crate::format::{Hash, Id, TAG_BYTES};
 use crate::media::ObjectWriter;
 use crate::meter::Stage;
 use crate::seal::SegmentSeal;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::channel::{Receiver, Sender, bounded};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Full segments that may wait to be synced.
 const MOST_SEALING: usize = 2;
@@ -122,7 +121,7 @@ impl Writer {
         });
         let (sender, full) = bounded(MOST_SEALING);
         let sealing = Arc::clone(&shared);
-        let sealer = std::thread::spawn(move || seal_segments(&sealing, &full));
+        let sealer = thread::spawn(move || seal_segments(&sealing, &full));
         Self { shared, verify, sealer: Some((sender, sealer)) }
     }
 
@@ -396,15 +395,17 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
 }
 
 impl Store {
-    /// Removes segments that nobody needs. The caller holds the exclusive lock and has made sure of that.
-    pub(crate) fn remove_segments(&self, ids: &[Id]) -> Result<()> {
+    /// Removes segments that nobody needs. The caller holds the lock `writers` alone, and made sure of that while it did:
+    /// who stores records shares that lock from before it asks what there is until its point is made.
+    pub fn remove_segments(&self, ids: &[Id]) -> Result<()> {
+        self.index.forget(&ids.iter().copied().collect());
         for id in ids {
-            self.segments.close(id);
-            self.index.forget(id);
             self.media.remove(&segment::object(id))?;
+            // Open, it would keep its space; closed before, a reader could open it again.
+            self.segments.close(id);
         }
         self.media.sync_folder(segment::FOLDER)?;
-        // Runs that cover what is gone must not answer for it.
+        // A reader may have learned of them again meanwhile.
         self.index.missing(&self.segments.list()?).map(|_| ())
     }
 

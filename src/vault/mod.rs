@@ -11,7 +11,6 @@ pub use options::{InitOptions, OpenOptions};
 pub use stats::{MachineStats, Stats};
 
 use std::path::Path;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -29,6 +28,7 @@ use crate::point::{ByteRange, Catalog, DiskMap, Manifest, PointInfo};
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, open_any, random, wrap};
 use crate::store::{Reader, Store, WRITERS_LOCK};
+use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
 
 /// Folders of a vault.
@@ -132,7 +132,7 @@ impl Vault {
     ) -> Result<Self> {
         let keys = Arc::new(keys);
         // At once: each waits for the medium most of the time.
-        let (store, catalog) = std::thread::scope(|scope| {
+        let (store, catalog) = thread::scope(|scope| {
             let (of_catalog, keys_of_catalog) = (Arc::clone(&media), Arc::clone(&keys));
             let catalog = scope.spawn(|| Catalog::open(of_catalog, keys_of_catalog));
             let store = Store::open(Arc::clone(&media), keys, header.clone());

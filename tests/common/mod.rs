@@ -6,6 +6,8 @@ pub mod damage;
 pub mod faults;
 pub mod guest;
 pub mod ledger;
+#[cfg(shuttle)]
+pub mod model;
 pub mod power;
 pub mod sources;
 

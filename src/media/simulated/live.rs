@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Image, Node, Operation, Trace};
 use crate::media::LockKind;
 use crate::media::files::{File, Files, Listed};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A file system in memory that remembers what was synced and what was not. Clones are the same disk.
 #[derive(Clone)]

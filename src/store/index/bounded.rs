@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::tidy::MOST_FRESH;
 use super::{Index, Place, index_run};
 use crate::format::key_slot::Role;
-use crate::format::segment::{RecordType, TableEntry};
+use crate::format::segment::{self as segments, RecordType, TableEntry};
 use crate::format::{Hash, Id};
 use crate::media::{DirectoryMedia, ReadMode};
 use crate::seal::{RoleKeys, VaultKeys};
@@ -43,11 +43,11 @@ fn add_all(index: &Index, keys: &VaultKeys) {
             })
             .collect();
         index.add(segment(of), &entries, &|id| keys.index_tag(id));
-        index.relieve_in_the_making();
+        index.relieve_in_the_making(true);
         let held = index.fresh.read().expect("a lock").places.len();
         assert!(held < MOST_FRESH, "{held} entries are in memory");
     }
-    index.made();
+    index.made(true);
 }
 
 fn knows_all(index: &Index, keys: &VaultKeys) {
@@ -65,7 +65,13 @@ fn knows_all(index: &Index, keys: &VaultKeys) {
 fn who_may_not_write_to_the_vault_keeps_no_more_in_memory_than_who_may() {
     let keys = Arc::new(VaultKeys::new([1; 16], Role::Restore, RoleKeys::generate().expect("random keys")));
     let folder = tempfile::tempdir().expect("a directory");
-    DirectoryMedia::new(folder.path(), ReadMode::Map).initialize(&[index_run::FOLDER], &[]).expect("folders");
+    DirectoryMedia::new(folder.path(), ReadMode::Map)
+        .initialize(&[index_run::FOLDER, segments::FOLDER], &[])
+        .expect("folders");
+    // The index looks whether they are there, and into none of them.
+    for number in 0..SEGMENTS {
+        std::fs::write(folder.path().join(segments::object(&segment(number))), []).expect("a segment");
+    }
     // Without this folder nothing can be written, whoever runs the test.
     std::fs::remove_dir(folder.path().join("tmp")).expect("removed");
     let read_only = index(folder.path(), &keys);
@@ -88,6 +94,8 @@ fn what_is_kept_outside_the_vault_is_mapped_only_where_the_vault_is() {
     let keys = Arc::new(VaultKeys::new([1; 16], Role::Restore, RoleKeys::generate().expect("random keys")));
     for (mode, mapped) in [(ReadMode::Map, true), (ReadMode::Pread, false)] {
         let folder = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(folder.path().join(segments::FOLDER)).expect("a folder");
+        std::fs::write(folder.path().join(segments::object(&segment(0))), []).expect("a segment");
         let index = index_through(mode, folder.path(), &keys);
         let entry =
             TableEntry { id: record(0, 1), offset: 0, stored_bytes: 1, plain_bytes: 1, kind: RecordType::Chunk };

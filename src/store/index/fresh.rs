@@ -16,6 +16,20 @@ pub(super) struct Fresh {
     pub segments: HashSet<Id>,
 }
 
+impl Fresh {
+    /// Adds a segment and the places of its records.
+    pub(super) fn add(&mut self, segment: Id, places: Vec<(Tag, Place)>) {
+        self.places.extend(places);
+        self.segments.insert(segment);
+    }
+
+    /// Drops segments and all that is in them.
+    pub(super) fn forget(&mut self, gone: &HashSet<Id>) {
+        self.places.retain(|_, place| !gone.contains(&place.segment));
+        self.segments.retain(|segment| !gone.contains(segment));
+    }
+}
+
 /// A tag is the output of a cipher under a secret key: nobody chooses it, and any part of it is a hash already.
 #[derive(Default)]
 pub(super) struct TagHasher(u64);

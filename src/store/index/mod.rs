@@ -5,7 +5,7 @@
 //! becomes a run; small runs are merged so that their number stays small. Everything here may be lost at any moment.
 //!
 //! Invariants:
-//! - a run answers only for segments that are still there;
+//! - nothing answers for a segment that was gone when the last writer began;
 //! - every published segment is covered by a run or by the table, once [`Index::missing`] has been worked off;
 //! - memory is bounded by the table's bound, whatever the number of records, also for who may not write to the vault: what
 //!   becomes too much then goes into runs in the system's temporary directory.
@@ -21,7 +21,6 @@ mod tidy;
 mod tree_hash;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::Place;
 use crate::error::{Error, Result};
@@ -30,6 +29,8 @@ use crate::format::segment::{self, TableEntry};
 use crate::format::{Hash, Id};
 use crate::media::Media;
 use crate::seal::VaultKeys;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fresh::Fresh;
 use run::Run;
@@ -51,6 +52,8 @@ pub struct Index {
     tidying: Mutex<()>,
     /// Whether nothing of it is ever written to the vault.
     is_private: bool,
+    /// How often somebody began to write, see [`Self::learn`].
+    writers: AtomicU64,
 }
 
 impl Index {
@@ -81,53 +84,98 @@ impl Index {
             corrected: RwLock::default(),
             tidying: Mutex::new(()),
             is_private,
+            writers: AtomicU64::new(0),
         }
     }
 
-    /// Changes what runs there are, and decides in which order and how they are asked.
+    /// Changes what runs there are.
     fn change_runs(&self, change: impl FnOnce(&mut Vec<Arc<Run>>)) {
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut runs);
-        runs.sort_by_key(|run| std::cmp::Reverse(run.entries()));
-        let mut mapped = 0;
-        for run in runs.iter().rev() {
-            mapped += run.bytes();
-            run.look_up_mapped(mapped <= MOST_MAPPED_BYTES);
+        arrange(&mut runs);
+    }
+
+    /// Takes a new run into use, without what is gone of the segments that it covers.
+    fn add_run(&self, run: Run, change: impl FnOnce(&mut Vec<Arc<Run>>, Arc<Run>)) -> Result<()> {
+        let run = Arc::new(run);
+        let look = || {
+            let listed = self.media.list(segment::FOLDER)?;
+            let listed = listed.iter().filter_map(|name| segment::id_of(name)).collect();
+            run.forget(&self.gone(run.segments(), &listed)?);
+            Ok(true)
+        };
+        let take = |runs: &mut Vec<Arc<Run>>| {
+            change(runs, Arc::clone(&run));
+            arrange(runs);
+        };
+        self.learn(&self.runs, look, take)
+    }
+
+    /// Takes up what was found out about segments a while ago, unless they are gone.
+    ///
+    /// Whoever begins to write forgets what is gone, and relies on what he finds from then on. What was found out before
+    /// must not come back to him when it is gone. So `look` looks again whether it is there, and what it sees holds unless
+    /// one more began to write meanwhile: nothing is removed while somebody writes, and who begins after this forgets again.
+    fn learn<T>(&self, table: &RwLock<T>, look: impl Fn() -> Result<bool>, take_up: impl FnOnce(&mut T)) -> Result<()> {
+        loop {
+            let writers = self.writers.load(Ordering::SeqCst);
+            if !look()? {
+                return Ok(());
+            }
+            let mut table = table.write().unwrap_or_else(PoisonError::into_inner);
+            if self.writers.load(Ordering::SeqCst) == writers {
+                take_up(&mut table);
+                return Ok(());
+            }
         }
+    }
+
+    /// Somebody who holds the writers' lock begins to write, and will look at the segments that there are next.
+    pub(super) fn begin_writing(&self) -> Result<()> {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+        self.reload()?;
+        self.authenticate();
+        Ok(())
     }
 
     /// Takes notice of the segments that there are, and returns those that are not covered.
     pub(super) fn missing(&self, present: &[Id]) -> Result<Vec<Id>> {
-        let live: HashSet<Id> = present.iter().copied().collect();
-        self.forget_gone(&live)?;
+        self.forget_gone(&present.iter().copied().collect())?;
         let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
         let mut covered: HashSet<Id> = fresh.segments.iter().copied().collect();
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        for run in runs.iter() {
-            run.keep_only(&live);
-            covered.extend(run.segments());
-        }
+        covered.extend(runs.iter().flat_map(|run| run.segments()));
         Ok(present.iter().filter(|id| !covered.contains(*id)).copied().collect())
     }
 
-    /// Entries in memory of segments that somebody removed count no more: a backup would rely on them.
-    fn forget_gone(&self, live: &HashSet<Id>) -> Result<()> {
-        let unseen: Vec<Id> = {
-            let fresh = self.fresh.read().unwrap_or_else(PoisonError::into_inner);
-            fresh.segments.difference(live).copied().collect()
-        };
-        for segment in unseen {
-            // It may have been published after the list was made.
-            if !self.media.exists(&segment::object(&segment))? {
-                self.forget(&segment);
-            }
+    /// Entries of segments that somebody removed count no more: a backup would rely on them.
+    fn forget_gone(&self, listed: &HashSet<Id>) -> Result<()> {
+        let mut known = self.fresh.read().unwrap_or_else(PoisonError::into_inner).segments.clone();
+        known.extend(self.runs.read().unwrap_or_else(PoisonError::into_inner).iter().flat_map(|run| run.segments()));
+        let corrected = self.corrected.read().unwrap_or_else(PoisonError::into_inner);
+        known.extend(corrected.values().map(|place| place.segment));
+        drop(corrected);
+        let gone = self.gone(known.into_iter(), listed)?;
+        if !gone.is_empty() {
+            self.forget(&gone);
         }
         Ok(())
     }
 
+    /// Those of some segments that are gone. One that is not listed may have come after the list was made.
+    fn gone(&self, segments: impl Iterator<Item = Id>, listed: &HashSet<Id>) -> Result<HashSet<Id>> {
+        let mut gone = HashSet::new();
+        for segment in segments.filter(|segment| !listed.contains(segment)) {
+            if !self.media.exists(&segment::object(&segment))? {
+                gone.insert(segment);
+            }
+        }
+        Ok(gone)
+    }
+
     /// Drops runs that are not, to the last byte, what a key holder wrote: a writer believes that a chunk is there, which
     /// nobody without a key must be able to say. The segments that they covered are missing then.
-    pub(super) fn authenticate(&self) {
+    fn authenticate(&self) {
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
         let false_ones: Vec<Arc<Run>> = runs.into_iter().filter(|run| !run.is_authentic(&self.keys)).collect();
         self.change_runs(|runs| runs.retain(|run| !false_ones.iter().any(|other| Arc::ptr_eq(run, other))));
@@ -145,32 +193,36 @@ impl Index {
         runs.iter().find_map(|run| run.lookup(tag))
     }
 
-    /// Adds a published segment's records. `tag_of` makes the tag of an id.
+    /// Adds the records of a segment that was just published by a writer who holds the writers' lock. `tag_of` makes the
+    /// tag of an id.
     pub(super) fn add(&self, segment: Id, entries: &[TableEntry], tag_of: &dyn Fn(&Hash) -> Tag) {
-        let place = |entry: &TableEntry| Place {
-            segment,
-            offset: entry.offset,
-            stored_bytes: entry.stored_bytes,
-            plain_bytes: entry.plain_bytes,
-        };
-        // Tags first: others wait for the lock.
-        let places: Vec<(Tag, Place)> = entries.iter().map(|entry| (tag_of(&entry.id), place(entry))).collect();
-        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
-        fresh.places.extend(places);
-        fresh.segments.insert(segment);
+        let places = places(segment, entries, tag_of);
+        self.fresh.write().unwrap_or_else(PoisonError::into_inner).add(segment, places);
+    }
+
+    /// Adds the records of a segment that was found, unless it is gone.
+    pub(super) fn add_found(&self, segment: Id, entries: &[TableEntry], tag_of: &dyn Fn(&Hash) -> Tag) -> Result<()> {
+        let places = places(segment, entries, tag_of);
+        let look = || self.media.exists(&segment::object(&segment));
+        self.learn(&self.fresh, look, |fresh| fresh.add(segment, places))
     }
 
     /// Remembers where a record really is, that was not found where the index said.
-    pub(super) fn correct(&self, tag: Tag, place: Place) {
-        self.corrected.write().unwrap_or_else(PoisonError::into_inner).insert(tag, place);
+    pub(super) fn correct(&self, tag: Tag, place: Place) -> Result<()> {
+        let look = || self.media.exists(&segment::object(&place.segment));
+        self.learn(&self.corrected, look, |corrected| {
+            corrected.insert(tag, place);
+        })
     }
 
-    /// Forgets a segment that was removed.
-    pub(super) fn forget(&self, segment: &Id) {
-        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
-        fresh.places.retain(|_, place| place.segment != *segment);
-        fresh.segments.remove(segment);
-        self.corrected.write().unwrap_or_else(PoisonError::into_inner).retain(|_, place| place.segment != *segment);
+    /// Forgets segments that were removed.
+    pub(super) fn forget(&self, gone: &HashSet<Id>) {
+        self.fresh.write().unwrap_or_else(PoisonError::into_inner).forget(gone);
+        self.corrected
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, place| !gone.contains(&place.segment));
+        self.runs.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|run| run.forget(gone));
     }
 
     /// How many runs and entries there are, and bytes of runs.
@@ -194,6 +246,27 @@ pub(crate) fn scrub(media: &dyn Media, vault: &Id) -> Result<Vec<Error>> {
         .iter()
         .filter_map(|name| Run::open(media, vault, &format!("{}/{name}", index_run::FOLDER)).err())
         .collect())
+}
+
+/// The places of a segment's records, by their tags. Made before a lock is taken that others wait for.
+fn places(segment: Id, entries: &[TableEntry], tag_of: &dyn Fn(&Hash) -> Tag) -> Vec<(Tag, Place)> {
+    let place = |entry: &TableEntry| Place {
+        segment,
+        offset: entry.offset,
+        stored_bytes: entry.stored_bytes,
+        plain_bytes: entry.plain_bytes,
+    };
+    entries.iter().map(|entry| (tag_of(&entry.id), place(entry))).collect()
+}
+
+/// Decides in which order and how runs are asked.
+fn arrange(runs: &mut [Arc<Run>]) {
+    runs.sort_by_key(|run| std::cmp::Reverse(run.entries()));
+    let mut mapped = 0;
+    for run in runs.iter().rev() {
+        mapped += run.bytes();
+        run.look_up_mapped(mapped <= MOST_MAPPED_BYTES);
+    }
 }
 
 /// Size of the index.

@@ -1,8 +1,6 @@
 //! One sorted run of the index, read where an answer needs it.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use super::super::Place;
 use super::tree_hash;
@@ -12,6 +10,8 @@ use crate::format::segment::ALIGNMENT;
 use crate::format::{HASH_BYTES, Id};
 use crate::media::{Media, Object};
 use crate::seal::VaultKeys;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, PoisonError, RwLock};
 
 /// Entries read in one piece when a run is streamed.
 const STREAM_ENTRIES: u64 = 4096;
@@ -106,9 +106,9 @@ impl Run {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone().into_iter().flatten()
     }
 
-    /// Entries of segments that are not in `live` count no more.
-    pub(super) fn keep_only(&self, live: &HashSet<Id>) {
-        let gone = |segment: &Option<Id>| segment.is_some_and(|id| !live.contains(&id));
+    /// Entries of segments that are gone count no more.
+    pub(super) fn forget(&self, gone: &HashSet<Id>) {
+        let gone = |segment: &Option<Id>| segment.is_some_and(|id| gone.contains(&id));
         if self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().any(gone) {
             for segment in self.segments.write().unwrap_or_else(PoisonError::into_inner).iter_mut() {
                 if gone(segment) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Index, Place, index_run, merge};
 use crate::format::key_slot::Role;
-use crate::format::segment::{RecordType, TableEntry};
+use crate::format::segment::{self as segments, RecordType, TableEntry};
 use crate::format::{Hash, Id};
 use crate::media::{DirectoryMedia, ReadMode};
 use crate::seal::{RoleKeys, VaultKeys};
@@ -34,8 +34,14 @@ fn id(number: u8) -> Hash {
 fn a_false_run_is_not_made_true_by_merging() {
     let keys = Arc::new(VaultKeys::new([1; 16], Role::Admin, RoleKeys::generate().expect("random keys")));
     let folder = tempfile::tempdir().expect("a directory");
-    DirectoryMedia::new(folder.path(), ReadMode::Map).initialize(&[index_run::FOLDER], &[]).expect("folders");
+    DirectoryMedia::new(folder.path(), ReadMode::Map)
+        .initialize(&[index_run::FOLDER, segments::FOLDER], &[])
+        .expect("folders");
     let runs = u8::try_from(merge::MOST_RUNS).expect("few");
+    // The index looks whether they are there, and into none of them.
+    for number in 0..=runs + 1 {
+        fs::write(folder.path().join(segments::object(&segment(number))), []).expect("a segment");
+    }
     let first = index(folder.path(), &keys);
     add(&first, &keys, 0);
     let file =

@@ -6,7 +6,6 @@
 //! come back with the runs that others still have in use, so whoever gets the lock first looks which runs there are.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
 
 use super::super::Place;
 use super::run::Run;
@@ -15,10 +14,11 @@ use crate::error::Result;
 use crate::format::Id;
 use crate::format::index_run::{self, Tag};
 use crate::media::TemporaryMedia;
+use crate::sync::{Arc, PoisonError};
 
 /// Entries in memory before they become a run: what fits a table of 2^19 places of 49 bytes before it grows, less the
-/// records of some segments that come at once. 26 MB, and 20 MB more while they are sorted.
-pub(super) const MOST_FRESH: usize = 400_000;
+/// records of some segments that come at once. 26 MB, and 20 MB more while they are sorted. A model's few must do it too.
+pub(super) const MOST_FRESH: usize = if cfg!(shuttle) { 3 } else { 400_000 };
 
 /// Writes entries in order, of some segments, as a run.
 type WriteTable<'a> = &'a dyn Fn(&HashSet<Id>, Vec<(Tag, Place)>) -> Result<Run>;
@@ -107,11 +107,8 @@ impl Index {
             return Ok(());
         }
         entries.sort_unstable_by_key(|(tag, _)| *tag);
-        let run = write(&segments, entries)?;
-        self.change_runs(|runs| runs.push(Arc::new(run)));
-        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
-        fresh.places.retain(|_, place| !segments.contains(&place.segment));
-        fresh.segments.retain(|segment| !segments.contains(segment));
+        self.add_run(write(&segments, entries)?, |runs, run| runs.push(run))?;
+        self.fresh.write().unwrap_or_else(PoisonError::into_inner).forget(&segments);
         Ok(())
     }
 
@@ -125,12 +122,10 @@ impl Index {
             self.authenticate();
             return Ok(());
         }
-        let merged = Arc::new(merge(&chosen)?);
-        self.change_runs(|runs| {
+        self.add_run(merge(&chosen)?, |runs, merged| {
             runs.retain(|run| !chosen.iter().any(|gone| Arc::ptr_eq(run, gone)));
             runs.push(merged);
-        });
-        Ok(())
+        })
     }
 
     /// Uses the runs that the vault has now, and no other: what was taken out of them since must not be written again, nor
@@ -151,12 +146,10 @@ impl Index {
         let covered: HashSet<Id> =
             runs.iter().filter(|run| !run.is_temporary()).flat_map(|run| run.segments()).collect();
         for run in runs.iter().filter(|run| run.is_temporary()) {
-            run.keep_only(&run.segments().filter(|segment| !covered.contains(segment)).collect());
+            run.forget(&covered);
         }
         self.change_runs(|old| *old = runs);
-        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
-        fresh.places.retain(|_, place| !covered.contains(&place.segment));
-        fresh.segments.retain(|segment| !covered.contains(segment));
+        self.fresh.write().unwrap_or_else(PoisonError::into_inner).forget(&covered);
         Ok(())
     }
 
@@ -167,8 +160,8 @@ impl Index {
         self.flush()?;
         let _one_at_a_time = self.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let merged = Arc::new(merge::merge(self.media.as_ref(), &self.keys, &runs, keep)?);
-        self.change_runs(|runs| *runs = vec![merged]);
+        let merged = merge::merge(self.media.as_ref(), &self.keys, &runs, keep)?;
+        self.add_run(merged, |runs, merged| *runs = vec![merged])?;
         self.sweep()
     }
 

@@ -4,7 +4,6 @@
 //! result is the same as that of hashing the range from front to end.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
@@ -12,6 +11,8 @@ use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_sub
 use crate::error::{Error, Result};
 use crate::format::Hash;
 use crate::media::Object;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::thread;
 
 /// Length of a part that a thread hashes alone, in bytes; a power of two.
 const PART_BYTES: u64 = 1 << 20;
@@ -41,7 +42,7 @@ pub(super) fn of(object: &dyn Object, range: Range<u64>) -> Result<Hash> {
         }
     };
     let mut values = vec![ChainingValue::default(); parts];
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|thread| {
             for (part, value) in thread.join().unwrap_or(Err(Error::Poisoned))? {

@@ -81,7 +81,7 @@ impl Segments {
         })
     }
 
-    /// Forgets that a segment is open, before it is removed.
+    /// Forgets that a segment is open, after it was removed.
     pub(super) fn close(&self, id: &Id) {
         self.open.remove(id);
     }

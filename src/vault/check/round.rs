@@ -1,8 +1,6 @@
 //! One run through segments: which, in what order, until when, by all cores.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::memory::{Depth, Memory, time};
@@ -13,6 +11,8 @@ use crate::format::{Id, segment};
 use crate::media::Media;
 use crate::progress::Progress;
 use crate::store::SegmentCheck;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, Mutex, PoisonError, thread};
 
 /// What was checked is written down each time so many bytes were read: a run that is killed loses no more.
 const NOTE_EVERY_BYTES: u64 = 16 << 30;
@@ -89,7 +89,7 @@ impl Round {
                 (shared.1)(id, checked);
             }
         };
-        let ended = std::thread::scope(|scope| {
+        let ended = thread::scope(|scope| {
             let workers: Vec<_> = (0..crate::cores()).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(Error::Poisoned)))
         });

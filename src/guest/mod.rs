@@ -25,6 +25,7 @@ mod slice;
 mod uuid;
 mod volume;
 mod window;
+pub mod xfs;
 
 pub use error::{Damage, Error, Fault, Feature, Object};
 pub use filesystem::FileSystem;

@@ -15,6 +15,7 @@ case "${1:-}" in
     demo) needed+=(mke2fs:e2fsprogs debugfs:e2fsprogs cmp:diffutils partx:util-linux) ;;
     test)
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
+        wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs)
         wanted+=(shellcheck:shellcheck)
         ;;
     *) die "usage: install-tools.sh build|bench|demo|test" ;;

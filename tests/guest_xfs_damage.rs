@@ -19,7 +19,7 @@ fn make(test: &str) -> Option<Arc<Vec<u8>>> {
         not_run(test, &why);
         return None;
     }
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     let path = place.path().join("image");
     xfs::make(&path, "32M", &["-b", "size=1024"]);
     match xfs::mount(&path, &place.path().join("mount"), "rw") {

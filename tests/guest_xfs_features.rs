@@ -24,7 +24,7 @@ const MADE_WITH: &[(&str, &str, u32)] = &[
 
 #[test]
 fn every_set_of_features_reads_the_same() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     let mut not_run = NotRun::new("every_set_of_features_reads_the_same");
     if let Err(why) = xfs::can_make() {
         return not_run.add("all of it", &why);

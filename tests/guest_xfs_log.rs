@@ -82,7 +82,7 @@ fn is_replayed(state: VolumeState) -> bool {
 
 #[test]
 fn a_copy_of_a_mounted_volume_is_replayed() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     let mut not_run = NotRun::new("a_copy_of_a_mounted_volume_is_replayed");
     if let Err(why) = xfs::can_make() {
         return not_run.add("all of it", &why);
@@ -138,7 +138,7 @@ fn crash_under_load(mount: Mount, millis: u64) {
 
 #[test]
 fn a_crash_under_load_is_replayed() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     let mut not_run = NotRun::new("a_crash_under_load_is_replayed");
     if let Err(why) = xfs::can_make() {
         return not_run.add("all of it", &why);
@@ -181,7 +181,7 @@ fn is_header(sector: &[u8]) -> bool {
 
 #[test]
 fn a_log_that_went_round_is_replayed() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     if let Err(why) = xfs::can_make() {
         return not_run("a_log_that_went_round_is_replayed", &why);
     }
@@ -221,7 +221,7 @@ fn records(bytes: &[u8], start: usize, length: usize) -> Vec<usize> {
 
 #[test]
 fn a_log_with_a_torn_end_is_replayed_up_to_it() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     if let Err(why) = xfs::can_make() {
         return not_run("a_log_with_a_torn_end_is_replayed_up_to_it", &why);
     }
@@ -257,7 +257,7 @@ fn a_log_with_a_torn_end_is_replayed_up_to_it() {
 
 #[test]
 fn a_damaged_log_is_labelled() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     if let Err(why) = xfs::can_make() {
         return not_run("a_damaged_log_is_labelled", &why);
     }
@@ -314,7 +314,7 @@ fn change_last_item(bytes: &mut [u8], start: usize, length: usize, to: u16) {
 
 #[test]
 fn changes_that_are_not_known_are_labelled() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     if let Err(why) = xfs::can_make() {
         return not_run("changes_that_are_not_known_are_labelled", &why);
     }
@@ -346,7 +346,7 @@ fn changes_that_are_not_known_are_labelled() {
 
 #[test]
 fn a_log_on_another_device_is_labelled() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     if let Err(why) = xfs::can_make() {
         return not_run("a_log_on_another_device_is_labelled", &why);
     }
@@ -360,7 +360,7 @@ fn a_log_on_another_device_is_labelled() {
 /// The tools that make a file system write a record without a checksum into its log.
 #[test]
 fn a_new_volume_is_clean() {
-    let place = tempfile::tempdir().expect("a directory");
+    let place = xfs::scratch();
     if let Err(why) = xfs::can_make() {
         return not_run("a_new_volume_is_clean", &why);
     }

@@ -17,6 +17,11 @@ pub fn can_make() -> Result<(), String> {
     }
 }
 
+/// A directory for images, in memory where there is room: they are synced often, and the disk below is not the point.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
 /// Makes an image of `size` (as `truncate` takes it).
 ///
 /// Releases of xfsprogs make file systems this small only where they are told that it is for tests.

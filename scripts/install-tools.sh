@@ -16,6 +16,7 @@ case "${1:-}" in
     fuzz) needed+=(c++:g++) ;;
     test)
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
+        wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs)
         wanted+=(shellcheck:shellcheck)
         ;;
     campaign) wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs) ;;

@@ -22,14 +22,19 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     array_at(bytes, at).map(u64::from_le_bytes)
 }
 
-/// Big-endian, as the journal of ext file systems has it.
+/// Big-endian, as the journal of ext file systems and all of XFS have it.
 pub(crate) fn be32_at(bytes: &[u8], at: usize) -> Option<u32> {
     array_at(bytes, at).map(u32::from_be_bytes)
 }
 
-/// Big-endian, as the journal of ext file systems has it.
+/// Big-endian, as the journal of ext file systems and all of XFS have it.
 pub(crate) fn be16_at(bytes: &[u8], at: usize) -> Option<u16> {
     array_at(bytes, at).map(u16::from_be_bytes)
+}
+
+/// Big-endian, as all of XFS has it.
+pub(crate) fn be64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    array_at(bytes, at).map(u64::from_be_bytes)
 }
 
 pub(crate) fn bytes16_at(bytes: &[u8], at: usize) -> Option<[u8; 16]> {

@@ -120,6 +120,11 @@ pub enum Object {
         /// Where they lie; zero where they lie in the inode itself.
         block: u64,
     },
+    /// The target of a symbolic link.
+    LinkTarget {
+        /// The link.
+        inode: u64,
+    },
     /// The journal.
     Journal {
         /// Which of the journal's blocks, from zero.
@@ -144,6 +149,7 @@ impl std::fmt::Display for Object {
             Self::Xattrs { inode, block } => {
                 write!(f, "extended attributes of inode {inode} in block {block}")
             }
+            Self::LinkTarget { inode } => write!(f, "target of symbolic link {inode}"),
             Self::Journal { block } => write!(f, "journal block {block}"),
         }
     }
@@ -160,6 +166,9 @@ pub enum Fault {
         /// As computed.
         computed: u32,
     },
+    /// It carries the UUID of another file system.
+    #[error("it belongs to another file system")]
+    ForeignUuid,
     /// It does not begin with its magic number.
     #[error("wrong magic number")]
     Magic,
@@ -200,6 +209,12 @@ pub enum Feature {
     ExtIncompatBits(u32),
     /// A revision of the ext superblock.
     ExtRevision(u32),
+    /// A feature of XFS that is known by name.
+    Xfs(&'static str),
+    /// Bits of `sb_features_incompat` that have no name here.
+    XfsIncompatBits(u32),
+    /// A version of the XFS superblock.
+    XfsVersion(u16),
 }
 
 impl std::fmt::Display for Feature {
@@ -208,6 +223,9 @@ impl std::fmt::Display for Feature {
             Self::Ext(name) => write!(f, "ext feature {name}"),
             Self::ExtIncompatBits(bits) => write!(f, "ext incompatible features {bits:#x}"),
             Self::ExtRevision(revision) => write!(f, "ext revision {revision}"),
+            Self::Xfs(name) => write!(f, "XFS feature {name}"),
+            Self::XfsIncompatBits(bits) => write!(f, "XFS incompatible features {bits:#x}"),
+            Self::XfsVersion(version) => write!(f, "XFS version {version}"),
         }
     }
 }

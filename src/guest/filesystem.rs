@@ -6,6 +6,7 @@
 use icecore_fuse::{Attributes, DirectoryEntry, NodeId, ReadOnlyTree, Seek, Space};
 
 use super::ext::Ext;
+use super::xfs::Xfs;
 use super::{Error, GuestFileSystem, VolumeInfo};
 
 /// An open file system.
@@ -13,6 +14,8 @@ use super::{Error, GuestFileSystem, VolumeInfo};
 pub enum FileSystem {
     /// ext2, ext3 or ext4.
     Ext(Box<Ext>),
+    /// XFS.
+    Xfs(Box<Xfs>),
 }
 
 /// Calls the same method of whatever file system is inside.
@@ -20,6 +23,7 @@ macro_rules! pass {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         match $self {
             Self::Ext(ext) => ext.$method($($argument),*),
+            Self::Xfs(xfs) => xfs.$method($($argument),*),
         }
     };
 }

@@ -12,16 +12,20 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod cache;
 mod crc;
 mod error;
 
 pub mod ext;
 mod filesystem;
+mod listing;
 pub mod partition;
 mod probe;
 mod slice;
 mod uuid;
 mod volume;
+mod window;
+pub mod xfs;
 
 pub use error::{Damage, Error, Fault, Feature, Object};
 pub use filesystem::FileSystem;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bytes::{narrow, slice_at, u8_at, u16_at, u32_at};
-use super::{BlockRead, Error, FileSystem, ext};
+use super::{BlockRead, Error, FileSystem, ext, xfs};
 
 /// What [`probe`] found.
 pub enum Probe {
@@ -17,7 +17,6 @@ pub enum Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the thing of that name")]
 pub enum Content {
-    Xfs,
     Btrfs,
     Ntfs,
     Vfat,
@@ -46,7 +45,6 @@ impl Content {
     /// A name to show: that of `mount -t` or `blkid` where there is one.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
             Self::Ntfs => "ntfs",
             Self::Vfat => "vfat",
@@ -75,7 +73,6 @@ impl Content {
 /// Those in the first sector come before ext: `mke2fs` wipes that sector, so what stands there is newer than an ext
 /// superblock behind it.
 const BEFORE_EXT: &[(u64, &[u8], Content)] = &[
-    (0, b"XFSB", Content::Xfs),
     (0, b"LUKS\xba\xbe", Content::Luks),
     (0, b"hsqs", Content::Squashfs),
     (3, b"-FVE-FS-", Content::BitLocker),
@@ -108,30 +105,48 @@ const HEAD_BYTES: u64 = 0x1_1000;
 /// [`Error::Damaged`] or [`Error::Unsupported`] where a file system is there that can't be opened;
 /// [`Error::Medium`] where the volume can't be read.
 pub fn probe(volume: Arc<dyn BlockRead>) -> Result<Probe, Error> {
-    match name_content(volume.as_ref())? {
-        None => Ok(Probe::FileSystem(FileSystem::Ext(Box::new(ext::Ext::open(volume)?)))),
-        Some(content) => Ok(Probe::Other(content)),
+    Ok(match name_content(volume.as_ref())? {
+        Named::Ext => Probe::FileSystem(FileSystem::Ext(Box::new(ext::Ext::open(volume)?))),
+        Named::Xfs => Probe::FileSystem(FileSystem::Xfs(Box::new(xfs::Xfs::open(volume)?))),
+        Named::Other(content) => Probe::Other(content),
+    })
+}
+
+/// What a volume's first bytes say.
+pub(super) enum Named {
+    Ext,
+    Xfs,
+    Other(Content),
+}
+
+impl Named {
+    /// Whether it is anything with a name.
+    pub(super) fn is_known(&self) -> bool {
+        !matches!(self, Self::Other(Content::Empty | Content::Unknown))
     }
 }
 
-/// What lies on a volume, `None` standing for an ext file system.
-pub(super) fn name_content(volume: &dyn BlockRead) -> Result<Option<Content>, Error> {
+/// What lies on a volume.
+pub(super) fn name_content(volume: &dyn BlockRead) -> Result<Named, Error> {
     let mut head = vec![0; narrow(volume.size_bytes().min(HEAD_BYTES))];
     volume.read_exact_at(0, &mut head)?;
     Ok(name_head(&head))
 }
 
-fn name_head(head: &[u8]) -> Option<Content> {
+fn name_head(head: &[u8]) -> Named {
+    if xfs::looks_like_xfs(head) {
+        return Named::Xfs;
+    }
     if let Some(content) = find_magic(head, BEFORE_EXT) {
-        return Some(content);
+        return Named::Other(content);
     }
     if ext::looks_like_ext(head) {
-        return ext::looks_like_journal(head).then_some(Content::ExtJournal);
+        return if ext::looks_like_journal(head) { Named::Other(Content::ExtJournal) } else { Named::Ext };
     }
     if let Some(content) = find_magic(head, AFTER_EXT) {
-        return Some(content);
+        return Named::Other(content);
     }
-    Some(if is_lvm2(head) {
+    Named::Other(if is_lvm2(head) {
         Content::Lvm2PhysicalVolume
     } else if is_fat(head) {
         Content::Vfat

@@ -61,6 +61,8 @@ pub enum StaleReason {
     DamagedJournal,
     /// Its journal uses a feature that is unknown here.
     UnsupportedJournal,
+    /// Its journal ends between the parts of an operation, which a kernel would finish, and which was not finished here.
+    UnfinishedOperations,
     /// Its journal ends in fast commits, which were not replayed; what precedes them was.
     FastCommits,
 }
@@ -72,6 +74,7 @@ impl std::fmt::Display for StaleReason {
             Self::ExternalJournal => "its journal lies on another device",
             Self::DamagedJournal => "its journal is damaged",
             Self::UnsupportedJournal => "its journal uses a feature that is unknown here",
+            Self::UnfinishedOperations => "its journal ends in the midst of an operation, which was not finished",
             Self::FastCommits => "its journal ends in fast commits, which were not replayed",
         })
     }

@@ -5,6 +5,7 @@
 pub mod compare;
 pub mod image;
 pub mod source;
+pub mod xfs;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -26,6 +27,41 @@ impl BlockRead for MemoryDisk {
         let end = start.saturating_add(buffer.len());
         let bytes = self.0.get(start..end).ok_or_else(|| MediumError("past the end".into()))?;
         buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A disk in memory with a few changes: many such disks share the bytes that they are made from.
+pub struct PatchedDisk {
+    pub bytes: Arc<Vec<u8>>,
+    /// Where a change begins, and the bytes there.
+    pub patches: Vec<(usize, Vec<u8>)>,
+}
+
+impl PatchedDisk {
+    /// The bytes of a range as they are with the changes so far.
+    pub fn get(&self, at: usize, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.read_exact_at(at as u64, &mut bytes).expect("a range of the disk");
+        bytes
+    }
+}
+
+impl BlockRead for PatchedDisk {
+    fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(buffer.len());
+        buffer.copy_from_slice(self.bytes.get(start..end).ok_or_else(|| MediumError("past the end".into()))?);
+        for (at, patch) in &self.patches {
+            let (from, to) = (start.max(*at), end.min(at + patch.len()));
+            if from < to {
+                buffer[from - start..to - start].copy_from_slice(&patch[from - at..to - at]);
+            }
+        }
         Ok(())
     }
 }

@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::guest::bytes::{narrow, wide};
+use crate::guest::listing::{Listing, Raw};
 use crate::guest::{Damage, Error, Fault, Object};
 
 use super::Ext;
-use super::dirent::{self, Raw};
+use super::dirent;
 use super::features::compat;
 use super::inode::{Inode, flags};
-use super::listing::Listing;
 use super::opaque::opaque_name;
 
 /// Larger directories are not kept decoded: a million names or so.

@@ -8,6 +8,7 @@ use icecore_fuse::FileType;
 use crate::guest::Fault;
 use crate::guest::bytes::{slice_at, u8_at, u16_at, u32_at, wide};
 use crate::guest::crc::crc32c;
+use crate::guest::listing::Raw;
 
 use super::features::incompat;
 use super::superblock::Superblock;
@@ -18,18 +19,6 @@ const ENTRY_MIN: usize = 12;
 /// The entry without a name at the end of a block that carries its checksum.
 const TAIL_BYTES: usize = 12;
 const TAIL_KIND: u8 = 0xDE;
-
-/// An entry as it stands in a block: `.`, `..` and ciphertext names included.
-pub(super) struct Raw<'a> {
-    pub name: &'a [u8],
-    pub node: u64,
-    /// `None` where the file system does not record kinds in directories.
-    pub kind: Option<FileType>,
-    /// Where it begins in the directory, in bytes.
-    pub at: u64,
-    /// Where the next one begins.
-    pub next: u64,
-}
 
 /// Hands out the used entries of a chain that begins `offset` bytes into the directory; answers false where `visit`
 /// did, and the fault that breaks the chain after having handed out what precedes it.

@@ -6,11 +6,11 @@
 
 use crate::guest::bytes::{slice_at, u16_at, u32_at};
 use crate::guest::crc::crc32c;
+use crate::guest::window::{Builder, Run};
 use crate::guest::{Damage, Error, Fault, Object};
 
 use super::Ext;
 use super::inode::Inode;
-use super::map::{Builder, Run};
 
 const MAGIC: u16 = 0xF30A;
 const DEPTH_MAX: u16 = 5;

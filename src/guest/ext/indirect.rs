@@ -4,11 +4,11 @@
 //! levels bound the depth however the blocks refer to each other.
 
 use crate::guest::bytes::u32_at;
+use crate::guest::window::{Builder, Run};
 use crate::guest::{Damage, Error, Fault, Object};
 
 use super::Ext;
 use super::inode::Inode;
-use super::map::{Builder, Run};
 
 const DIRECT: u64 = 12;
 

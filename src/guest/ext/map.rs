@@ -1,95 +1,13 @@
-//! Which blocks hold an inode's data.
-//!
-//! A map is decoded a [`Window`] at a time: sorted runs for a range of logical blocks, bounded in number, so that a
-//! file of a million fragments costs neither much memory nor much time before its first byte. Most files fit in one.
+//! Which blocks hold an inode's data, a [`Window`] at a time.
 
 use std::sync::Arc;
 
 use crate::guest::bytes::wide;
+use crate::guest::window::{Builder, RUNS_MAX, Window};
 use crate::guest::{Damage, Error, Fault, Object};
 
 use super::Ext;
 use super::inode::{Inode, flags};
-
-/// Runs in one window at most.
-const RUNS_MAX: usize = 1 << 16;
-/// Map blocks read for one window at most. More than the depth of any map, so each window moves forward.
-const NODES_MAX: u32 = 4096;
-
-/// Consecutive logical blocks that lie in consecutive blocks of the volume, and hold written data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    pub logical: u64,
-    pub length: u64,
-    pub physical: u64,
-}
-
-impl Run {
-    pub fn end(&self) -> u64 {
-        self.logical.saturating_add(self.length)
-    }
-}
-
-/// What is known of logical blocks `start..end`: in a run, or else a hole.
-#[derive(Debug)]
-pub(super) struct Window {
-    pub start: u64,
-    pub end: u64,
-    runs: Vec<Run>,
-}
-
-impl Window {
-    /// The first run that ends behind a logical block.
-    pub fn run_from(&self, block: u64) -> Option<Run> {
-        self.runs.get(self.runs.partition_point(|run| run.end() <= block)).copied()
-    }
-}
-
-/// A window while it is decoded.
-pub(super) struct Builder {
-    from: u64,
-    end: Option<u64>,
-    runs: Vec<Run>,
-    nodes_left: u32,
-}
-
-impl Builder {
-    fn new(from: u64) -> Self {
-        Self { from, end: None, runs: Vec::new(), nodes_left: NODES_MAX }
-    }
-
-    /// Whether everything before this logical block is known from an earlier window, or not asked for.
-    pub fn is_behind(&self, end: u64) -> bool {
-        end <= self.from
-    }
-
-    /// Makes room for one more map block whose first logical block is `logical`; false where the window must end.
-    pub fn take_node(&mut self, logical: u64) -> bool {
-        if self.nodes_left == 0 || self.runs.len() >= RUNS_MAX {
-            self.end = Some(logical.max(self.from));
-            return false;
-        }
-        self.nodes_left -= 1;
-        true
-    }
-
-    /// Adds a run, in ascending order, joined with the one before it where they adjoin.
-    pub fn push(&mut self, run: Run) {
-        if self.is_behind(run.end()) {
-            return;
-        }
-        match self.runs.last_mut() {
-            Some(last) if last.end() == run.logical && last.physical.saturating_add(last.length) == run.physical => {
-                last.length = last.length.saturating_add(run.length);
-            }
-            _ => self.runs.push(run),
-        }
-    }
-
-    fn finish(self) -> Window {
-        Window { start: self.from, end: self.end.unwrap_or(u64::MAX), runs: self.runs }
-    }
-}
 
 impl Ext {
     /// The window that has a logical block of an inode.
@@ -105,7 +23,7 @@ impl Ext {
         if !(window.start..window.end).contains(&block) {
             window = self.decode_window(inode, block)?;
         }
-        let bytes = wide(window.runs.len() * size_of::<Run>() + 128);
+        let bytes = window.weight_bytes();
         Ok(self.windows.insert(inode.number, window, bytes))
     }
 

@@ -13,7 +13,6 @@
 //! files are errors), case folding (names are compared byte by byte).
 
 mod acl;
-mod cache;
 mod dir;
 mod dirent;
 mod extent;
@@ -24,7 +23,6 @@ mod indirect;
 mod inline;
 mod inode;
 mod journal;
-mod listing;
 mod map;
 mod opaque;
 mod overlay;
@@ -35,14 +33,14 @@ mod xattr;
 use std::sync::Arc;
 
 use super::bytes::narrow;
+use super::cache::Cache;
+use super::listing::Listing;
+use super::window::Window;
 use super::{BlockRead, Error, StaleReason, VolumeInfo, VolumeState};
 
-use cache::Cache;
 use features::{compat, incompat};
 use group::Group;
 use inode::Inode;
-use listing::Listing;
-use map::Window;
 use superblock::Superblock;
 
 pub(in crate::guest) use superblock::{looks_like_ext, looks_like_journal};

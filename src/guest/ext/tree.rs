@@ -3,9 +3,9 @@
 use icecore_fuse::{Attributes, DirectoryEntry, FileType, NodeId, ReadOnlyTree, Seek, Space};
 
 use crate::guest::bytes::narrow;
+use crate::guest::listing::Raw;
 use crate::guest::{Damage, Error, Fault, GuestFileSystem, Object, VolumeInfo};
 
-use super::dirent::Raw;
 use super::features::{incompat, ro_compat};
 use super::inode::{Inode, flags};
 use super::opaque::opaque_name;

@@ -163,7 +163,7 @@ pub fn find_volumes(disk: &dyn BlockRead) -> Result<PartitionTable, Error> {
 
 /// A disk without a boot signature may have lost only that to its GPT; a file system's own magic number decides first.
 fn without_record(disk: &dyn BlockRead) -> Result<PartitionTable, Error> {
-    if matches!(probe::name_content(disk)?, Some(probe::Content::Empty | probe::Content::Unknown))
+    if !probe::name_content(disk)?.is_known()
         && let Some(table) = gpt::read(disk)?
     {
         return Ok(finish(table, disk));
@@ -180,9 +180,7 @@ fn is_boot_sector_of_a_volume(disk: &dyn BlockRead, record: &mbr::Record) -> Res
     if !record.is_plausible() {
         return Ok(true);
     }
-    let content = probe::name_content(disk)?;
-    let known = !matches!(content, Some(probe::Content::Empty | probe::Content::Unknown));
-    Ok(known && !record.has_partition_within(disk.size_bytes()))
+    Ok(probe::name_content(disk)?.is_known() && !record.has_partition_within(disk.size_bytes()))
 }
 
 fn whole(disk: &dyn BlockRead) -> PartitionTable {

@@ -2,10 +2,20 @@
 
 use icecore_fuse::FileType;
 
-use crate::guest::Damage;
-use crate::guest::bytes::{slice_at, wide};
+use super::Damage;
+use super::bytes::{slice_at, wide};
 
-use super::dirent::Raw;
+/// An entry as it stands in a directory: `.`, `..` and ciphertext names included.
+pub(super) struct Raw<'a> {
+    pub name: &'a [u8],
+    pub node: u64,
+    /// `None` where the file system does not record kinds in directories.
+    pub kind: Option<FileType>,
+    /// Where it begins in the directory, in bytes.
+    pub at: u64,
+    /// Where the next one begins.
+    pub next: u64,
+}
 
 /// All entries of one directory in their order, and an index by name.
 #[derive(Default)]
@@ -21,7 +31,7 @@ struct Entry {
     name_at: u32,
     name_length: u8,
     kind: Option<FileType>,
-    node: u32,
+    node: u64,
     at: u32,
     next: u32,
 }
@@ -32,13 +42,12 @@ impl Listing {
         let fields = (
             u32::try_from(self.names.len()),
             u8::try_from(raw.name.len()),
-            u32::try_from(raw.node),
             u32::try_from(raw.at),
             u32::try_from(raw.next),
         );
-        if let (Ok(name_at), Ok(name_length), Ok(node), Ok(at), Ok(next)) = fields {
+        if let (Ok(name_at), Ok(name_length), Ok(at), Ok(next)) = fields {
             self.names.extend_from_slice(raw.name);
-            self.entries.push(Entry { name_at, name_length, kind: raw.kind, node, at, next });
+            self.entries.push(Entry { name_at, name_length, kind: raw.kind, node: raw.node, at, next });
         }
     }
 
@@ -65,7 +74,7 @@ impl Listing {
         let place = self.by_name.partition_point(|place| self.name_of(*place) < name);
         let place = *self.by_name.get(place)?;
         let entry = self.entry(place)?;
-        (self.name(entry) == name).then_some(entry.node.into())
+        (self.name(entry) == name).then_some(entry.node)
     }
 
     /// The entries that begin at or behind a byte of the directory.
@@ -73,7 +82,7 @@ impl Listing {
         let first = self.entries.partition_point(|entry| u64::from(entry.at) < at);
         self.entries.iter().skip(first).map(|entry| Raw {
             name: self.name(entry),
-            node: entry.node.into(),
+            node: entry.node,
             kind: entry.kind,
             at: entry.at.into(),
             next: entry.next.into(),

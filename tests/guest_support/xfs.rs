@@ -1,0 +1,185 @@
+//! XFS images, and what to put on them.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::XattrFlags;
+
+use super::image::{Mount, run};
+use super::source;
+
+/// Whether images can be made here; else why not.
+pub fn can_make() -> Result<(), String> {
+    match std::process::Command::new("mkfs.xfs").arg("-V").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err("mkfs.xfs is not installed".to_owned()),
+    }
+}
+
+/// A directory for images, in memory where there is room: they are synced often, and the disk below is not the point.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
+/// Makes an image of `size` (as `truncate` takes it).
+///
+/// Releases of xfsprogs make file systems this small only where they are told that it is for tests.
+pub fn make(image: &Path, size: &str, options: &[&str]) {
+    let image = image.to_str().expect("a path in UTF-8");
+    let _ = fs::remove_file(image);
+    run("truncate", &["-s", size, image]);
+    let mut arguments = vec!["-q", "-f"];
+    if run("mkfs.xfs", &["-V"]).contains("version 6") {
+        arguments.push("--unsupported");
+    }
+    arguments.extend(options);
+    arguments.push(image);
+    run("mkfs.xfs", &arguments);
+}
+
+/// Makes an image of version 4 with what is in a directory; the error says why that can't be done here.
+///
+/// Newer kernels do not mount version 4, so its content comes in with `mkfs.xfs`: no owners, times or attributes.
+pub fn make_version_4(image: &Path, size: &str, options: &[&str], from: &Path) -> Result<(), String> {
+    let list = image.with_extension("list");
+    fs::write(&list, format!("/no-boot-block\n0 0\nd--755 0 0\n{}$\n", prototype(from))).expect("a list");
+    let path = image.to_str().expect("a path in UTF-8");
+    let _ = fs::remove_file(image);
+    run("truncate", &["-s", size, path]);
+    let mut command = std::process::Command::new("mkfs.xfs");
+    command.args(["-q", "-f", "-m", "crc=0", "-p"]).arg(&list);
+    if run("mkfs.xfs", &["-V"]).contains("version 6") {
+        command.arg("--unsupported");
+    }
+    let output = command.args(options).arg(path).output().map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).replace('\n', " ")) }
+}
+
+/// Gives an inode of an unmounted image an attribute of the users' namespace: so many times the letter v.
+pub fn set_xattr(image: &Path, inode: u64, name: &str, bytes: usize) {
+    let set = format!("attr_set -v {bytes} -u {name}");
+    run("xfs_db", &["-x", "-c", &format!("inode {inode}"), "-c", &set, image.to_str().expect("UTF-8")]);
+}
+
+/// A directory as a list that `mkfs.xfs` copies from.
+fn prototype(directory: &Path) -> String {
+    let mut list = String::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
+        list += &if path.is_symlink() {
+            format!("{name} l--777 0 0 {}\n", fs::read_link(&path).expect("a target").display())
+        } else if path.is_dir() {
+            format!("{name} d--755 0 0\n{}$\n", prototype(&path))
+        } else {
+            format!("{name} ---644 0 0 {}\n", path.display())
+        };
+    }
+    list
+}
+
+/// Mounts beside a mount of a copy: `nouuid`.
+pub fn mount(image: &Path, path: &Path, options: &str) -> Result<Mount, String> {
+    Mount::new(image, path, &format!("{options},nouuid"))
+}
+
+/// One of everything, and each form of directories, block maps and attributes that blocks of this size have.
+pub fn fill(root: &Path, names_max: u32) {
+    source::fill(root, 50_000);
+    let file = File::create(root.join("preallocated")).expect("a file");
+    if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 3 << 20).is_ok() {
+        file.write_all_at(&source::noise(9, 10_000), 1_000_000).expect("a write");
+    }
+    for (pieces, name) in [(5, "few"), (40, "some"), (1500, "many")] {
+        fragmented(&root.join(format!("{name}-extents")), pieces);
+    }
+    directories(root, names_max);
+    xattrs(root);
+    let clone = File::create(root.join("clone")).expect("a file");
+    let from = File::open(root.join("file-5000001")).expect("a file");
+    // Only where the file system shares blocks.
+    if rustix::fs::ioctl_ficlone(&clone, &from).is_ok() {
+        clone.write_all_at(b"no longer shared", 100_000).expect("a write");
+    }
+    run("sync", &["-f", root.to_str().expect("a path in UTF-8")]);
+}
+
+/// A file of that many extents: every other block is a hole.
+pub fn fragmented(path: &Path, pieces: u64) {
+    let file = File::create(path).expect("a file");
+    for piece in 0..pieces {
+        file.write_all_at(&source::noise(piece, 4096), piece * 8192).expect("a write");
+    }
+}
+
+/// Directories from one name up; and one that lost most of its names, so that it has holes.
+fn directories(root: &Path, names_max: u32) {
+    for names in [1, 2, 5, 12, 40, 150, 700, 3000, 20_000].into_iter().filter(|names| *names <= names_max) {
+        let directory = root.join(format!("names-{names}"));
+        fs::create_dir(&directory).expect("a directory");
+        for number in 0..names {
+            File::create(directory.join(format!("{number}-{}", "n".repeat(number as usize % 60)))).expect("a file");
+        }
+    }
+    let directory = root.join("holes-between-names");
+    fs::create_dir(&directory).expect("a directory");
+    let path = |number: u32| directory.join(format!("{number:0200}"));
+    for number in 0..600 {
+        File::create(path(number)).expect("a file");
+    }
+    for number in (30..600).filter(|number| number % 100 != 0) {
+        fs::remove_file(path(number)).expect("the file goes");
+    }
+}
+
+/// Attributes in the inode, in one leaf, in leaves below nodes, and with large values.
+fn xattrs(root: &Path) {
+    let directory = root.join("xattrs");
+    fs::create_dir(&directory).expect("a directory");
+    for (count, bytes) in [(1, 10), (3, 60), (12, 100), (60, 200), (300, 150), (3, 5000), (2, 65_536)] {
+        let path = directory.join(format!("{count}-of-{bytes}"));
+        fs::write(&path, b"content").expect("a file");
+        for number in 0..count {
+            let prefix = if number % 3 == 1 { "trusted" } else { "user" };
+            let value = source::noise(number, bytes);
+            rustix::fs::setxattr(&path, format!("{prefix}.{number}"), &value, XattrFlags::empty())
+                .expect("an attribute");
+        }
+    }
+}
+
+/// Where a structure of version 5 keeps its checksum, by its magic number.
+fn checksum_place(block: &[u8]) -> Option<usize> {
+    match &block[..4] {
+        b"XFSB" => Some(224),
+        b"BMA3" => Some(64),
+        b"XDB3" | b"XDD3" => Some(4),
+        b"XSLM" | b"XARM" => Some(12),
+        _ => matches!(&block[8..10], [0x3B, 0xEE] | [0x3E, 0xBE] | [0x3D, 0xF1 | 0xFF]).then_some(12),
+    }
+}
+
+/// Makes the checksum at a place of a structure right.
+pub fn put_checksum(bytes: &mut [u8], at: usize) {
+    bytes[at..at + 4].fill(0);
+    let sum = crc32c::crc32c(bytes);
+    bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Makes the checksums of a block right, where it has any: as hostile root would.
+pub fn put_checksums(block: &mut [u8], inode_bytes: usize) {
+    if block.starts_with(b"IN") {
+        block.chunks_exact_mut(inode_bytes).for_each(|inode| put_checksum(inode, 100));
+    } else if block.starts_with(b"XFSB") {
+        put_checksum(&mut block[..512], 224);
+    } else if let Some(at) = checksum_place(block) {
+        put_checksum(block, at);
+    }
+}
+
+/// Copies an image as it is, holes kept.
+pub fn copy(image: &Path, to: &Path) -> PathBuf {
+    run("cp", &["--sparse=always", image.to_str().expect("UTF-8"), to.to_str().expect("UTF-8")]);
+    to.to_owned()
+}

@@ -106,3 +106,14 @@ fn the_help_names_every_way_to_check() {
         assert!(help.text().contains(words), "{words}: {}", help.text());
     }
 }
+
+#[test]
+fn a_part_that_leaves_out_what_was_damaged_does_not_end_as_if_all_were_well() {
+    let sandbox = sandbox();
+    damage(&sandbox);
+    sandbox.fails(1, &["verify"]);
+    let mut codes =
+        ["1/2", "2/2"].map(|part| keyless(&sandbox, &["verify", "--scrub", "--subset", part]).code).to_vec();
+    codes.sort_unstable();
+    assert_eq!(codes, [1, 3], "one part has the damage, the other one remembers it");
+}

@@ -30,7 +30,8 @@ Examples:
 /// ranges of which disks of which points can't be read any more. Ends with 1 if there are any.
 ///
 /// With --subset or --max-time only a part of the segments is read; the maps of all points are walked all the same. A run
-/// begins with what was never checked, then with what was checked longest ago: the vault remembers.
+/// begins with what was never checked, then with what was checked longest ago: the vault remembers. One that finds
+/// nothing ends with 3 where segments that it did not look at were damaged when they were last checked.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {

@@ -67,7 +67,7 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
         }
     }
     out.flush()?;
-    if report.is_clean() { Ok(Exit::Done) } else { Err(damage_verified(report)) }
+    if report.is_clean() { Ok(end_of(&report.coverage)) } else { Err(damage_verified(report)) }
 }
 
 /// Tells what a check without keys found.
@@ -107,7 +107,7 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
     }
     out.flush()?;
     if report.is_clean() {
-        return Ok(Exit::Done);
+        return Ok(end_of(&report.coverage));
     }
     let damage = human::count(report.damage.len() as u64, "damaged place", "damaged places");
     let safe = "points that do not need those bytes are whole";
@@ -126,6 +126,11 @@ fn looked_at(looked: u64, coverage: &Coverage) -> String {
 
 fn damage_lines(out: &mut Output, damage: &[Error]) -> Result<(), Problem> {
     damage.iter().try_for_each(|damage| out.line(&human::escaped(damage.to_string().as_bytes())))
+}
+
+/// How a run ends that found nothing. Damage that it did not look at is still there, for all that is known.
+fn end_of(coverage: &Coverage) -> Exit {
+    if coverage.damaged_before.is_empty() { Exit::Done } else { Exit::Incomplete }
 }
 
 /// Damage that is only remembered.

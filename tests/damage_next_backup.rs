@@ -2,10 +2,17 @@
 
 mod common;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::sources::{Gate, Gated};
 use icecore::backup::{BackupRequest, Progress};
+
+/// One that holds chunks.
+fn largest_segment(vault: &Path) -> PathBuf {
+    let segments = common::files(&vault.join("segments")).into_iter();
+    segments.max_by_key(|path| path.metadata().expect("stat").len()).expect("a segment")
+}
 
 #[test]
 fn the_next_backup_stores_again_what_went_with_a_segment() {
@@ -57,9 +64,7 @@ fn after_verify_the_next_backup_mends_what_was_damaged_in_place() {
     let bytes = common::noise(7, 2 << 20);
     let first = common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("backup");
     drop(vault);
-    // The largest segment holds the chunks; its middle is overwritten.
-    let segment = std::fs::read_dir(path.join("segments")).expect("segments").map(|entry| entry.expect("entry").path());
-    let segment = segment.max_by_key(|path| std::fs::metadata(path).expect("stat").len()).expect("a segment");
+    let segment = largest_segment(&path);
     let mut stored = std::fs::read(&segment).expect("segment");
     let middle = stored.len() / 2;
     stored[middle..middle + 50_000].fill(0);
@@ -85,11 +90,7 @@ fn a_reader_who_looks_for_what_is_damaged_does_not_make_it_pass_for_whole_again(
         let bytes = common::noise(8, 20 << 20);
         let first =
             common::backup_bytes(&common::init(&path, &common::small()), "m", &[("os", &bytes)]).expect("backup");
-        let segment = common::files(&path.join("segments")).into_iter().find(|file| {
-            // Kind 1 in its header: chunks.
-            std::fs::read(file).expect("segment")[12] == 1
-        });
-        let segment = segment.expect("a segment of chunks");
+        let segment = largest_segment(&path);
         let mut stored = std::fs::read(&segment).expect("segment");
         stored[200_000..250_000].fill(0);
         std::fs::write(&segment, stored).expect("damage");
@@ -111,11 +112,7 @@ fn a_backup_that_overlaps_a_check_does_not_bring_back_what_the_check_took_out() 
     let path = folder.path().join("vault");
     let bytes = common::noise(8, 3 << 20);
     let first = common::backup_bytes(&common::init(&path, &common::small()), "m", &[("os", &bytes)]).expect("backup");
-    let chunks = common::files(&path.join("segments")).into_iter().find(|file| {
-        // Kind 1 in its header: chunks.
-        std::fs::read(file).expect("segment")[12] == 1
-    });
-    let segment = chunks.expect("a segment of chunks");
+    let segment = largest_segment(&path);
     let mut stored = std::fs::read(&segment).expect("segment");
     stored[200_000..250_000].fill(0);
     std::fs::write(&segment, stored).expect("damage");

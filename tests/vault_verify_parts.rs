@@ -36,7 +36,8 @@ fn make() -> Made {
         let vault = common::init(&path, &common::small());
         let mut bytes = common::noise(1, 6 << 20);
         common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("backup");
-        bytes[..100_000].copy_from_slice(&common::noise(2, 100_000));
+        // In the middle of a segment: what is damaged below, the first record of one, is in both points.
+        bytes[500_000..600_000].copy_from_slice(&common::noise(2, 100_000));
         common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("backup");
         vault.add_key(Role::Backup, &Credential::password(*b"backup only"), common::CHEAP).expect("key");
         let made = Made { _folder: folder, vault: path, bytes };

@@ -1,4 +1,5 @@
-//! The vault's header, objects `header` and `header-copy`, equal bytes: written once by `init`, the copy first.
+//! The vault's header, objects `header` and `header-copy`, equal bytes: written once by `init`, the copy first. The copy decides
+//! wherever the header is damaged, can't be read, or is another vault's.
 //!
 //! | offset | bytes | field | valid when | guards against |
 //! |---|---|---|---|---|

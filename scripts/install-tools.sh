@@ -17,6 +17,7 @@ case "${1:-}" in
     test)
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
         wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs)
+        wanted+=(linux.uml:user-mode-linux modprobe:kmod)
         wanted+=(shellcheck:shellcheck)
         ;;
     campaign) wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs) ;;

@@ -5,6 +5,7 @@
 pub mod compare;
 pub mod image;
 pub mod source;
+pub mod uml;
 pub mod xfs;
 
 use std::fs::File;

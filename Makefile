@@ -15,7 +15,7 @@ test: ## Format, lints, documents and all tests
 model: ## Let a checker decide who goes on where threads meet (MODEL_TIMES=20 for more schedules, MODEL_SEED=7 for others)
 	@scripts/model.sh
 
-campaign: ## The long search: power loss, kills, faults, damage, threads, hostile bytes (CAMPAIGN_MINUTES=30)
+campaign: ## The long search: power loss, kills, faults, damage, threads, hostile bytes (CAMPAIGN_MINUTES=40)
 	@scripts/campaign.sh
 
 fuzz: ## Let libFuzzer loose on every decoder, a minute each (FUZZ='10 manifest ext' for 10 seconds on those)

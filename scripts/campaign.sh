@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The long search for what the tests of every day are too short for: power loss, kills, failing calls, damage, threads that
-# meet, hostile bytes. Takes about CAMPAIGN_MINUTES (30): each part that can go on for ever gets its share of them, the others walk
+# meet, hostile bytes. Takes about CAMPAIGN_MINUTES (40): each part that can go on for ever gets its share of them, the others walk
 # through all they have. What comes up once the time is over is left out, and said so.
 #
 # A part prints what it counted as one line `CAMPAIGN: ...`, and `NOT RUN: <what>: <why>` for what can't run here; all of
@@ -11,7 +11,9 @@ cd "$(dirname "$0")/.."
 
 parts=(crash_power crash_kill_many crash_block_trace crash_faults damage_everything)
 fuzz_seconds=60
-minutes=${CAMPAIGN_MINUTES:-30}
+# What the models take, about.
+model_seconds=360
+minutes=${CAMPAIGN_MINUTES:-40}
 [[ "$minutes" =~ ^[1-9][0-9]*$ ]] || die "CAMPAIGN_MINUTES must be a number of minutes, not '$minutes'"
 quiet=(--quiet)
 [ ! -t 1 ] || quiet=()
@@ -50,9 +52,9 @@ cargo test "${quiet[@]}" --release --no-run "${parts[@]/#/--test=}"
 began=$(now)
 deadline=$(awk -v began="$began" -v minutes="$minutes" 'BEGIN { printf "%.6f", began + 60 * minutes }')
 export ICECORE_CAMPAIGN=1
-# What the fuzzer does not take is for the parts that last as long as they are told, a minute each at least.
+# What the models and the fuzzer do not take is for the other parts, a minute each at least.
 fuzz_targets=(tests/fuzz/seeds/*/)
-share=$(((60 * minutes - fuzz_seconds * ${#fuzz_targets[@]}) / ${#parts[@]}))
+share=$(((60 * minutes - model_seconds - fuzz_seconds * ${#fuzz_targets[@]}) / ${#parts[@]}))
 export ICECORE_CAMPAIGN_SECONDS=$((share > 60 ? share : 60))
 for name in "${parts[@]}"; do
     part "$name" cargo test --release --color never --test "$name" -- --nocapture

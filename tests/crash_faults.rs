@@ -349,7 +349,7 @@ fn each_call(name: &str, faults: &[Fault], counts: fn(Call) -> bool) {
     });
     let [injected, runs, syncs, lost] = [injected, runs, syncs, lost].map(AtomicUsize::into_inner);
     println!(
-        "{name}: {injected} faults injected into {runs} workloads of {calls} calls, {syncs} steps with failed syncs, \
+        "CAMPAIGN: faults, {name}: {injected} faults injected into {runs} workloads of {calls} calls, {syncs} steps with failed syncs, \
          {lost} power losses after them"
     );
     assert!(runs * 10 > plans.len() * 9 && lost > 0, "{runs} of {}", plans.len());
@@ -432,7 +432,10 @@ fn a_failing_disk_is_told_as_the_disk_and_not_as_the_vault() {
             assert!(common::verify(&vault).is_clean(), "{what}");
         }
     }
-    println!("disk: {} faults injected, {failures} told, {repeated} made good by reading again", failures + repeated);
+    println!(
+        "CAMPAIGN: faults, the disk that is backed up: {} injected, {failures} told, {repeated} made good by reading again",
+        failures + repeated
+    );
     assert!(failures > 4 * repeated / 5 && repeated > 0);
 }
 

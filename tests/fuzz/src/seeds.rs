@@ -10,6 +10,7 @@ use std::process::Command;
 use icecore::Vault;
 use icecore::backup::{BackupRequest, Progress};
 use icecore::format::catalog_entry::{Consistency, PointMade};
+use icecore::format::check_note::{self, Check, Checked};
 use icecore::format::index_run::{ENTRY_BYTES, RunHeader};
 use icecore::format::key_slot::{KeySlot, Role, SlotKind};
 use icecore::format::map_node::MapNode;
@@ -62,6 +63,7 @@ pub fn write() -> io::Result<usize> {
     seeds.extend(of_maps());
     seeds.extend(of_manifests());
     seeds.extend(of_points());
+    seeds.extend(of_notes());
     seeds.extend(of_partitions());
     seeds.extend(of_images());
     for seed in &seeds {
@@ -286,6 +288,17 @@ fn of_points() -> Vec<Seed> {
         seed("catalog_entry", format!("payload-{number}"), [[1].as_slice(), &sequence, &event.encode()].concat())
     };
     (0..).zip(all).map(payload).collect()
+}
+
+fn of_notes() -> Vec<Seed> {
+    let check = |damaged| Some(Check { unix_seconds: 1_800_000_000 + u64::from(damaged), damaged });
+    let entries = [
+        ([1; 16], Checked::default()),
+        ([2; 16], Checked { checksums: check(false), keys: None }),
+        ([7; 16], Checked { checksums: check(true), keys: check(false) }),
+    ];
+    let note = |name, entries: &[_]| seed("check_note", name, check_note::encode(&keys::VAULT, entries));
+    vec![note("empty", &[]), note("three-segments", &entries)]
 }
 
 const SECTOR: usize = 512;

@@ -1,6 +1,7 @@
 //! The targets, one file each.
 
 mod catalog_entry;
+mod check_note;
 mod disk_map;
 mod ext;
 mod header;
@@ -36,7 +37,7 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 16] = [
+pub static TARGETS: [Target; 17] = [
     of("header", 256, header::run),
     of("key_slot", 512, key_slot::run),
     of("key_slot_payload", 256, key_slot::run_payload),
@@ -50,6 +51,7 @@ pub static TARGETS: [Target; 16] = [
     of("disk_map", 2 << 10, disk_map::run),
     of("manifest", 4 << 10, manifest::run),
     of("catalog_entry", 1024, catalog_entry::run),
+    of("check_note", 1024, check_note::run),
     of("index_run", 8 << 10, index_run::run),
     of("partition", 16 << 10, partition::run),
     of("ext", 512, ext::run),

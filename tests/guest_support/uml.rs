@@ -2,7 +2,7 @@
 //! below the tests was not built with, such as XFS of version 4 or device-mapper.
 //!
 //! The machine sees this one's files, read-only, and the disks that it is given as `/dev/ubda`, `/dev/ubdb`, ... Its script
-//! runs as root there; `/run`, `/tmp` and `/dev` are its own. A disk is a file on this side, written through at once, so
+//! runs as root there; `/run` and `/dev` are its own. A disk is a file on this side, written through at once, so
 //! that a machine which is killed leaves behind what a power cut would.
 
 use std::fs::{self, File};
@@ -20,14 +20,13 @@ const PRELUDE: &str = r#"#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmp /run
-mount -t tmpfs tmp /tmp
 mount -t devtmpfs dev /dev
 mkdir -p /run/mnt /run/lib/modules
 ln -s /usr/lib/uml/modules/* /run/lib/modules/
 load() { modprobe -d /run "$@"; }
 # Nothing of this kernel's is to stand between the lines.
 echo 0 >/proc/sys/kernel/printk
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TMPDIR=/run
 "#;
 
 /// Why no such machine can be had here; `None` where it can.

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-# COMMAND:PACKAGE+PACKAGE. Without these nothing works.
+# COMMAND:PACKAGE+PACKAGE, or a module of Python as python3.MODULE:PACKAGE. Without these nothing works.
 needed=(cc:gcc+libc6-dev)
 # Without these a part is left out, and said so.
 wanted=(fusermount3:fuse3)
@@ -18,17 +18,27 @@ case "${1:-}" in
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
         wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs)
         wanted+=(linux.uml:user-mode-linux modprobe:kmod)
+        wanted+=(python3:python3-minimal python3.cryptography:python3-cryptography)
+        wanted+=(python3.zstandard:python3-zstandard python3.argon2:python3-argon2)
         wanted+=(shellcheck:shellcheck)
         ;;
     campaign) wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs) ;;
     *) die "usage: install-tools.sh build|bench|demo|test|campaign|fuzz" ;;
 esac
 
+# Modules are asked of the system's own Python: that is whom packages give them to.
+has_tool() {
+    case "$1" in
+        python3.*) [ -x /usr/bin/python3 ] && /usr/bin/python3 -c "import ${1#*.}" 2>/dev/null ;;
+        *) has "$1" ;;
+    esac
+}
+
 # The packages of those of the given tools that are not there.
 missing() {
     local tool
     for tool in "$@"; do
-        has "${tool%%:*}" || tr '+' '\n' <<<"${tool#*:}"
+        has_tool "${tool%%:*}" || tr '+' '\n' <<<"${tool#*:}"
     done | sort -u
 }
 

@@ -10,12 +10,12 @@
 //! | 12 | 4 | plain length in bytes, 1 to 16 MiB | always | allocation by an absurd number |
 //! | 16 | 4 | stored length in bytes, tag included | always | |
 //! | 20 | 4 | reserved, zero | always | |
-//! | 24 | 48 | record id, sealed with bytes 0..24 as associated data | with the meta key | ids in the clear |
+//! | 24 | 48 | record id, sealed | with the meta key | ids in the clear |
 //! | 72 | 16 | first half of the BLAKE3 of the stored payload | always | damage, found without a key |
 //! | 88 | 8 | first quarter of the BLAKE3 of bytes 0..88 | always | damage in the header itself |
 //!
-//! The payload's associated data are bytes 0..24, vault id, segment id and the record's id: a payload is good for one
-//! place and one chunk only.
+//! The associated data of the sealed id are bytes 0..24, vault id and segment id; those of the payload the same and the
+//! record's id: a payload is good for one place and one chunk only.
 
 use super::super::{FormatError, HASH_BYTES, TAG_BYTES, check_hash, check_zero, field, put, short_hash, u32_at};
 use super::{ALIGNMENT, MOST_PLAIN_BYTES, MOST_RECORDS};

@@ -2,7 +2,7 @@
 
 mod guest_support;
 
-use guest_support::MemoryDisk;
+use guest_support::{FailingDisk, MemoryDisk};
 use icecore::guest::Uuid;
 use icecore::guest::partition::{PartitionTable, TableKind, TableProblem, VolumeProblem, VolumeType, find_volumes};
 
@@ -124,6 +124,31 @@ fn a_grown_disk_still_has_its_backup() {
     disk[2 * 512 + 33] ^= 1;
     disk.resize(disk.len() + 51_200, 0);
     assert_eq!(find(disk).problems, [TableProblem::PrimaryGptDamaged]);
+}
+
+#[test]
+fn a_grown_disk_has_its_backup_where_either_table_says() {
+    // Once the header is damaged besides where the other one lies, once it is gone and the protective MBR knows it.
+    for damaged in [512 + 40..512 + 41, 512..1024] {
+        let mut disk = Layout::new(&[(100, 199)]).disk();
+        disk[damaged].fill(0x5A);
+        disk.resize(disk.len() + 51_200, 0);
+        let table = find(disk);
+        assert_eq!((table.problems, table.volumes.len()), (vec![TableProblem::PrimaryGptDamaged], 1));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_as_good_as_damaged() {
+    for bad in [0..512, 512..1024, 0..20 << 10] {
+        let disk = FailingDisk { bytes: Layout::new(&[(100, 199)]).disk(), bad: bad.clone() };
+        let table = find_volumes(&disk).expect("the backup");
+        assert_eq!((table.kind, table.volumes.len()), (TableKind::Gpt, 1), "{bad:?}");
+        let expected: &[_] = if bad.end == 512 { &[] } else { &[TableProblem::PrimaryGptDamaged] };
+        assert_eq!(table.problems, expected, "{bad:?}");
+    }
+    let all = FailingDisk { bytes: Layout::new(&[(100, 199)]).disk(), bad: 0..u64::MAX };
+    assert!(find_volumes(&all).is_err());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod guest_support;
 
-use guest_support::MemoryDisk;
+use guest_support::{FailingDisk, MemoryDisk};
 use icecore::guest::partition::{TableKind, TableProblem, VolumeProblem, VolumeType, find_volumes};
 
 const SECTOR: usize = 512;
@@ -71,6 +71,18 @@ fn a_broken_chain_costs_only_what_is_behind_it() {
     let table = find_volumes(&MemoryDisk(bytes)).expect("a table");
     assert_eq!(table.volumes.len(), 1);
     assert_eq!(table.problems, [TableProblem::ExtendedChainBroken { sector: 5_000_200 }]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_costs_only_what_is_behind_it() {
+    let mut bytes = disk(1000);
+    entry(&mut bytes, 0, 0, 0x83, 10, 90);
+    entry(&mut bytes, 0, 1, 0x05, 200, 800);
+    entry(&mut bytes, 200, 0, 0x83, 5, 50);
+    entry(&mut bytes, 200, 1, 0x05, 100, 100);
+    let table = find_volumes(&FailingDisk { bytes, bad: 300 * 512..301 * 512 }).expect("a table");
+    assert_eq!(table.volumes.iter().map(|volume| volume.number).collect::<Vec<_>>(), [1, 5]);
+    assert_eq!(table.problems, [TableProblem::ExtendedChainUnreadable { sector: 300 }]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each function answers `None` where the field does not lie wholly inside the bytes, so that a parser reads with `?`.
 
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk::<N>().copied()
 }
 
@@ -60,5 +60,14 @@ pub(crate) fn narrow(length: u64) -> usize {
 pub(crate) fn text(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let text = String::from_utf8_lossy(bytes.get(..end)?).into_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// The same for text in little-endian UTF-16.
+pub(crate) fn utf16(bytes: &[u8]) -> Option<String> {
+    let units = bytes.chunks_exact(2).filter_map(|pair| pair.try_into().ok().map(u16::from_le_bytes));
+    let text: String = char::decode_utf16(units.take_while(|unit| *unit != 0))
+        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect();
     (!text.is_empty()).then_some(text)
 }

@@ -67,6 +67,28 @@ impl BlockRead for PatchedDisk {
     }
 }
 
+/// A disk in memory, a range of which can't be read.
+pub struct FailingDisk {
+    pub bytes: Vec<u8>,
+    pub bad: std::ops::Range<u64>,
+}
+
+impl BlockRead for FailingDisk {
+    fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        if offset < self.bad.end && offset + buffer.len() as u64 > self.bad.start {
+            return Err(MediumError("a bad sector".into()));
+        }
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = self.bytes.get(start..start.saturating_add(buffer.len()));
+        buffer.copy_from_slice(bytes.ok_or_else(|| MediumError("past the end".into()))?);
+        Ok(())
+    }
+}
+
 /// A disk in a file.
 pub struct FileDisk {
     file: File,

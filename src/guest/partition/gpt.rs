@@ -16,7 +16,7 @@
 //!
 //! Entry: type GUID 0, own GUID 16, first sector 32, last sector 40, attributes 48, name in UTF-16 56 (72 bytes).
 
-use crate::guest::bytes::{bytes16_at, narrow, slice_at, u32_at, u64_at};
+use crate::guest::bytes::{bytes16_at, narrow, slice_at, u32_at, u64_at, utf16};
 use crate::guest::crc::crc32;
 use crate::guest::{BlockRead, Error, Uuid};
 
@@ -31,33 +31,53 @@ const ARRAY_BYTES_MAX: u64 = 1 << 20;
 
 struct Header {
     sector_bytes: u64,
-    other: u64,
     array: u64,
     entries: u32,
     entry_bytes: u32,
     array_crc: u32,
 }
 
-/// The table, from the primary header or else from its backup; `None` where neither is whole.
-pub(super) fn read(disk: &dyn BlockRead) -> Result<Option<PartitionTable>, Error> {
+/// The table, from the primary header or else from its backup; `None` where neither is whole. `promised` is where the
+/// backup should lie by what the protective MBR says of the disk's size, in sectors.
+///
+/// What can't be read is as good as damaged as long as the other header can be.
+pub(super) fn read(disk: &dyn BlockRead, promised: Option<u64>) -> Result<Option<PartitionTable>, Error> {
+    let mut failed = None;
     for sector_bytes in SECTOR_SIZES {
-        let primary = read_header(disk, sector_bytes, 1)?;
-        if let Some(header) = &primary
-            && let Some(volumes) = read_entries(disk, header)?
-        {
+        let mut look = |sector| match read_volumes(disk, sector_bytes, sector) {
+            Ok(volumes) => volumes,
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        };
+        if let Some(volumes) = look(1) {
             return Ok(Some(table(sector_bytes, volumes, Vec::new())));
         }
-        // A disk that grew has its backup where the primary header says and not at the end.
+        // A disk that grew has its backup where the primary header says, or the protective MBR, and not at the end.
         let last = (disk.size_bytes() / sector_bytes).checked_sub(1);
-        for sector in [last, primary.map(|header| header.other)].into_iter().flatten() {
-            if let Some(header) = read_header(disk, sector_bytes, sector)?
-                && let Some(volumes) = read_entries(disk, &header)?
-            {
+        for sector in [last, other_of_primary(disk, sector_bytes), promised].into_iter().flatten() {
+            if let Some(volumes) = look(sector) {
                 return Ok(Some(table(sector_bytes, volumes, vec![TableProblem::PrimaryGptDamaged])));
             }
         }
     }
-    Ok(None)
+    failed.map_or(Ok(None), Err)
+}
+
+/// Where the primary header says that the other one lies, even if it is damaged elsewhere: that one has a checksum too.
+fn other_of_primary(disk: &dyn BlockRead, sector_bytes: u64) -> Option<u64> {
+    let bytes = read_sectors(disk, sector_bytes, 1, sector_bytes).ok().flatten()?;
+    u64_at(&bytes, 32).filter(|_| bytes.starts_with(b"EFI PART"))
+}
+
+/// The volumes of a header, if it and its array are whole.
+fn read_volumes(disk: &dyn BlockRead, sector_bytes: u64, sector: u64) -> Result<Option<Vec<Volume>>, Error> {
+    let bytes = read_sectors(disk, sector_bytes, sector, sector_bytes)?;
+    match bytes.and_then(|bytes| parse_header(&bytes, sector_bytes, sector)) {
+        Some(header) => read_entries(disk, &header),
+        None => Ok(None),
+    }
 }
 
 fn table(sector_bytes: u64, volumes: Vec<Volume>, problems: Vec<TableProblem>) -> PartitionTable {
@@ -75,18 +95,12 @@ fn read_sectors(disk: &dyn BlockRead, sector_bytes: u64, sector: u64, length: u6
     Ok(Some(bytes))
 }
 
-fn read_header(disk: &dyn BlockRead, sector_bytes: u64, sector: u64) -> Result<Option<Header>, Error> {
-    let bytes = read_sectors(disk, sector_bytes, sector, sector_bytes)?;
-    Ok(bytes.and_then(|bytes| parse_header(&bytes, sector_bytes, sector)))
-}
-
 fn parse_header(bytes: &[u8], sector_bytes: u64, sector: u64) -> Option<Header> {
     let header_bytes = u32_at(bytes, 12)?;
     let stored_crc = u32_at(bytes, 16)?;
     let own = u64_at(bytes, 24)?;
     let header = Header {
         sector_bytes,
-        other: u64_at(bytes, 32)?,
         array: u64_at(bytes, 72)?,
         entries: u32_at(bytes, 80)?,
         entry_bytes: u32_at(bytes, 84)?,
@@ -127,7 +141,7 @@ fn parse_entry(entry: &[u8], number: u32, sector_bytes: u64) -> Option<Volume> {
     let uuid = Uuid::from_gpt(bytes16_at(entry, 16)?);
     let first = u64_at(entry, 32)?;
     let last = u64_at(entry, 40)?;
-    let label = decode_name(slice_at(entry, 56, 72)?);
+    let label = utf16(slice_at(entry, 56, 72)?);
     if kind.is_nil() {
         return None;
     }
@@ -148,12 +162,4 @@ fn parse_entry(entry: &[u8], number: u32, sector_bytes: u64) -> Option<Volume> {
         uuid: Some(uuid),
         problem,
     })
-}
-
-fn decode_name(bytes: &[u8]) -> Option<String> {
-    let units = bytes.chunks_exact(2).filter_map(|pair| pair.try_into().ok().map(u16::from_le_bytes));
-    let name: String = char::decode_utf16(units.take_while(|unit| *unit != 0))
-        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect();
-    (!name.is_empty()).then_some(name)
 }

@@ -88,6 +88,12 @@ impl Record {
         self.is_plausible() && self.entries.iter().any(Entry::is_protective)
     }
 
+    /// The last sector of the disk, as a protective partition tells it.
+    pub(super) fn promised_end(&self) -> Option<u64> {
+        let entry = self.entries.iter().find(|entry| entry.is_protective())?;
+        (entry.first + entry.sectors).checked_sub(1)
+    }
+
     /// Whether it names partitions besides a protective one.
     pub(super) fn has_partitions(&self) -> bool {
         self.entries.iter().any(|entry| entry.is_used() && !entry.is_protective())
@@ -121,7 +127,7 @@ fn read_at(disk: &dyn BlockRead, sector: u64) -> Result<Option<Record>, Error> {
 }
 
 /// The volumes that a record names: primary ones, then logical ones. An extended partition is no volume itself.
-pub(super) fn list(disk: &dyn BlockRead, record: &Record) -> Result<PartitionTable, Error> {
+pub(super) fn list(disk: &dyn BlockRead, record: &Record) -> PartitionTable {
     let mut table =
         PartitionTable { kind: TableKind::Mbr, sector_bytes: SECTOR_BYTES, volumes: Vec::new(), problems: Vec::new() };
     let used = || (1_u32..).zip(&record.entries).filter(|(_, entry)| entry.is_used() && !entry.is_protective());
@@ -129,12 +135,12 @@ pub(super) fn list(disk: &dyn BlockRead, record: &Record) -> Result<PartitionTab
         table.volumes.push(entry.volume(number, 0));
     }
     for (_, entry) in used().filter(|(_, entry)| entry.is_extended()) {
-        list_logical(disk, entry.first, &mut table)?;
+        list_logical(disk, entry.first, &mut table);
     }
-    Ok(table)
+    table
 }
 
-fn list_logical(disk: &dyn BlockRead, extended: u64, table: &mut PartitionTable) -> Result<(), Error> {
+fn list_logical(disk: &dyn BlockRead, extended: u64, table: &mut PartitionTable) {
     let mut seen = HashSet::new();
     let mut next = Some(extended);
     while let Some(sector) = next {
@@ -147,9 +153,16 @@ fn list_logical(disk: &dyn BlockRead, extended: u64, table: &mut PartitionTable)
             table.problems.push(TableProblem::TooManyLogical);
             break;
         }
-        let Some(record) = read_at(disk, sector)? else {
-            table.problems.push(TableProblem::ExtendedChainBroken { sector });
-            break;
+        let record = match read_at(disk, sector) {
+            Ok(Some(record)) => record,
+            found => {
+                // The partitions found so far are none the worse for it.
+                table.problems.push(match found {
+                    Err(_) => TableProblem::ExtendedChainUnreadable { sector },
+                    Ok(_) => TableProblem::ExtendedChainBroken { sector },
+                });
+                break;
+            }
         };
         // Only the first two entries have a meaning here, in either order.
         let [first, second, ..] = &record.entries;
@@ -160,7 +173,6 @@ fn list_logical(disk: &dyn BlockRead, extended: u64, table: &mut PartitionTable)
         let link = [first, second].into_iter().find(|entry| entry.is_extended() && entry.sectors > 0);
         next = link.map(|entry| extended + entry.first);
     }
-    Ok(())
 }
 
 fn next_logical(table: &PartitionTable) -> u32 {

@@ -121,6 +121,12 @@ pub enum TableProblem {
         /// Where the record should be.
         sector: u64,
     },
+    /// A record of the chain could not be read from below: logical partitions may be missing, for now.
+    #[error("the chain of logical partitions can't be read at sector {sector}")]
+    ExtendedChainUnreadable {
+        /// Where the record is.
+        sector: u64,
+    },
     /// The chain of extended boot records leads back into itself.
     #[error("the chain of logical partitions loops at sector {sector}")]
     ExtendedChainLoops {
@@ -132,23 +138,38 @@ pub enum TableProblem {
     TooManyLogical,
 }
 
+impl TableProblem {
+    /// Whether volumes may be missing in the list because of it.
+    pub fn hides_volumes(&self) -> bool {
+        !matches!(self, Self::PrimaryGptDamaged)
+    }
+
+    /// Whether another look may find more: the disk failed, not the table.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::ExtendedChainUnreadable { .. })
+    }
+}
+
 /// Lists the volumes of a disk.
 ///
 /// # Errors
 /// [`Error::Medium`] where the disk can't be read. A table that lies is no error: see [`Volume::problem`] and
 /// [`PartitionTable::problems`].
 pub fn find_volumes(disk: &dyn BlockRead) -> Result<PartitionTable, Error> {
-    let Some(record) = mbr::read(disk)? else {
-        return without_record(disk);
+    let record = match mbr::read(disk) {
+        Ok(Some(record)) => record,
+        Ok(None) => return without_record(disk),
+        // A GPT has a copy at the other end of the disk.
+        Err(error) => return gpt::read(disk, None)?.map(|table| finish(table, disk)).ok_or(error),
     };
     if record.is_protective() {
-        if let Some(mut table) = gpt::read(disk)? {
+        if let Some(mut table) = gpt::read(disk, record.promised_end())? {
             if record.has_partitions() {
                 table.kind = TableKind::Hybrid;
             }
             return Ok(finish(table, disk));
         }
-        let mut table = mbr::list(disk, &record)?;
+        let mut table = mbr::list(disk, &record);
         if !record.has_partitions() {
             table.kind = TableKind::Gpt;
         }
@@ -158,13 +179,13 @@ pub fn find_volumes(disk: &dyn BlockRead) -> Result<PartitionTable, Error> {
     if is_boot_sector_of_a_volume(disk, &record)? {
         return Ok(whole(disk));
     }
-    Ok(finish(mbr::list(disk, &record)?, disk))
+    Ok(finish(mbr::list(disk, &record), disk))
 }
 
 /// A disk without a boot signature may have lost only that to its GPT; a file system's own magic number decides first.
 fn without_record(disk: &dyn BlockRead) -> Result<PartitionTable, Error> {
     if !probe::name_content(disk)?.is_known()
-        && let Some(table) = gpt::read(disk)?
+        && let Some(table) = gpt::read(disk, None)?
     {
         return Ok(finish(table, disk));
     }

@@ -17,6 +17,9 @@ case "${1:-}" in
     test)
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
         wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs)
+        # Volumes that are named, and what names them: for their labels and UUIDs.
+        wanted+=(mkfs.vfat:dosfstools mkfs.exfat:exfatprogs mkfs.ntfs:ntfs-3g mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools)
+        wanted+=(mksquashfs:squashfs-tools mkfs.erofs:erofs-utils cryptsetup:cryptsetup-bin)
         wanted+=(linux.uml:user-mode-linux modprobe:kmod)
         wanted+=(python3:python3-minimal python3.cryptography:python3-cryptography)
         wanted+=(python3.zstandard:python3-zstandard python3.argon2:python3-argon2)

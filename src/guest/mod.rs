@@ -7,7 +7,8 @@
 //! The way from a disk to a file:
 //! 1. [`partition::find_volumes`] lists the volumes of a disk, lies in the table marked volume by volume;
 //! 2. [`Slice`] narrows the disk to one of them;
-//! 3. [`probe`] opens the file system on it as a [`FileSystem`], or names what is there instead.
+//! 3. [`probe`] opens the file system on it as a [`FileSystem`], or names what is there instead, whose label
+//!    [`identify`] reads.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ mod error;
 
 pub mod ext;
 mod filesystem;
+mod identity;
 mod listing;
 pub mod partition;
 mod probe;
@@ -29,7 +31,8 @@ pub mod xfs;
 
 pub use error::{Damage, Error, Fault, Feature, Object};
 pub use filesystem::FileSystem;
-pub use probe::{Content, Probe, probe};
+pub use identity::{Identity, identify};
+pub use probe::{Content, Probe, name, probe};
 pub use slice::Slice;
 pub use uuid::Uuid;
 pub use volume::{GuestFileSystem, StaleReason, VolumeInfo, VolumeState};

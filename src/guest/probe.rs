@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::bytes::{narrow, slice_at, u8_at, u16_at, u32_at};
+use super::identity::raid;
 use super::{BlockRead, Error, FileSystem, ext, xfs};
 
 /// What [`probe`] found.
@@ -29,6 +30,8 @@ pub enum Content {
     Reiserfs,
     Iso9660,
     Swap,
+    /// A swap area that holds the memory of a guest that was suspended.
+    Swsuspend,
     Lvm2PhysicalVolume,
     Luks,
     BitLocker,
@@ -57,6 +60,7 @@ impl Content {
             Self::Reiserfs => "reiserfs",
             Self::Iso9660 => "iso9660",
             Self::Swap => "swap",
+            Self::Swsuspend => "swsuspend",
             Self::Lvm2PhysicalVolume => "LVM2 physical volume",
             Self::Luks => "LUKS",
             Self::BitLocker => "BitLocker",
@@ -83,10 +87,6 @@ const BEFORE_EXT: &[(u64, &[u8], Content)] = &[
 
 const AFTER_EXT: &[(u64, &[u8], Content)] = &[
     (0x1_0040, b"_BHRfS_M", Content::Btrfs),
-    (0xFF6, b"SWAPSPACE2", Content::Swap),
-    (0x1FF6, b"SWAPSPACE2", Content::Swap),
-    (0x3FF6, b"SWAPSPACE2", Content::Swap),
-    (0xFFF6, b"SWAPSPACE2", Content::Swap),
     (4096, b"\xfc\x4e\x2b\xa9", Content::LinuxRaidMember),
     (0, b"\xfc\x4e\x2b\xa9", Content::LinuxRaidMember),
     (1024, b"\x10\x20\xf5\xf2", Content::F2fs),
@@ -95,6 +95,9 @@ const AFTER_EXT: &[(u64, &[u8], Content)] = &[
     (0x8000, b"JFS1", Content::Jfs),
     (0x1_0034, b"ReIsEr", Content::Reiserfs),
 ];
+
+const SWAP_PAGE_BYTES: [usize; 4] = [4 << 10, 8 << 10, 16 << 10, 64 << 10];
+const SWAP_MAGIC_BYTES: usize = 10;
 
 /// How far from the start of a volume known formats have their magic numbers.
 const HEAD_BYTES: u64 = 0x1_1000;
@@ -109,6 +112,18 @@ pub fn probe(volume: Arc<dyn BlockRead>) -> Result<Probe, Error> {
         Named::Ext => Probe::FileSystem(FileSystem::Ext(Box::new(ext::Ext::open(volume)?))),
         Named::Xfs => Probe::FileSystem(FileSystem::Xfs(Box::new(xfs::Xfs::open(volume)?))),
         Named::Other(content) => Probe::Other(content),
+    })
+}
+
+/// Names what lies on a volume, also where it can't be opened.
+///
+/// # Errors
+/// [`Error::Medium`] where the volume can't be read.
+pub fn name(volume: &dyn BlockRead) -> Result<&'static str, Error> {
+    Ok(match name_content(volume)? {
+        Named::Ext => "ext",
+        Named::Xfs => "xfs",
+        Named::Other(content) => content.name(),
     })
 }
 
@@ -130,7 +145,11 @@ impl Named {
 pub(super) fn name_content(volume: &dyn BlockRead) -> Result<Named, Error> {
     let mut head = vec![0; narrow(volume.size_bytes().min(HEAD_BYTES))];
     volume.read_exact_at(0, &mut head)?;
-    Ok(name_head(&head))
+    let named = name_head(&head);
+    if !named.is_known() && raid::ends_in_superblock(volume)? {
+        return Ok(Named::Other(Content::LinuxRaidMember));
+    }
+    Ok(named)
 }
 
 fn name_head(head: &[u8]) -> Named {
@@ -143,7 +162,7 @@ fn name_head(head: &[u8]) -> Named {
     if ext::looks_like_ext(head) {
         return if ext::looks_like_journal(head) { Named::Other(Content::ExtJournal) } else { Named::Ext };
     }
-    if let Some(content) = find_magic(head, AFTER_EXT) {
+    if let Some(content) = find_magic(head, AFTER_EXT).or_else(|| find_swap(head)) {
         return Named::Other(content);
     }
     Named::Other(if is_lvm2(head) {
@@ -160,6 +179,17 @@ fn name_head(head: &[u8]) -> Named {
 fn find_magic(head: &[u8], magics: &[(u64, &[u8], Content)]) -> Option<Content> {
     let found = |(at, magic, _): &&(u64, &[u8], Content)| slice_at(head, narrow(*at), magic.len()) == Some(*magic);
     magics.iter().find(found).map(|(_, _, content)| *content)
+}
+
+/// A swap area has its magic number at the end of its first page, whose size depends on the guest's processor.
+fn find_swap(head: &[u8]) -> Option<Content> {
+    SWAP_PAGE_BYTES.iter().find_map(|page_bytes| {
+        match slice_at(head, page_bytes - SWAP_MAGIC_BYTES, SWAP_MAGIC_BYTES)? {
+            b"SWAPSPACE2" | b"SWAP-SPACE" => Some(Content::Swap),
+            b"S1SUSPEND\0" | b"S2SUSPEND\0" | b"ULSUSPEND\0" | b"LINHIB0001" => Some(Content::Swsuspend),
+            _ => None,
+        }
+    })
 }
 
 /// An LVM2 label lies in one of the first four sectors.

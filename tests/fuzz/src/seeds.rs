@@ -65,6 +65,7 @@ pub fn write() -> io::Result<usize> {
     seeds.extend(of_points());
     seeds.extend(of_notes());
     seeds.extend(of_partitions());
+    seeds.extend(of_volumes());
     seeds.extend(of_images());
     for seed in &seeds {
         std::fs::create_dir_all(folder(seed.target))?;
@@ -370,6 +371,45 @@ fn gpt_header(own: u64, other: u64, array_at: u64, sector_bytes: usize, array: &
     let sum = crc32(&header);
     header[16..20].copy_from_slice(&sum.to_le_bytes());
     header
+}
+
+/// Volumes with what leads to their label.
+fn of_volumes() -> Vec<Seed> {
+    let input = |name: &str, pieces: &[(u32, &[u8])]| {
+        // A MiB, so that a superblock of RAID has its place near the end.
+        let mut bytes = 256_u16.to_le_bytes().to_vec();
+        for (at, piece) in pieces {
+            let (sector, within) = (u16::try_from(at / 512).expect("near"), u16::try_from(at % 512).expect("small"));
+            let length = u8::try_from(piece.len() - 1).expect("short");
+            bytes.extend([&sector.to_le_bytes()[..], &within.to_le_bytes(), &[length], piece].concat());
+        }
+        seed("probe", name, bytes)
+    };
+    let label = b"a label of a guest";
+    let wide: Vec<u8> = label.iter().flat_map(|letter| [*letter, 0]).collect();
+    let magic: &[u8] = b"\xfc\x4e\x2b\xa9\x01\0\0\0";
+    // Sectors of 512 bytes, clusters of one; the root directory behind a reserved sector and one table of one sector.
+    let fat = [&b"\xeb\x3c\x90mkfs.fat\0\x02\x01\x01\0\x01"[..], &[16, 0, 0, 4, 0xF8, 1, 0]].concat();
+    // Clusters of a sector, the master file table in the fourth, records of a KiB: the label's in sector 10.
+    let ntfs = [&b"\xeb\x52\x90NTFS    \0\x02\x01"[..], &[0; 34], &4_u64.to_le_bytes(), &[0; 8], &[0xF6]].concat();
+    let record = [&b"FILE"[..], &[48, 0, 3, 0], &[0; 12], &[56, 0]].concat();
+    let name =
+        [&0x60_u32.to_le_bytes()[..], &64_u32.to_le_bytes(), &[0; 8], &[36, 0, 0, 0, 24, 0, 0, 0], &wide].concat();
+    // The first cluster in sector 8, the root directory in the one behind it, cluster 3.
+    let exfat = [&[8, 0, 0, 0, 9, 0, 0, 0, 3, 0, 0, 0][..], &[1, 2, 3, 4, 0, 0, 0, 0, 9, 0]].concat();
+    let exfat_label = [&[0x83, 11][..], &wide[..22]].concat();
+    vec![
+        input("swap", &[(1024, &[1]), (1036, &[7; 16]), (1052, label), (4086, b"SWAPSPACE2")]),
+        input("fat", &[(0, &fat), (0x27, &[1, 2, 3, 4]), (0x36, b"FAT12"), (1024, b"A LABEL    \x08")]),
+        input("ntfs", &[(0, &ntfs), (72, &[9; 8]), (5120, &record), (5120 + 56, &name)]),
+        input("exfat", &[(3, b"EXFAT   "), (88, &exfat), (4096 + 512, &exfat_label)]),
+        input("luks", &[(0, b"LUKS\xba\xbe\0\x02"), (24, label), (168, b"0123-4567")]),
+        input("lvm", &[(512, b"LABELONE"), (532, &[32, 0, 0, 0]), (536, b"LVM2 001"), (544, &[b'x'; 32])]),
+        input("btrfs", &[(0x1_0020, &[7; 16]), (0x1_0040, b"_BHRfS_M"), (0x1_012B, label)]),
+        input("f2fs", &[(1024, b"\x10\x20\xf5\xf2"), (1132, &[7; 16]), (1148, &wide)]),
+        input("raid", &[(4096, magic), (4112, &[7; 16]), (4128, label)]),
+        input("raid-at-the-end", &[((1 << 20) - 8192, magic), ((1 << 20) - 8176, &[7; 16])]),
+    ]
 }
 
 fn of_images() -> Vec<Seed> {

@@ -11,6 +11,7 @@ mod manifest;
 mod map_node;
 mod partition;
 mod payload;
+mod probe;
 mod record_header;
 mod segment;
 mod segment_header;
@@ -37,7 +38,7 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 17] = [
+pub static TARGETS: [Target; 18] = [
     of("header", 256, header::run),
     of("key_slot", 512, key_slot::run),
     of("key_slot_payload", 256, key_slot::run_payload),
@@ -54,6 +55,7 @@ pub static TARGETS: [Target; 17] = [
     of("check_note", 1024, check_note::run),
     of("index_run", 8 << 10, index_run::run),
     of("partition", 16 << 10, partition::run),
+    of("probe", 2 << 10, probe::run),
     of("ext", 512, ext::run),
 ];
 

@@ -8,7 +8,8 @@
 //! 1. [`partition::find_volumes`] lists the volumes of a disk, lies in the table marked volume by volume;
 //! 2. [`Slice`] narrows the disk to one of them;
 //! 3. [`probe`] opens the file system on it as a [`FileSystem`], or names what is there instead, whose label
-//!    [`identify`] reads.
+//!    [`identify`] reads;
+//! 4. [`facts::find`] asks the file systems of a guest which system it is.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ mod crc;
 mod error;
 
 pub mod ext;
+pub mod facts;
 mod filesystem;
 mod identity;
 mod listing;

@@ -35,6 +35,16 @@ pub fn debugfs(image: &Path, commands: &[&str]) {
     }
 }
 
+/// The numbers in a text, those in hexadecimal included.
+pub fn numbers(text: &str) -> Vec<u64> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let number = |word: &str| match word.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => word.parse().ok(),
+    };
+    words.filter_map(number).collect()
+}
+
 /// A kernel's mount of an image, gone when dropped.
 pub struct Mount {
     pub path: PathBuf,

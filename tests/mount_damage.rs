@@ -18,13 +18,7 @@ fn a_damaged_segment_is_eio_for_its_reads_only() {
     let before = common::files(&path.join("segments"));
     bytes[2 << 20..(2 << 20) + 4096].copy_from_slice(&common::noise(2, 4096));
     let new = common::backup_bytes(&vault, "m", &[("os", &bytes), ("data", b"beside")]).expect("second").point;
-    for file in common::files(&path.join("segments")).into_iter().filter(|file| !before.contains(file)) {
-        let mut content = std::fs::read(&file).expect("segment");
-        if content[12] == 1 {
-            content[192 + 96 + 1000] ^= 0x20;
-            std::fs::write(&file, content).expect("damage");
-        }
-    }
+    common::damage_new_data(&path, &before);
     let vault = common::open(&path);
     let Some(mounted) = Mounted::new("a_damaged_segment_is_eio_for_its_reads_only", &vault) else { return };
     let file = File::open(mounted.join(&format!("m/{}/disks/os.raw", new.name))).expect("open");

@@ -4,11 +4,14 @@ use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
+use super::block::{PointDisk, unwrapped};
+use super::facts::Opened;
 use super::point::{Content, Opener, PointNode, Shown};
 use crate::error::{Error, Result};
-use crate::guest::partition::{TableKind, Volume};
-use crate::guest::{GuestFileSystem, VolumeState};
-use crate::point::Manifest;
+use crate::guest::facts::Facts;
+use crate::guest::partition::{PartitionTable, TableKind, TableProblem, Volume};
+use crate::guest::{self, GuestFileSystem, Slice, StaleReason, VolumeState, identify};
+use crate::point::{DiskMap, Manifest};
 
 /// A small text beside a volume.
 #[derive(Clone)]
@@ -27,13 +30,24 @@ pub(super) fn note(volume: &Volume, shown: Option<&Shown>) -> Option<Note> {
         Some(Content::Failed(why)) => ("ERROR", why.clone()),
         Some(Content::Other(_)) => return None,
         Some(Content::Files(file_system)) => match &file_system.info().state {
-            VolumeState::Stale { reason } => {
-                ("STALE", format!("shown as of its last checkpoint, newer changes are missing: {reason}"))
-            }
+            VolumeState::Stale { reason } => ("STALE", stale(*reason)),
             _ => return None,
         },
     };
     Some(Note { volume: volume.name(), suffix, text })
+}
+
+/// What must be said of a volume that is not shown as the guest would see it.
+pub(super) fn stale(reason: StaleReason) -> String {
+    format!("shown as of its last checkpoint, newer changes are missing: {reason}")
+}
+
+/// What must be said of a disk whose table hides some of its volumes.
+pub(super) fn table_note(table: &PartitionTable) -> Option<Note> {
+    let problems: Vec<String> =
+        table.problems.iter().filter(|problem| problem.hides_volumes()).map(ToString::to_string).collect();
+    let text = format!("volumes may be missing here: {}", problems.join("; "));
+    (!problems.is_empty()).then(|| Note { volume: "table".to_owned(), suffix: "ERROR", text })
 }
 
 /// What must be said of a volume whose beginning the vault can't give any more.
@@ -45,6 +59,8 @@ pub(super) fn damaged(volume: &Volume, error: &Error) -> Note {
 struct PointJson<'a> {
     #[serde(flatten)]
     manifest: &'a Manifest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest: Option<Facts>,
     volumes: Vec<DiskVolumes>,
 }
 
@@ -76,8 +92,33 @@ struct VolumeJson {
     used_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<State>,
+    /// That the guest met errors in it, as it recorded there.
+    #[serde(skip_serializing_if = "is_false")]
+    has_recorded_errors: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+}
+
+impl VolumeJson {
+    /// Adds what is said by content that can only be named.
+    fn identify(&mut self, map: &Arc<DiskMap>, volume: &Volume, content: &Content) -> Result<()> {
+        let Some(bytes) = Slice::new(Arc::new(PointDisk(Arc::clone(map))), volume.start, volume.size_bytes) else {
+            return Ok(());
+        };
+        match content {
+            Content::Files(_) => {}
+            Content::Failed(_) => guest::name(&bytes).map_err(unwrapped)?.clone_into(&mut self.content),
+            Content::Other(content) => {
+                let identity = identify(&bytes, *content).map_err(unwrapped)?;
+                (self.label, self.uuid, self.used_bytes) = (identity.label, identity.uuid, identity.used_bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Serialize)]
@@ -96,11 +137,12 @@ pub(super) fn point_json(opener: &Opener, point: &PointNode) -> Result<Arc<Vec<u
     }
     let manifest = point.manifest(opener)?;
     let mut volumes = Vec::new();
-    let mut keep = true;
+    // Of what fails now, and may not another time, no text is kept.
+    let (mut opened, mut keep) = (Opened::default(), true);
     for (number, disk) in manifest.disks.iter().enumerate() {
-        volumes.push(match disk_volumes(opener, point, number, &disk.name) {
+        volumes.push(match disk_volumes(opener, point, number, &disk.name, &mut opened, &mut keep) {
             Ok(described) => described,
-            // A damaged disk must not hide what is known of the point; nor is this text kept then.
+            // A damaged disk must not hide what is known of the point.
             Err(error) => {
                 keep = false;
                 let problems = vec![error.to_string()];
@@ -108,21 +150,56 @@ pub(super) fn point_json(opener: &Opener, point: &PointNode) -> Result<Arc<Vec<u
             }
         });
     }
-    let mut text = serde_json::to_vec_pretty(&PointJson { manifest: &manifest, volumes }).unwrap_or_default();
-    text.push(b'\n');
-    let text = Arc::new(text);
+    let guest = opened.facts();
+    keep &= guest.as_ref().is_ok_and(|guest| guest.as_ref().is_none_or(|facts| !facts.has_failed_medium));
+    let json = PointJson { manifest: &manifest, guest: guest.unwrap_or_default(), volumes };
+    let text = Arc::new(printable(&serde_json::to_string_pretty(&json).unwrap_or_default()).into_bytes());
     if keep {
         *point.json.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&text));
     }
     Ok(text)
 }
 
-fn disk_volumes(opener: &Opener, point: &PointNode, disk: usize, name: &str) -> Result<DiskVolumes> {
+/// JSON without characters that a terminal obeys: a guest chose the labels in it. Those below 32 are escaped already.
+fn printable(json: &str) -> String {
+    let mut text = String::with_capacity(json.len() + 1);
+    for character in json.chars() {
+        if character.is_control() && character != '\n' {
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            text.push(character);
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn disk_volumes(
+    opener: &Opener,
+    point: &PointNode,
+    disk: usize,
+    name: &str,
+    opened: &mut Opened,
+    keep: &mut bool,
+) -> Result<DiskVolumes> {
     let table = point.volumes(opener, disk)?;
+    *keep &= !table.problems.iter().any(TableProblem::may_pass);
     let mut volumes = Vec::new();
     for (number, volume) in table.volumes.iter().enumerate() {
-        let shown = if volume.problem.is_none() { Some(point.shown(opener, disk, number)?) } else { None };
-        volumes.push(describe(volume, shown.as_deref()));
+        let mut json = describe(volume, None);
+        if volume.problem.is_none() {
+            // Nor must a damaged volume hide its neighbours.
+            let described = point.shown(opener, disk, number).and_then(|shown| {
+                opened.add(name, volume, &shown);
+                json = describe(volume, Some(&shown));
+                json.identify(&point.disk(opener, disk)?, volume, &shown.content)
+            });
+            if let Err(error) = described {
+                json.problem = Some(error.to_string());
+                *keep = false;
+            }
+        }
+        volumes.push(json);
     }
     Ok(DiskVolumes {
         disk: name.to_owned(),
@@ -150,6 +227,7 @@ fn describe(volume: &Volume, shown: Option<&Shown>) -> VolumeJson {
         uuid: None,
         used_bytes: None,
         state: None,
+        has_recorded_errors: false,
         problem: volume.problem.as_ref().map(ToString::to_string),
     };
     match shown.map(|shown| &shown.content) {
@@ -159,6 +237,7 @@ fn describe(volume: &Volume, shown: Option<&Shown>) -> VolumeJson {
             json.label.clone_from(&info.label);
             json.uuid = info.uuid.as_ref().map(ToString::to_string);
             json.used_bytes = Some(info.used_bytes);
+            json.has_recorded_errors = info.has_recorded_errors;
             json.state = Some(match info.state {
                 VolumeState::Clean => State::Clean,
                 VolumeState::NotUnmounted => State::NotUnmounted,

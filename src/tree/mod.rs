@@ -6,6 +6,7 @@
 //! <machine>/<point>/files/<disk>/<volume>.raw    a volume without a file system that can be read
 //! <machine>/<point>/files/<disk>/<volume>.STALE  why a volume is shown as of its last checkpoint
 //! <machine>/<point>/files/<disk>/<volume>.ERROR  why a volume is not shown as files
+//! <machine>/<point>/files/<disk>/table.ERROR     why volumes may be missing there
 //! <machine>/<point>/point.json                   what it is
 //! <machine>/latest -> <point>
 //! ```
@@ -17,9 +18,11 @@
 
 mod block;
 mod describe;
+mod facts;
 mod nodes;
 mod point;
 mod resolve;
+mod state;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +35,7 @@ use crate::point::Catalog;
 use crate::store::Reader;
 use nodes::{Node, Nodes};
 use point::{Content, Opener, PointNode, Shown};
+pub use state::StaleVolume;
 
 /// New points show up after this time at the latest.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -129,7 +133,12 @@ impl VaultTree {
 
     fn volume_entries(&self, point: &Arc<PointNode>, disk: usize) -> Result<Vec<(Vec<u8>, NodeId)>> {
         let mut entries = Vec::new();
-        for (number, volume) in point.volumes(&self.opener, disk)?.volumes.iter().enumerate() {
+        let table = point.volumes(&self.opener, disk)?;
+        if let Some(note) = describe::table_note(&table) {
+            let file = format!("{}.{}", note.volume, note.suffix);
+            entries.push((file.into_bytes(), self.nodes.add(Node::Note(Arc::clone(point), disk, note))));
+        }
+        for (number, volume) in table.volumes.iter().enumerate() {
             let (name, place) = (volume.name(), (Arc::clone(point), disk, number));
             let shown = match volume.problem {
                 Some(_) => None,

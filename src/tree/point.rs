@@ -6,7 +6,7 @@ use quick_cache::sync::Cache;
 
 use super::block::{PointDisk, unwrapped};
 use crate::error::{Error, Result};
-use crate::guest::partition::{PartitionTable, Volume, find_volumes};
+use crate::guest::partition::{PartitionTable, TableProblem, Volume, find_volumes};
 use crate::guest::{self, FileSystem, Probe, Slice, probe};
 use crate::point::{DiskMap, Manifest, ManifestDisk, PointInfo};
 use crate::store::Reader;
@@ -37,7 +37,7 @@ pub(super) struct Opener {
 }
 
 /// Most volumes that are open at a time.
-const MOST_VOLUMES: usize = 32;
+pub(super) const MOST_VOLUMES: usize = 32;
 
 impl Opener {
     pub(super) fn new(reader: Arc<Reader>) -> Self {
@@ -110,7 +110,11 @@ impl PointNode {
     /// The volumes of a disk, as its table tells.
     pub(super) fn volumes(&self, opener: &Opener, disk: usize) -> Result<Arc<PartitionTable>> {
         let disk = self.open_disk(opener, disk)?;
-        once(&disk.table, || find_volumes(&PointDisk(Arc::clone(&disk.map))).map_err(unwrapped))
+        let table = once(&disk.table, || find_volumes(&PointDisk(Arc::clone(&disk.map))).map_err(unwrapped))?;
+        if table.problems.iter().any(TableProblem::may_pass) {
+            *lock(&disk.table) = None;
+        }
+        Ok(table)
     }
 
     pub(super) fn volume(&self, opener: &Opener, disk: usize, volume: usize) -> Result<Volume> {

@@ -164,6 +164,17 @@ pub fn object(vault: &Path, file: &Path) -> String {
     file.strip_prefix(vault).expect("in the vault").to_string_lossy().into_owned()
 }
 
+/// Damages the first record of each data segment that is not among those of before.
+pub fn damage_new_data(vault: &Path, before: &[PathBuf]) {
+    for file in files(&vault.join("segments")).into_iter().filter(|file| !before.contains(file)) {
+        let mut bytes = std::fs::read(&file).expect("segment");
+        if bytes[12] == 1 {
+            bytes[192 + 96 + 40] ^= 1;
+            std::fs::write(&file, bytes).expect("damage");
+        }
+    }
+}
+
 /// Bytes of all segments.
 pub fn segment_bytes(vault: &Path) -> u64 {
     files(&vault.join("segments")).iter().map(|file| file.metadata().expect("stat").len()).sum()

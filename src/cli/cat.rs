@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::output::Output;
 use super::paths::{self, PathTree};
 use super::problem::Problem;
+use super::stale::StaleWarnings;
 
 /// Bytes read at a time.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -38,9 +39,11 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let vault = global.open()?;
     let tree = vault.tree();
     let mut out = Output::open();
+    let mut stale = StaleWarnings::new(global.json);
     for path in &arguments.paths {
         let path = paths::trimmed(path.as_bytes());
         let node = tree_file(&tree, &path)?;
+        stale.look(&tree, node);
         print(&tree, node, &mut out)?;
     }
     out.flush()?;

@@ -13,6 +13,7 @@ use super::node::NodeJson;
 use super::output::{self, Output};
 use super::paths::{self, PathTree};
 use super::problem::Problem;
+use super::stale::StaleWarnings;
 use super::walk::{self, Entry};
 
 const EXAMPLES: &str = "\
@@ -78,6 +79,7 @@ fn find(tree: &impl PathTree, arguments: &Arguments, global: &Global) -> Result<
     let start = tree.resolve(&path, true)?;
     let mut out = Output::open();
     let mut exit = Exit::Done;
+    let mut stale = StaleWarnings::new(global.json);
     let mut failed = |path: &[u8], error: icecore::Error| {
         exit = Exit::Incomplete;
         output::warning(&format!("{}: {error}", String::from_utf8_lossy(path)), global.json);
@@ -90,6 +92,9 @@ fn find(tree: &impl PathTree, arguments: &Arguments, global: &Global) -> Result<
                 return Ok(());
             }
         };
+        if entry.kind == FileType::Directory {
+            stale.look(tree, entry.node);
+        }
         // The root has no name.
         if path.is_empty() || !arguments.fits(entry) {
             return Ok(());

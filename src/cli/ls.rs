@@ -14,6 +14,7 @@ use super::node::{self, NodeJson};
 use super::output::{self, Output};
 use super::paths::{self, PathTree};
 use super::problem::Problem;
+use super::stale::StaleWarnings;
 use super::walk::{self, Entry};
 
 const EXAMPLES: &str = "\
@@ -49,6 +50,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
 
 fn list(tree: &impl PathTree, path: &[u8], long: bool, global: &Global) -> Result<Exit, Problem> {
     let node = target(tree, path, long)?;
+    StaleWarnings::new(global.json).look(tree, node);
     let attributes = tree.attributes(node)?;
     let is_directory = attributes.kind == FileType::Directory;
     let entries = if is_directory {

@@ -103,6 +103,15 @@ pub fn error(sentence: &Sentence, exit: Exit, as_json: bool) {
 
 /// Tells on standard error of one thing of several that went wrong; the command goes on.
 pub fn warning(text: &str, as_json: bool) {
+    tell("error", text, as_json);
+}
+
+/// Tells on standard error what must be known of something that went well.
+pub fn notice(text: &str, as_json: bool) {
+    tell("warning", text, as_json);
+}
+
+fn tell(message_type: &'static str, text: &str, as_json: bool) {
     #[derive(Serialize)]
     struct Warning<'a> {
         message_type: &'static str,
@@ -110,7 +119,7 @@ pub fn warning(text: &str, as_json: bool) {
     }
     let text = human::escaped(text.as_bytes());
     let line = if as_json {
-        serde_json::to_string(&Warning { message_type: "error", message: &text }).unwrap_or(text)
+        serde_json::to_string(&Warning { message_type, message: &text }).unwrap_or(text)
     } else {
         format!("icecore: {text}")
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use icecore::Vault;
 use icecore::error::{Error, Result};
 use icecore::point::PointInfo;
-use icecore::tree::VaultTree;
+use icecore::tree::{StaleVolume, VaultTree};
 use icecore_fuse::{NodeId, ReadOnlyTree};
 
 use super::problem::Problem;
@@ -14,11 +14,18 @@ use super::problem::Problem;
 pub trait PathTree: ReadOnlyTree<Error = Error> {
     /// The node at a path from the root, parts separated by `/`. `follow` follows a symbolic link at its end.
     fn resolve(&self, path: &[u8], follow: bool) -> Result<NodeId>;
+
+    /// The volume that a node lies in, where that is shown as of its last checkpoint.
+    fn stale(&self, node: NodeId) -> Result<Option<StaleVolume>>;
 }
 
 impl PathTree for VaultTree {
     fn resolve(&self, path: &[u8], follow: bool) -> Result<NodeId> {
         Self::resolve(self, path, follow)
+    }
+
+    fn stale(&self, node: NodeId) -> Result<Option<StaleVolume>> {
+        Self::stale(self, node)
     }
 }
 

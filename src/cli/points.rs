@@ -5,32 +5,45 @@ use icecore::point::{Manifest, PointInfo};
 use serde_json::{Value, json};
 
 use super::arguments::Global;
+use super::details;
 use super::exit::Exit;
 use super::human;
 use super::output::{self, Output};
+use super::paths::PointPath;
 use super::problem::Problem;
 
 const EXAMPLES: &str = "\
 Examples:
   icecore points
   icecore points web01
+  icecore points web01/latest
   icecore points web01 --json | jq -r '.[-1].point'";
 
 /// List recovery points
 ///
-/// Lists recovery points, oldest first: all, or those of one machine. Times are UTC.
+/// Lists recovery points, oldest first: all, or those of one machine. Times are UTC. Of one point, tells what is in it: the
+/// guest's system, and each volume with what it holds and whether it is shown as the guest would see it.
 ///
-/// With --json: one array of objects, sizes in bytes.
+/// With --json: one array of objects, sizes in bytes; of one point, its `point.json`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// List the points of this machine only
+    /// List the points of this machine only, or tell of this point
+    #[arg(value_name = "MACHINE[/POINT]")]
     machine: Option<String>,
 }
 
 /// Lists them. A point that can't be read does not hide the others.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
+    let point = arguments.machine.as_ref().filter(|machine| machine.contains('/'));
+    let point: Option<PointPath> = point
+        .map(|path| path.parse())
+        .transpose()
+        .map_err(|rule: &str| Problem::usage("that is neither a machine nor a point", rule))?;
     let vault = global.open()?;
+    if let Some(point) = point {
+        return details::run(&vault, &point, global);
+    }
     let machines = arguments.machine.clone().map_or_else(|| vault.machines(), |machine| vec![machine]);
     let mut rows = Vec::new();
     let mut damaged = Vec::new();

@@ -18,6 +18,7 @@ use crate::cli::output;
 use crate::cli::paths::{self, PathTree};
 use crate::cli::problem::Problem;
 use crate::cli::signals::Interrupt;
+use crate::cli::stale::StaleWarnings;
 use crate::cli::walk::{self, Entered, Entry};
 
 /// Deepest nesting of directories: each one that is being filled is held open.
@@ -75,6 +76,7 @@ pub struct Copier<'a, T> {
     interrupt: &'a Interrupt,
     as_json: bool,
     entered: Entered,
+    stale: StaleWarnings,
     copied: Copied,
 }
 
@@ -93,7 +95,8 @@ impl<'a, T: PathTree> Copier<'a, T> {
         let limit = rustix::process::getrlimit(Resource::Nofile);
         // Where that fails, deep directories may: they say so then.
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-        Self { tree, options, interrupt, as_json, entered: Entered::default(), copied: Copied::default() }
+        let (entered, stale) = (Entered::default(), StaleWarnings::new(as_json));
+        Self { tree, options, interrupt, as_json, entered, stale, copied: Copied::default() }
     }
 
     /// What was copied.
@@ -117,6 +120,9 @@ impl<'a, T: PathTree> Copier<'a, T> {
     /// below it is told and counted.
     pub fn copy(&mut self, path: &[u8], node: NodeId, to: &Place, name: &[u8]) -> Result<(), Problem> {
         let attributes = self.tree.attributes(node)?;
+        self.stale.look(self.tree, node);
+        // What another source holds too is no loop.
+        self.entered = Entered::default();
         let mut stack = Vec::new();
         stack.extend(self.copy_node(path, &attributes, to, name)?);
         while let Some(frame) = stack.last_mut() {
@@ -238,6 +244,7 @@ impl<'a, T: PathTree> Copier<'a, T> {
 
     fn enter(&mut self, path: &[u8], attributes: &Attributes, to: &Place, name: &[u8]) -> Result<Frame, Problem> {
         self.entered.enter(attributes.node, path)?;
+        self.stale.look(self.tree, attributes.node);
         let left = walk::entries(self.tree, attributes.node)?.into_iter();
         let place = to.enter(name)?;
         self.copied.directories += 1;

@@ -24,7 +24,7 @@ use icecore::vault::{LOCKS, OpenOptions};
 
 use crate::keys::{self, vault_keys};
 use crate::mutate::Random;
-use crate::targets::{BASES, base_path, crc32, unsealed};
+use crate::targets::{BASES, PATHS, base_path, crc32, unsealed};
 
 /// One input: its target, its name, its bytes.
 struct Seed {
@@ -66,6 +66,7 @@ pub fn write() -> io::Result<usize> {
     seeds.extend(of_notes());
     seeds.extend(of_partitions());
     seeds.extend(of_volumes());
+    seeds.extend(of_guests());
     seeds.extend(of_images());
     for seed in &seeds {
         std::fs::create_dir_all(folder(seed.target))?;
@@ -409,6 +410,66 @@ fn of_volumes() -> Vec<Seed> {
         input("f2fs", &[(1024, b"\x10\x20\xf5\xf2"), (1132, &[7; 16]), (1148, &wide)]),
         input("raid", &[(4096, magic), (4112, &[7; 16]), (4128, label)]),
         input("raid-at-the-end", &[((1 << 20) - 8192, magic), ((1 << 20) - 8176, &[7; 16])]),
+    ]
+}
+
+/// Guests of two distributions, and one whose links lead everywhere.
+fn of_guests() -> Vec<Seed> {
+    let input = |name: &str, nodes: &[(&str, u8, &str)]| {
+        let node = |(path, kind, content): &(&str, u8, &str)| {
+            let number = PATHS.iter().position(|known| known == path).expect("a path that is looked at");
+            let length = u16::try_from(content.len()).expect("short").to_le_bytes();
+            [&[u8::try_from(number).expect("few"), *kind], &length[..], content.as_bytes()].concat()
+        };
+        seed("facts", name, nodes.iter().flat_map(node).collect::<Vec<u8>>())
+    };
+    let (file, link, directory) = (0, 1, 2);
+    let grub = "if [ \"${next_entry}\" ] ; then\nset default=\"${next_entry}\"\nelse\nset default=\"${saved_entry}\"\nfi\n\
+        menuentry 'A' $menuentry_id_option 'a' {\n\tlinux /vmlinuz-6.1.0-18 ro\n}\nsubmenu 'B' {\n\
+        menuentry 'C' $menuentry_id_option 'c' {\n\tlinux /vmlinuz-6.1.0-9\n}\n}\n";
+    vec![
+        input(
+            "debian",
+            &[
+                ("usr/lib/os-release", file, "PRETTY_NAME=\"Debian \\\"12\\\"\"\nID='debian'\nVERSION_ID=12 # x\n"),
+                ("etc/os-release", link, "../usr/lib/os-release"),
+                ("etc/hostname", file, "# name\nweb-01\n"),
+                (
+                    "etc/fstab",
+                    file,
+                    "LABEL=root / ext4 x 0 1\nLABEL=other /srv/my\\040data ext4\n/dev/vg/root /boot xfs\n",
+                ),
+                ("etc/localtime", link, "/usr/share/zoneinfo/Etc/UTC"),
+                ("boot/grub/grub.cfg", file, grub),
+                ("boot/grub/grubenv", file, "saved_entry=b>c\n####"),
+                ("boot/vmlinuz-6.1.0-18", file, ""),
+                ("boot/vmlinuz-6.1.0-9", file, ""),
+                ("usr/bin/dash", file, "\x7fELF\x02\x01aaaaaaaaaaaa\x3e\0"),
+                ("bin", link, "usr/bin"),
+            ],
+        ),
+        input(
+            "rocky",
+            &[
+                ("etc/redhat-release", file, "Rocky Linux release 9.3\n"),
+                ("etc/sysconfig/network", file, "HOSTNAME=db\n"),
+                ("bin/sh", link, "dash"),
+                ("boot/grub/grub.cfg", file, "set default=\"${saved_entry}\"\nblscfg\n"),
+                ("boot/loader/entries/a-6.1.0.conf", file, "version 6.1.0\nlinux /vmlinuz-6.1.0\n"),
+                ("lib/modules/6.1.0/kernel", directory, ""),
+            ],
+        ),
+        input(
+            "loops",
+            &[
+                ("etc/debian_version", file, "12.5"),
+                ("bin/sh", link, "/lib/../bin/sh"),
+                ("etc/os-release", link, "hostname"),
+                ("etc/hostname", link, "os-release"),
+                ("lib", link, "../../../lib/lib"),
+                ("boot", link, "/etc"),
+            ],
+        ),
     ]
 }
 

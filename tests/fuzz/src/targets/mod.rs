@@ -4,6 +4,7 @@ mod catalog_entry;
 mod check_note;
 mod disk_map;
 mod ext;
+mod facts;
 mod header;
 mod index_run;
 mod key_slot;
@@ -19,6 +20,7 @@ mod segment_table;
 mod store;
 
 pub(crate) use ext::{BASES, base_path};
+pub(crate) use facts::PATHS;
 pub(crate) use partition::crc32;
 pub(crate) use segment::unsealed;
 pub(crate) use store::header as vault_header;
@@ -38,7 +40,7 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 18] = [
+pub static TARGETS: [Target; 19] = [
     of("header", 256, header::run),
     of("key_slot", 512, key_slot::run),
     of("key_slot_payload", 256, key_slot::run_payload),
@@ -57,6 +59,7 @@ pub static TARGETS: [Target; 18] = [
     of("partition", 16 << 10, partition::run),
     of("probe", 2 << 10, probe::run),
     of("ext", 512, ext::run),
+    of("facts", 2 << 10, facts::run),
 ];
 
 /// The target of that name.

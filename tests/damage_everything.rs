@@ -39,7 +39,7 @@ fn every_bit_sector_length_and_file() {
     setrlimit(Resource::Data, Rlimit { current: Some(MOST_MEMORY), ..before }).expect("a limit of memory");
     let sound = Sound::new();
     let numbered = sound.cases().into_iter().enumerate();
-    let (mut cases, mut others): (Vec<(usize, (Base, Damage))>, Vec<_>) =
+    let (mut cases, mut others): (Vec<_>, Vec<_>) =
         numbered.partition(|(number, (_, damage))| number.is_multiple_of(one_in(damage)));
     let (sample, all) = (cases.len(), cases.len() + others.len());
     let mut until = None;

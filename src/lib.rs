@@ -5,6 +5,8 @@ pub mod bench;
 pub mod error;
 pub mod format;
 pub mod guest;
+#[cfg(feature = "mount")]
+pub mod lockdown;
 pub mod media;
 pub mod meter;
 pub mod point;

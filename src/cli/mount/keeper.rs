@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 
-use icecore_fuse::{Ended, Mount};
+use icecore_fuse::{Ended, Mount, MountOptions};
 use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -18,7 +18,7 @@ use super::daemon::{self, Ready};
 use super::fork::Child;
 use super::link::{self, Heard};
 use super::log::Log;
-use super::{Arguments, mount_options, refused, with_source};
+use super::{Arguments, refused, with_source};
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
 use crate::cli::problem::{Problem, Sentence};
@@ -28,6 +28,7 @@ use crate::cli::signals;
 pub fn run(
     arguments: &Arguments,
     global: &Global,
+    options: &MountOptions,
     child: Child,
     server: UnixStream,
     log: Log,
@@ -39,7 +40,7 @@ pub fn run(
     }
     // From here on a signal waits until there is something to unmount.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(signals::refused)?;
-    let (device, mount) = match icecore_fuse::attach(&arguments.mount_point, &mount_options(arguments)) {
+    let (device, mount) = match icecore_fuse::attach(&arguments.mount_point, options) {
         Ok(attached) => attached,
         Err(error) => {
             child.end();

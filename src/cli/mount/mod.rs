@@ -119,17 +119,18 @@ fn mount(
     log: Log,
     ready: Option<Ready>,
 ) -> Result<Exit, Problem> {
+    let options = mount_options(arguments);
     let scratch = if arguments.sandbox == Sandbox::Off { Scratch::none() } else { Scratch::make() };
     match fork::fork().map_err(Problem::file("start", Path::new("a process that serves")))? {
         fork::Side::Parent(server, child) => {
             drop(credential);
-            keeper::run(arguments, global, child, server, log, ready)
+            keeper::run(arguments, global, &options, child, server, log, ready)
         }
         fork::Side::Child(keeper) => {
             drop(ready);
             let scratch = scratch.into_path();
             let needs = Needs { vault, scratch: scratch.as_deref(), device: Some(Path::new(DEVICE)) };
-            server::run(arguments, global, &needs, &credential, log, &keeper)
+            server::run(arguments, global, &options, &needs, &credential, log, &keeper)
         }
     }
 }

@@ -18,13 +18,13 @@ use icecore::lockdown::{self, Needs};
 use icecore::seal::Credential;
 use icecore::store::CacheSizes;
 use icecore::vault::OpenOptions;
-use icecore_fuse::Session;
+use icecore_fuse::{MountOptions, Session};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use super::link;
 use super::log::Log;
-use super::{Arguments, Sandbox, daemon, mount_options, with_source};
+use super::{Arguments, Sandbox, daemon, with_source};
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
 use crate::cli::problem::Problem;
@@ -34,6 +34,7 @@ use crate::cli::signals;
 pub fn run(
     arguments: &Arguments,
     global: &Global,
+    mount_options: &MountOptions,
     needs: &Needs<'_>,
     credential: &Credential,
     log: Log,
@@ -53,7 +54,7 @@ pub fn run(
         pipe::register(signal, keeper).map_err(signals::refused)?;
     }
     leave(arguments.foreground).map_err(Problem::file("leave", Path::new("the terminal")))?;
-    let served = lock_down(arguments.sandbox, needs, &log).and_then(|()| serve(tree, arguments, log, keeper));
+    let served = lock_down(arguments.sandbox, needs, &log).and_then(|()| serve(tree, mount_options, log, keeper));
     if let Err(reason) = served {
         // Nobody left to tell it to: then nothing was mounted either.
         let _ = link::fail(keeper, &reason);
@@ -64,7 +65,7 @@ pub fn run(
 
 fn serve(
     tree: Arc<icecore::tree::VaultTree>,
-    arguments: &Arguments,
+    options: &MountOptions,
     log: Log,
     keeper: &UnixStream,
 ) -> Result<(), String> {
@@ -72,8 +73,7 @@ fn serve(
     let Some(device) = device.map_err(|error| error.to_string())? else {
         return Err("nothing came to be served".to_owned());
     };
-    let session =
-        Session::begin(tree, device, &mount_options(arguments), move |failure| log.tell(&failure.to_string()));
+    let session = Session::begin(tree, device, options, move |failure| log.tell(&failure.to_string()));
     let session = session.map_err(|error| with_source(&error))?;
     // A keeper that is gone can't unmount any more; whoever looks at the mount is served all the same.
     let _ = link::tell(keeper, link::UP);

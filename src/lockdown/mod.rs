@@ -21,6 +21,10 @@ mod privileges;
 
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to bury a thread.
+const THREAD_WAIT: Duration = Duration::from_millis(500);
 
 /// What the process goes on to use.
 #[derive(Clone, Copy, Debug)]
@@ -50,21 +54,28 @@ pub enum Kept {
     #[error("it has privileges that it does not need: {0}")]
     Privileges(io::Error),
     /// Other threads go on as before.
-    #[error("{0} threads run already, and keep what they have")]
+    #[error("{0} other threads run already, and keep what they have")]
     Threads(usize),
 }
 
 /// Gives up all but what `needs` says. Returns what could not be given up; all the rest is.
 pub fn lock_down(needs: &Needs<'_>) -> Vec<Kept> {
     let mut kept = Vec::new();
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads > 1 {
-        kept.push(Kept::Threads(threads));
-    }
+    kept.extend(other_threads().map(Kept::Threads));
     // The list of system calls comes last: it has no place for those that give up the rest.
     let capabilities = privileges::needed(needs.vault);
     kept.extend(privileges::give_up(capabilities).err().map(|error| Kept::Privileges(error.into())));
     kept.extend(files::give_up(needs).err());
     kept.extend(calls::give_up().err());
     kept
+}
+
+/// How many threads there are besides this one, if any. One that was waited for is listed a moment longer.
+fn other_threads() -> Option<usize> {
+    let count = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    let deadline = Instant::now() + THREAD_WAIT;
+    while count() > 1 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    count().checked_sub(1).filter(|others| *others > 0)
 }

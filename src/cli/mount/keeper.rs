@@ -18,7 +18,7 @@ use super::daemon::{self, Ready};
 use super::fork::Child;
 use super::link::{self, Heard};
 use super::log::Log;
-use super::{Arguments, refused, with_source};
+use super::{Arguments, Sandbox, refused, with_source};
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
 use crate::cli::problem::{Problem, Sentence};
@@ -36,7 +36,7 @@ pub fn run(
 ) -> Result<Exit, Problem> {
     match link::listen(&server) {
         Heard::Letter(link::OPEN) => {}
-        other => return stopped(other, child),
+        other => return stopped(other, child, arguments.sandbox),
     }
     // From here on a signal waits until there is something to unmount.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(signals::refused)?;
@@ -53,7 +53,7 @@ pub fn run(
         Heard::Letter(link::UP) => mount.session_began(),
         other => {
             mount.unmounter().session_ended();
-            return stopped(other, child);
+            return stopped(other, child, arguments.sandbox);
         }
     }
     match ready {
@@ -65,10 +65,12 @@ pub fn run(
 }
 
 /// What became of a server that did not come up.
-fn stopped(heard: Heard, child: Child) -> Result<Exit, Problem> {
-    let failed = |happened: String| {
-        Problem::said(Exit::Failed, Sentence::new(happened, "nothing was mounted", "see what the system's log says"))
+fn stopped(heard: Heard, child: Child, sandbox: Sandbox) -> Result<Exit, Problem> {
+    let next = match sandbox {
+        Sandbox::Require => "use --sandbox auto to do with what there is",
+        Sandbox::Auto | Sandbox::Off => "look at the kernel's log (dmesg)",
     };
+    let failed = |happened: String| Problem::said(Exit::Failed, Sentence::new(happened, "nothing was mounted", next));
     match heard {
         Heard::Failed(reason) => {
             child.end();

@@ -11,7 +11,9 @@ impl Scratch {
     /// Makes it; where that fails there is none, and what would be written stays in memory.
     pub fn make() -> Self {
         let path = icecore::media::temporary_name().ok();
-        Self(path.filter(|path| DirBuilder::new().mode(0o700).create(path).is_ok()))
+        let path = path.filter(|path| DirBuilder::new().mode(0o700).create(path).is_ok());
+        // Who uses it has another current directory.
+        Self(path.map(|path| path.canonicalize().unwrap_or(path)))
     }
 
     /// There is none.

@@ -7,7 +7,7 @@
 //! 4. it asks to be mounted, gets the device, serves, and ends when the mount does.
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -95,7 +95,7 @@ fn lock_down(sandbox: Sandbox, needs: &Needs<'_>, log: &Log) -> Result<(), Strin
     Ok(())
 }
 
-/// Of the terminal only standard error stays, in the foreground, where it is the log.
+/// Of the terminal only standard error stays, in the foreground, where it is the log; of that, only writing.
 fn leave(foreground: bool) -> io::Result<()> {
     if !foreground {
         return daemon::leave();
@@ -104,6 +104,9 @@ fn leave(foreground: bool) -> io::Result<()> {
     let null = daemon::null()?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
+    if io::stderr().is_terminal() {
+        rustix::stdio::dup2_stderr(fs::OpenOptions::new().write(true).open("/proc/self/fd/2")?)?;
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ case "${1:-}" in
     demo) needed+=(mke2fs:e2fsprogs debugfs:e2fsprogs cmp:diffutils partx:util-linux) ;;
     fuzz) needed+=(c++:g++) ;;
     test)
-        wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
+        wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux pkill:procps losetup:mount sfdisk:fdisk sgdisk:gdisk)
         wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs)
         wanted+=(linux.uml:user-mode-linux modprobe:kmod)
         wanted+=(python3:python3-minimal python3.cryptography:python3-cryptography)

@@ -137,7 +137,7 @@ impl Shared {
     /// The session is over. Where it was aborted, not unmounted, nobody answers at the mount point any more: detach
     /// it, or every look at it would fail with "Transport endpoint is not connected".
     fn over(&self) {
-        if self.mount_point.whereabouts() == Whereabouts::Attached {
+        if self.mount_point.whereabouts() == Whereabouts::Attached && self.mount_point.is_dead() {
             let _ = detach(&self.mount_point);
         }
         self.enter(Phase::Over);

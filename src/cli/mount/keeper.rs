@@ -52,8 +52,10 @@ pub fn run(
     match link::listen(&server) {
         Heard::Letter(link::UP) => mount.session_began(),
         other => {
+            // The child first: as long as it has the device, nobody can tell that nobody will answer.
+            let stopped = stopped(other, child, arguments.sandbox);
             mount.unmounter().session_ended();
-            return stopped(other, child, arguments.sandbox);
+            return stopped;
         }
     }
     match ready {

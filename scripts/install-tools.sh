@@ -15,7 +15,7 @@ case "${1:-}" in
     demo) needed+=(mke2fs:e2fsprogs debugfs:e2fsprogs cmp:diffutils partx:util-linux) ;;
     fuzz) needed+=(c++:g++) ;;
     test)
-        wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux losetup:mount sfdisk:fdisk sgdisk:gdisk)
+        wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux pkill:procps losetup:mount sfdisk:fdisk sgdisk:gdisk)
         wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs)
         # Volumes that are named, and what names them: for their labels and UUIDs.
         wanted+=(mkfs.vfat:dosfstools mkfs.exfat:exfatprogs mkfs.ntfs:ntfs-3g mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools)

@@ -3,11 +3,12 @@
 mod cli_support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cli_support::{Ran, Sandbox, noise, not_run};
+use cli_support::{Ran, Sandbox, is_root, noise, not_run};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn sandbox(test: &str) -> Option<Sandbox> {
@@ -35,6 +36,28 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// What a mount told, but for what this kernel can't give up.
+fn told(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.contains("is not locked down")).collect()
+}
+
+fn logged(sandbox: &Sandbox) -> String {
+    told(&fs::read_to_string(sandbox.path("log")).expect("log")).concat()
+}
+
+/// Whether this kernel can do all of it; says so where it can't.
+fn can_lock_down(test: &str, sandbox: &Sandbox) -> bool {
+    let ran = sandbox.run(&["mount", "points", "--sandbox", "require"]);
+    if ran.code == 0 {
+        sandbox.ok(&["umount", "points"]);
+        return true;
+    }
+    let line = ran.failed(1, &["mount"]);
+    assert!(line.contains("is not locked down") && line.contains("nothing was mounted"), "{line}");
+    not_run(test, &line);
+    false
+}
+
 #[test]
 fn a_mount_in_the_background() {
     let Some(sandbox) = sandbox("a_mount_in_the_background") else { return };
@@ -54,7 +77,7 @@ fn a_mount_in_the_background() {
     sandbox.ok(&["umount", "points"]);
     assert!(!is_mounted(&points));
     assert!(sandbox.fails(1, &["umount", "points"]).contains("no mount of icecore"));
-    assert_eq!(fs::read(sandbox.path("log")).expect("log"), b"");
+    assert_eq!(logged(&sandbox), "");
 }
 
 #[test]
@@ -78,9 +101,190 @@ fn a_mount_in_the_foreground_ends_cleanly_whoever_ends_it() {
             _ => assert!(Command::new("fusermount3").arg("-u").arg(&points).status().expect("runs").success()),
         }
         let ran = Ran::of(child.wait_with_output().expect("ends"));
-        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{end}");
+        assert_eq!((ran.code, told(&ran.stderr).as_slice()), (0, &[][..]), "{end}");
         assert!(!is_mounted(&points), "{end}");
     }
+}
+
+/// The processes of a mount: the one that keeps it, and the one that serves it, which has another for its parent.
+fn processes(sandbox: &Sandbox) -> (Pid, Pid) {
+    let of = |pid: &str, field: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+        line.trim().to_owned()
+    };
+    let vault = sandbox.path("vault").canonicalize().expect("path");
+    let all: Vec<String> = fs::read_dir("/proc")
+        .expect("processes")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
+        .collect();
+    // Who has the index of this vault open.
+    let serves = |pid: &&String| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        of(pid, "Name:") == "icecore"
+            && open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|path| path.starts_with(&vault))
+    };
+    let server = all.iter().find(serves).expect("a process that serves");
+    let pid = |text: &str| Pid::from_raw(text.parse().expect("a number")).expect("a process");
+    (pid(&of(server, "PPid:")), pid(server))
+}
+
+#[test]
+fn what_serves_a_mount_has_given_up_all_else() {
+    let test = "what_serves_a_mount_has_given_up_all_else";
+    let Some(sandbox) = sandbox(test) else { return };
+    if !is_root() {
+        return not_run(test, "what a process that nobody may look into has open, only root can see");
+    }
+    if !can_lock_down(test, &sandbox) {
+        return;
+    }
+    sandbox.write("leaked", b"letter");
+    let points = sandbox.path("points").canonicalize().expect("path");
+    let serve = |arguments: &[&str]| {
+        // A descriptor that the shell leaves open is nobody's business.
+        let line = format!("exec 9<leaked && exec {} \"$@\"", env!("CARGO_BIN_EXE_icecore"));
+        let all = [&["mount", "points", "--log", "log"][..], arguments].concat();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line, "sh"]).args(&all).current_dir(sandbox.path("."));
+        shell.env("ICECORE_VAULT", "vault").env("ICECORE_PASSWORD_FILE", "password").env("TMPDIR", sandbox.path("."));
+        assert!(shell.stdout(Stdio::null()).status().expect("runs").success());
+        let (_, server) = processes(&sandbox);
+        let server = server.as_raw_nonzero();
+        let open = fs::read_dir(format!("/proc/{server}/fd")).expect("descriptors");
+        let open: Vec<String> =
+            open.filter_map(|fd| Some(fs::read_link(fd.ok()?.path()).ok()?.to_string_lossy().into_owned())).collect();
+        let status = fs::read_to_string(format!("/proc/{server}/status")).expect("status");
+        let limits = fs::read_to_string(format!("/proc/{server}/limits")).expect("limits");
+        assert!(fs::read_dir(points.join("web01/latest/disks")).expect("the mount").count() == 1);
+        sandbox.ok(&["umount", "points"]);
+        wait_until("it ends", || !Path::new(&format!("/proc/{server}/status")).exists());
+        (status, limits, open)
+    };
+    let (status, limits, open) = serve(&["--sandbox", "require"]);
+    let field = |status: &str, name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.trim().to_owned()
+    };
+    let of = |name| field(&status, name);
+    assert_eq!((of("NoNewPrivs:"), of("Seccomp:")), ("1".to_owned(), "2".to_owned()), "{status}");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(of(set), "0000000000000000", "{set}");
+    }
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let root = sandbox.path(".").canonicalize().expect("path").to_string_lossy().into_owned();
+    for path in &open {
+        let is_needed = ["/dev/null", "/dev/fuse", "socket:"].iter().any(|known| path.starts_with(known))
+            || path.strip_prefix(&root).is_some_and(|path| path.starts_with("/vault/") || path == "/log");
+        assert!(is_needed, "{path} is open: {open:?}");
+    }
+    assert_eq!(logged(&sandbox), "");
+    // Others' files may be in a vault where others may write.
+    fs::set_permissions(sandbox.path("vault/segments"), fs::Permissions::from_mode(0o777)).expect("mode");
+    let (status, _, _) = serve(&[]);
+    assert_eq!(field(&status, "CapEff:"), "0000000000000004", "CAP_DAC_READ_SEARCH alone");
+    let (status, _, _) = serve(&["--sandbox", "off"]);
+    assert_eq!((field(&status, "NoNewPrivs:"), field(&status, "Seccomp:")), ("0".to_owned(), "0".to_owned()));
+    let left: Vec<_> = fs::read_dir(sandbox.path(".")).expect("list").flatten().collect();
+    assert!(!left.iter().any(|entry| entry.file_name().to_string_lossy().starts_with("icecore-")), "{left:?}");
+}
+
+#[test]
+fn whichever_process_of_a_mount_dies_no_dead_mount_stays() {
+    let test = "whichever_process_of_a_mount_dies_no_dead_mount_stays";
+    let Some(sandbox) = sandbox(test) else { return };
+    if !is_root() {
+        return not_run(test, "which process serves, only root can see");
+    }
+    let points = sandbox.path("points").canonicalize().expect("path");
+    let is_gone = |pid: Pid| !Path::new(&format!("/proc/{}/fd/0", pid.as_raw_nonzero())).exists();
+    for (serving, signal) in [(true, Signal::TERM), (true, Signal::KILL), (false, Signal::TERM), (false, Signal::HUP)] {
+        sandbox.ok(&["mount", "points", "--log", "log"]);
+        let (keeper, server) = processes(&sandbox);
+        kill_process(if serving { server } else { keeper }, signal).expect("kill");
+        wait_until("both end", || is_gone(keeper) && is_gone(server));
+        assert!(!is_mounted(&points), "{serving} {signal:?}");
+    }
+    assert!(fs::read_to_string(sandbox.path("log")).expect("log").contains("ended by signal 9; it is unmounted"));
+    // Who loses its keeper serves on, and can still be unmounted.
+    sandbox.ok(&["mount", "points"]);
+    let (keeper, server) = processes(&sandbox);
+    kill_process(keeper, Signal::KILL).expect("kill");
+    wait_until("the keeper ends", || is_gone(keeper));
+    assert!(points.join("web01").exists());
+    sandbox.ok(&["umount", "points"]);
+    wait_until("the server ends", || is_gone(server));
+    // A file in use stays readable when the mount is taken out of sight.
+    sandbox.ok(&["mount", "points"]);
+    let (keeper, server) = processes(&sandbox);
+    let mut file = fs::File::open(points.join("web01/latest/disks/os.raw")).expect("open");
+    sandbox.ok(&["umount", "--lazy", "points"]);
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut bytes).expect("read");
+    assert!(bytes == noise(1, 300_000) && !is_gone(server));
+    drop(file);
+    wait_until("both end", || is_gone(keeper) && is_gone(server));
+}
+
+#[test]
+fn a_locked_mount_goes_on_reading_what_the_vault_becomes() {
+    let Some(sandbox) = sandbox("a_locked_mount_goes_on_reading_what_the_vault_becomes") else { return };
+    for mode in ["map", "pread"] {
+        sandbox.ok(&["mount", "points", "--log", "log", "--read-mode", mode]);
+        let read = |machine: &str| fs::read(sandbox.path(&format!("points/{machine}/latest/disks/os.raw")));
+        assert!(read("web01").expect("the disk") == noise(1, 300_000));
+        // New segments, a new machine; then no index at all, and after that one that another made.
+        let machine = format!("{mode}-new");
+        sandbox.write("new.raw", &noise(mode.len() as u64, 3 << 20));
+        sandbox.ok(&["backup", &machine, "--disk", "os=new.raw"]);
+        for run in fs::read_dir(sandbox.path("vault/index")).expect("the index") {
+            fs::remove_file(run.expect("entry").path()).expect("removed");
+        }
+        wait_until("the new machine appears", || sandbox.path("points").join(&machine).exists());
+        assert!(read(&machine).expect("the disk") == noise(mode.len() as u64, 3 << 20));
+        sandbox.ok(&["umount", "points"]);
+    }
+    assert_eq!(logged(&sandbox), "");
+}
+
+/// Opens /dev/fuse to all where it is not, in this name space only, and does it all as the user nobody.
+const AS_NOBODY: &str = "mknod fuse c 10 229 && chmod 666 fuse && mount --bind fuse /dev/fuse
+    exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -euc '
+        ./icecore mount points --sandbox require --log log
+        cmp points/web01/latest/disks/os.raw os.raw
+        ./icecore umount points
+        ./icecore mount points --sandbox require --log log
+        test -e points/web01
+        pkill -TERM -u 65534 -f \"^./icecore mount points\"
+        for n in $(seq 100); do test -e points/web01 || break; sleep 0.1; done
+        ! test -e points/web01
+        ls points'";
+
+#[test]
+fn an_ordinary_users_mount_is_locked_down_too() {
+    let test = "an_ordinary_users_mount_is_locked_down_too";
+    let Some(sandbox) = sandbox(test) else { return };
+    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if !is_root() || !["setpriv", "unshare", "fusermount3", "pkill"].into_iter().all(has) {
+        return not_run(test, "root, setpriv, unshare, fusermount3 or pkill is missing");
+    }
+    if !can_lock_down(test, &sandbox) {
+        return;
+    }
+    fs::copy(env!("CARGO_BIN_EXE_icecore"), sandbox.path("icecore")).expect("a copy");
+    let chown = Command::new("chown").args(["-R", "65534:65534"]).arg(sandbox.path(".")).status();
+    assert!(chown.expect("runs").success());
+    let ran = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", AS_NOBODY])
+        .current_dir(sandbox.path("."))
+        .envs([("ICECORE_VAULT", "vault"), ("ICECORE_PASSWORD_FILE", "password"), ("TMPDIR", ".")])
+        .output()
+        .expect("runs");
+    let ran = Ran::of(ran);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", String::from_utf8_lossy(&ran.stdout));
+    assert_eq!(logged(&sandbox), "");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use common::{Content, MemoryTree, Mounted, ROOT, can_mount};
-use icecore_fuse::{FileType, Timestamp};
+use icecore_fuse::{FileType, MountOptions, Timestamp};
 use rustix::fs::{major, minor, statvfs};
 
 #[test]
@@ -30,7 +30,7 @@ fn attributes_arrive_as_the_tree_tells_them() {
         tree.add(ROOT, &number.to_string(), number, Content::Special);
         tree.change(number, |node| node.attributes.kind = kind);
     }
-    let mounted = Mounted::new(tree);
+    let mounted = Mounted::with(tree, &MountOptions { keep_modes: true, ..MountOptions::default() });
 
     // Once as a listing brings them, once as asked for.
     for _ in 0..2 {

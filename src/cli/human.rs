@@ -102,9 +102,10 @@ pub fn escaped(bytes: &[u8]) -> String {
     out
 }
 
-fn changes_terminal(character: char) -> bool {
+/// Whether a character does something else to a terminal than to appear on it where it stands.
+pub fn changes_terminal(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -33,10 +33,17 @@ impl Output {
         self.to.write_all(text.as_bytes()).map_err(Problem::output)
     }
 
-    /// A line of text that came from us.
+    /// A line of text that came from us, or several; names in it, of machines and disks, may have come from elsewhere.
     pub fn line(&mut self, text: &str) -> Result<(), Problem> {
-        self.text(text)?;
-        self.text("\n")
+        for line in text.split('\n') {
+            if self.terminal {
+                self.text(&human::escaped(line.as_bytes()))?;
+            } else {
+                self.text(line)?;
+            }
+            self.text("\n")?;
+        }
+        Ok(())
     }
 
     /// A name that came from a guest or a user.
@@ -54,14 +61,29 @@ impl Output {
 
     /// A value as one line of JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Problem> {
-        serde_json::to_writer(&mut self.to, value).map_err(|error| Problem::output(error.into()))?;
-        self.text("\n")
+        let json = json_text(value).map_err(|error| Problem::output(error.into()))?;
+        self.line(&json)
     }
 
     /// Writes out what was gathered.
     pub fn flush(&mut self) -> Result<(), Problem> {
         self.to.flush().map_err(Problem::output)
     }
+}
+
+/// JSON that can be looked at on a terminal: the same value, with every character escaped that could drive one. JSON itself
+/// asks for the first 32 only.
+fn json_text(value: &impl Serialize) -> serde_json::Result<String> {
+    let json = serde_json::to_string(value)?;
+    if !json.contains(human::changes_terminal) {
+        return Ok(json);
+    }
+    // Outside of strings JSON has none of them, and none is beyond 16 bits.
+    let escape = |character: char| match human::changes_terminal(character) {
+        true => format!("\\u{:04x}", u32::from(character)),
+        false => character.to_string(),
+    };
+    Ok(json.chars().map(escape).collect())
 }
 
 /// Prints one value as a line of JSON at once.
@@ -93,7 +115,7 @@ pub fn error(sentence: &Sentence, exit: Exit, as_json: bool) {
     let message = sentence.line();
     let line = if as_json {
         let error = ExitError { message_type: "exit_error", code: exit.code(), message: &message, sentence };
-        serde_json::to_string(&error).unwrap_or(message)
+        json_text(&error).unwrap_or(message)
     } else {
         format!("icecore: {message}")
     };
@@ -119,7 +141,7 @@ fn tell(message_type: &'static str, text: &str, as_json: bool) {
     }
     let text = human::escaped(text.as_bytes());
     let line = if as_json {
-        serde_json::to_string(&Warning { message_type, message: &text }).unwrap_or(text)
+        json_text(&Warning { message_type, message: &text }).unwrap_or(text)
     } else {
         format!("icecore: {text}")
     };

@@ -26,7 +26,7 @@ use crate::error::Result;
 pub use directory::DirectoryMedia;
 pub(crate) use files::read_up_to;
 pub(crate) use system::start_writeback;
-pub use temporary::TemporaryMedia;
+pub use temporary::{TemporaryMedia, temporary_name};
 
 /// How published objects are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

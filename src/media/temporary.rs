@@ -13,14 +13,18 @@ pub struct TemporaryMedia {
     path: PathBuf,
 }
 
+/// A name for a new directory where `TMPDIR` says, else in `/var/tmp` and not in `/tmp`, which is often memory.
+pub fn temporary_name() -> Result<PathBuf> {
+    let persistent = Path::new("/var/tmp");
+    let given = std::env::var_os("TMPDIR").is_some() || !persistent.is_dir();
+    let parent = if given { std::env::temp_dir() } else { persistent.to_owned() };
+    Ok(parent.join(format!("icecore-{}", crate::seal::random_name()?)))
+}
+
 impl TemporaryMedia {
-    /// Makes it where `TMPDIR` says, else in `/var/tmp` and not in `/tmp`, which is often memory; open to nobody else.
-    /// What is in it is read through `mode`.
+    /// Makes it under a [`temporary_name`], open to nobody else. What is in it is read through `mode`.
     pub fn new(folders: &[&str], mode: ReadMode) -> Result<Self> {
-        let persistent = Path::new("/var/tmp");
-        let given = std::env::var_os("TMPDIR").is_some() || !persistent.is_dir();
-        let parent = if given { std::env::temp_dir() } else { persistent.to_owned() };
-        let path = parent.join(format!("icecore-{}", crate::seal::random_name()?));
+        let path = temporary_name()?;
         // From here on it vanishes, also where it does not get to its end.
         let temporary = Self { media: DirectoryMedia::new(&path, mode), path };
         temporary.media.initialize(folders, &[])?;

@@ -27,8 +27,9 @@ impl Mounted {
             return None;
         }
         let place = tempfile::tempdir().expect("tempdir");
-        let mount = icecore_fuse::mount(Arc::new(vault.tree()), place.path(), &MountOptions::default(), |_| {});
-        match mount {
+        // As the kernel shows it, set-user-id bits and devices included.
+        let options = MountOptions { keep_modes: true, ..MountOptions::default() };
+        match icecore_fuse::mount(Arc::new(vault.tree()), place.path(), &options, |_| {}) {
             Ok(mount) => Some(Self { mount: Some(mount), place }),
             Err(error) => {
                 super::not_run(test, &format!("cannot mount: {error}"));

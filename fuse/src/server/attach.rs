@@ -14,22 +14,16 @@ use super::helper;
 use super::mount_point::MountPoint;
 use super::options::MountOptions;
 
-const DEVICE: &str = "/dev/fuse";
+/// The kernel's end of every mount.
+pub const DEVICE: &str = "/dev/fuse";
 
-/// A mount that nobody serves yet.
-pub(super) struct Attached {
-    pub(super) device: OwnedFd,
-    pub(super) mount_point: MountPoint,
-    /// Whether this process may open `/dev/fuse` itself, as it must to give each thread its own descriptor.
-    pub(super) may_clone: bool,
-}
-
-pub(super) fn attach(path: &Path, options: &MountOptions) -> Result<Attached, MountError> {
+/// Mounts; nobody serves it yet.
+pub(super) fn attach(path: &Path, options: &MountOptions) -> Result<(OwnedFd, MountPoint), MountError> {
     let mut mount_point = MountPoint::find(path, options.allow_non_empty)?;
-    let (device, may_clone) = match open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+    let device = match open_device() {
         Ok(device) => match mount_directly(&device, &mount_point.path, options) {
-            Ok(()) => (device, true),
-            Err(Errno::PERM) => (helper::mount(&mount_point.path, options)?, true),
+            Ok(()) => device,
+            Err(Errno::PERM) => helper::mount(&mount_point.path, options)?,
             Err(error) => return Err(MountError::KernelRefused(error.into())),
         },
         Err(error @ (Errno::NOENT | Errno::NODEV | Errno::NXIO)) => {
@@ -37,10 +31,14 @@ pub(super) fn attach(path: &Path, options: &MountOptions) -> Result<Attached, Mo
         }
         Err(error) if geteuid().is_root() => return Err(MountError::DeviceDenied(error.into())),
         // The helper, being setuid, may be allowed what we are not: older ones open the device with root's rights.
-        Err(_) => (helper::mount(&mount_point.path, options)?, false),
+        Err(_) => helper::mount(&mount_point.path, options)?,
     };
     mount_point.remember();
-    Ok(Attached { device, mount_point, may_clone })
+    Ok((device, mount_point))
+}
+
+pub(super) fn open_device() -> rustix::io::Result<OwnedFd> {
+    open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn mount_directly(device: &OwnedFd, path: &Path, options: &MountOptions) -> rustix::io::Result<()> {

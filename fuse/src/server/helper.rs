@@ -3,18 +3,17 @@
 //! It opens `/dev/fuse`, mounts, and passes the descriptor back over a socket whose number it finds in
 //! `_FUSE_COMMFD` (libfuse, `util/fusermount.c`).
 
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{Access, access};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::error::{MountError, UnmountError};
 use super::options::MountOptions;
+use super::passing::receive_device;
 
 /// Where the helper may be: on the path, at its usual place for processes with a bare path, and on NixOS.
 const PROGRAMS: [&str; 3] = ["fusermount3", "/usr/bin/fusermount3", "/run/wrappers/bin/fusermount3"];
@@ -38,7 +37,7 @@ pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<OwnedFd, Moun
     // Only the helper may hold its end now, or the wait below would outlast a helper that fails.
     drop(theirs);
 
-    let received = receive_descriptor(&ours);
+    let received = receive_device(&ours);
     let reason = finish(child).map_err(MountError::Session)?;
     match received.map_err(MountError::Session)? {
         Some(device) => Ok(device),
@@ -82,20 +81,6 @@ fn start(prepare: impl Fn(&mut Command) -> io::Result<()>) -> io::Result<Option<
 fn finish(child: Child) -> io::Result<String> {
     let output = child.wait_with_output()?;
     Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-}
-
-/// The descriptor that the helper sends; `None` where it ended without sending one.
-fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    rustix::io::retry_on_intr(|| {
-        recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    Ok(control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    }))
 }
 
 fn mount_options(options: &MountOptions) -> String {

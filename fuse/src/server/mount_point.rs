@@ -73,6 +73,13 @@ impl MountPoint {
         }
     }
 
+    /// Whether nobody answers there any more, and nobody will. A mount that somebody else made here a moment after ours went
+    /// may have got its numbers; that one is alive.
+    pub(super) fn is_dead(&self) -> bool {
+        let status = statx(CWD, &self.path, AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS);
+        matches!(status, Err(Errno::NOTCONN | Errno::CONNABORTED))
+    }
+
     /// Numbers of the file system, by which the kernel names its readahead setting.
     pub(super) fn device(&self) -> Option<(u32, u32)> {
         self.mounted.map(|identity| identity.device)

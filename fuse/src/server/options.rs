@@ -18,6 +18,9 @@ pub struct MountOptions {
     /// memory all the same (Linux 6.6 and later); `None` for no file. A large file is mostly read once, front to back:
     /// filling pages that nobody asks for again costs more than the read itself.
     pub direct_io_bytes: Option<u64>,
+    /// Whether set-user-id and set-group-id bits, file capabilities and device nodes show as they are; otherwise through
+    /// [`Harmless`](crate::Harmless). They have no effect in the mount either way, but would in a copy that root makes.
+    pub keep_modes: bool,
     /// What `mount` and `df` show as the source.
     pub fs_name: String,
     /// The type is shown as `fuse.` and this.
@@ -30,6 +33,7 @@ impl Default for MountOptions {
             threads: default_threads(),
             allow_other: false,
             allow_non_empty: false,
+            keep_modes: false,
             direct_io_bytes: Some(DIRECT_IO_BYTES),
             fs_name: "icecore".to_owned(),
             subtype: "icecore".to_owned(),

@@ -1,21 +1,29 @@
 //! The life of a mount: from the first request to the last, and everybody's way to end it.
 //!
-//! One thread runs the session with the kernel and knows when it ended. Whoever unmounts detaches the mount and waits
-//! for that thread's word; where files are still open on the mount, nobody waits for their users.
+//! A [`Mount`] is the directory's side: who holds it may unmount. A [`Session`] is the answering side. Mostly both are in
+//! one process, where a thread runs the session and says when it ended; a session may also run in a process of its own that
+//! has no right to unmount anything. Whoever unmounts detaches the mount and waits for the session's end; where files are
+//! still open on the mount, nobody waits for their users.
 
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use fuser::{Config, Session, SessionACL};
+use fuser::{Config, SessionACL};
 
-use super::attach::Attached;
+use super::attach;
 use super::detach::{Detached, detach};
 use super::error::{MountError, UnmountError};
+use super::failure::Failure;
+use super::filesystem::Server;
 use super::mount_point::{MountPoint, Whereabouts};
 use super::negotiate;
 use super::options::MountOptions;
+use crate::{Harmless, ReadOnlyTree};
 
 /// How long to wait for a detached session to end: requests that were under way finish first, and a copy of the mount
 /// in another name space keeps the session alive for as long as it likes.
@@ -60,40 +68,59 @@ pub struct Unmounter {
     shared: Arc<Shared>,
 }
 
-/// Serves `attached` from now on.
-pub(super) fn start<F: fuser::Filesystem>(
+/// The answering side of a mount: agreed with the kernel on how to talk, and waiting to be run. It needs no right but to
+/// read what the tree reads, and its device; it may live in another process than its [`Mount`].
+pub struct Session {
+    run: Box<dyn FnOnce() + Send>,
+}
+
+impl Session {
+    /// Agrees with the kernel. `device` is what [`attach`](crate::attach) gave. See [`mount`](crate::mount) for the rest.
+    ///
+    /// # Errors
+    /// [`MountError::Session`].
+    pub fn begin<T: ReadOnlyTree + 'static>(
+        tree: Arc<T>,
+        device: OwnedFd,
+        options: &MountOptions,
+        on_failure: impl Fn(&Failure<'_, T::Error>) + Send + Sync + 'static,
+    ) -> Result<Self, MountError> {
+        let on_failure = Box::new(on_failure);
+        let run = if options.keep_modes {
+            handshake(Server::new(tree, on_failure, options.direct_io_bytes), device, options)
+        } else {
+            let tree = Arc::new(Harmless::new(tree));
+            handshake(Server::new(tree, on_failure, options.direct_io_bytes), device, options)
+        };
+        Ok(Self { run: run.map_err(MountError::Session)? })
+    }
+
+    /// Answers on threads of its own until it is unmounted; returns then.
+    pub fn run(self) {
+        (self.run)();
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+fn handshake<F: fuser::Filesystem>(
     filesystem: F,
-    attached: Attached,
+    device: OwnedFd,
     options: &MountOptions,
-) -> Result<Mount, MountError> {
-    let Attached { device, mount_point, may_clone } = attached;
-    let shared = Arc::new(Shared {
-        mount_point,
-        phase: Mutex::new(Phase::Serving),
-        phase_changed: Condvar::new(),
-        detaching: Mutex::new(()),
-    });
+) -> io::Result<Box<dyn FnOnce() + Send>> {
     let mut config = Config::default();
     // The kernel itself keeps other users out unless `allow_other` was given.
     config.acl = SessionACL::All;
     config.n_threads = Some(options.threads.get());
-    // A descriptor each spares the threads a common queue lock on replies.
-    config.clone_fd = may_clone;
-
-    let serving = Arc::clone(&shared);
-    let started = Session::from_fd(filesystem, device, config.acl, config).and_then(|session| {
-        thread::Builder::new().name("icecore-fuse".to_owned()).spawn(move || {
-            // The error has nobody to go to and nothing to add: the session is over either way.
-            let _ = session.run();
-            serving.over();
-        })
-    });
-    if let Err(error) = started {
-        let _ = detach(&shared.mount_point);
-        return Err(MountError::Session(error));
-    }
-    negotiate::raise_readahead(&shared.mount_point);
-    Ok(Mount { shared })
+    // A descriptor each spares the threads a common queue lock on replies; only who may open the device can have them.
+    config.clone_fd = attach::open_device().is_ok();
+    let session = fuser::Session::from_fd(filesystem, device, config.acl, config)?;
+    // The error has nobody to go to and nothing to add: the session is over either way.
+    Ok(Box::new(move || drop(session.run())))
 }
 
 impl Shared {
@@ -110,7 +137,7 @@ impl Shared {
     /// The session is over. Where it was aborted, not unmounted, nobody answers at the mount point any more: detach
     /// it, or every look at it would fail with "Transport endpoint is not connected".
     fn over(&self) {
-        if self.mount_point.whereabouts() == Whereabouts::Attached {
+        if self.mount_point.whereabouts() == Whereabouts::Attached && self.mount_point.is_dead() {
             let _ = detach(&self.mount_point);
         }
         self.enter(Phase::Over);
@@ -144,6 +171,28 @@ fn ended(phase: Phase) -> Ended {
 }
 
 impl Mount {
+    pub(super) fn new(mount_point: MountPoint) -> Self {
+        let (phase, phase_changed) = (Mutex::new(Phase::Serving), Condvar::new());
+        Self { shared: Arc::new(Shared { mount_point, phase, phase_changed, detaching: Mutex::new(()) }) }
+    }
+
+    /// Runs its session on a thread of this process.
+    pub(super) fn run(&self, session: Session) -> Result<(), MountError> {
+        let unmounter = self.unmounter();
+        let started = thread::Builder::new().name("icecore-fuse".to_owned()).spawn(move || {
+            session.run();
+            unmounter.session_ended();
+        });
+        started.map_err(MountError::Session)?;
+        self.session_began();
+        Ok(())
+    }
+
+    /// Its session began, in this process or another: sets what the kernel lets be set only now.
+    pub fn session_began(&self) {
+        negotiate::raise_readahead(&self.shared.mount_point);
+    }
+
     /// The directory that the tree is mounted on, as a full path.
     pub fn mount_point(&self) -> &Path {
         &self.shared.mount_point.path
@@ -182,5 +231,11 @@ impl Unmounter {
     /// See [`UnmountError`]. The mount goes on.
     pub fn unmount(&self) -> Result<Ended, UnmountError> {
         self.shared.unmount()
+    }
+
+    /// Nobody answers any more: to be called when the session, or the process that ran it, ended. Detaches the mount where
+    /// that was not the reason, so that no dead one stays behind; a thread in [`Mount::join`] then returns.
+    pub fn session_ended(&self) {
+        self.shared.over();
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use icecore::error::Error;
-use icecore_fuse::{Attributes, FileType, NodeId, ReadOnlyTree, Seek, Timestamp};
+use icecore_fuse::{Attributes, FileType, Harmless, NodeId, ReadOnlyTree, Seek, Timestamp};
 use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::place::Place;
@@ -14,12 +14,6 @@ use crate::cli::signals::Interrupt;
 
 /// Bytes copied at a time.
 const BLOCK_BYTES: u64 = 1 << 20;
-
-/// Bits that give rights to whoever runs a file or makes files in a directory.
-const RIGHTS: u16 = 0o6000;
-
-/// The attribute that does the same as set-user-id, in parts (capabilities(7)).
-const CAPABILITIES: &[u8] = b"security.capability";
 
 /// What may be kept of a file.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +97,7 @@ pub fn describe_named(
 
 fn copy_xattrs(tree: &impl ReadOnlyTree<Error = Error>, node: NodeId, to: impl AsFd, keep: Keep) {
     for name in tree.list_xattrs(node).unwrap_or_default() {
-        if name == CAPABILITIES && !keep.rights {
+        if Harmless::is_withheld(&name) && !keep.rights {
             continue;
         }
         if let Ok(Some(value)) = tree.xattr(node, &name) {
@@ -114,7 +108,7 @@ fn copy_xattrs(tree: &impl ReadOnlyTree<Error = Error>, node: NodeId, to: impl A
 }
 
 fn mode(attributes: &Attributes, keep: Keep) -> Mode {
-    let bits = if keep.rights { attributes.mode } else { attributes.mode & !RIGHTS };
+    let bits = if keep.rights { attributes.mode } else { Harmless::mode(attributes.mode) };
     Mode::from_raw_mode(u32::from(bits & 0o7777))
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -42,6 +43,15 @@ impl Log {
             None => syslog().map_or(To::Nowhere, To::Syslog),
         };
         Ok(Self { to, last: Mutex::default() })
+    }
+
+    /// What it writes to, if that is its own.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        match &self.to {
+            To::File(file) => Some(file.as_raw_fd()),
+            To::Syslog(socket) => Some(socket.as_raw_fd()),
+            To::StandardError | To::Nowhere => None,
+        }
     }
 
     /// Tells one thing in one line.

@@ -1,29 +1,30 @@
 //! `icecore mount`
 
 mod daemon;
+mod fork;
+mod keeper;
+mod link;
 mod log;
 mod overlap;
+mod scratch;
+mod server;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use clap::{Args, ValueHint};
-use icecore::Vault;
+use clap::{Args, ValueEnum, ValueHint};
+use icecore::lockdown::Needs;
 use icecore::seal::Credential;
-use icecore::store::CacheSizes;
-use icecore::vault::OpenOptions;
-use icecore_fuse::{MountError, MountOptions, Unmounter};
+use icecore_fuse::{DEVICE, MountError, MountOptions};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::arguments::Global;
 use super::exit::Exit;
 use super::problem::{Problem, Sentence};
-use super::{human, output, secrets, signals, size};
+use super::{human, output, secrets, size};
 use daemon::{Ready, Side};
 use log::Log;
+use scratch::Scratch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +40,9 @@ Examples:
 /// Returns when the mount is up and goes on in the background. It ends, with 0, by `icecore umount`, `umount`,
 /// `fusermount3 -u`, SIGTERM, or Ctrl-C in the foreground. What goes wrong meanwhile goes to the system's log, or to the
 /// file that --log names; in the foreground to standard error.
+///
+/// The guests' disks are read by a process of its own, which can't do anything but that: once the vault is open it gives up
+/// all files but the vault's, which it may read, all system calls but those that serving takes, and every privilege.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -63,6 +67,24 @@ pub struct Arguments {
     /// Append what goes wrong while mounted to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     log: Option<PathBuf>,
+    /// Show set-user-id and set-group-id bits, file capabilities and device nodes as they are: a copy made by root has them
+    /// too. Otherwise the bits and capabilities are left out, and device nodes look like sockets
+    #[arg(long)]
+    keep_modes: bool,
+    /// Whether the process that reads the guests' disks is locked down
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    sandbox: Sandbox,
+}
+
+/// Whether the process that serves is locked down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Sandbox {
+    /// As far as this kernel can; what it can't goes to the log
+    Auto,
+    /// Entirely, or nothing is mounted
+    Require,
+    /// Not at all
+    Off,
 }
 
 /// Mounts.
@@ -74,7 +96,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let log = Log::open(arguments.log.as_deref(), arguments.foreground)?;
     let credential = secrets::credential(global)?;
     if arguments.foreground {
-        return serve(arguments, global, &vault, &credential, log, None);
+        return mount(arguments, global, &vault, credential, log, None);
     }
     // Before any thread starts: a fork takes only the thread that calls it along.
     match daemon::fork()? {
@@ -84,48 +106,43 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         }
         // The child said why.
         Side::Parent(exit) => Ok(exit),
-        Side::Child(ready) => serve(arguments, global, &vault, &credential, log, Some(ready)),
+        Side::Child(ready) => mount(arguments, global, &vault, credential, log, Some(ready)),
     }
 }
 
-fn serve(
+/// Becomes two processes, of which one keeps the mount and one serves it.
+fn mount(
     arguments: &Arguments,
     global: &Global,
     vault: &Path,
-    credential: &Credential,
+    credential: Credential,
     log: Log,
     ready: Option<Ready>,
 ) -> Result<Exit, Problem> {
-    let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
-    let options = OpenOptions { read_mode: global.read_mode.into(), cache };
-    let tree = Arc::new(Vault::open(vault, credential, &options)?.tree());
-    let mut options = MountOptions { allow_other: arguments.allow_other, ..MountOptions::default() };
-    options.threads = arguments.threads.unwrap_or(options.threads);
-    options.direct_io_bytes = options.direct_io_bytes.filter(|_| !arguments.page_cache);
-    // From here on a signal waits until there is something to unmount.
-    let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(signals::refused)?;
-    let log = Arc::new(log);
-    let failures = Arc::clone(&log);
-    let mount = icecore_fuse::mount(tree, &arguments.mount_point, &options, move |failure| {
-        failures.tell(&failure.to_string());
-    });
-    let mount = mount.map_err(|error| refused(&error))?;
-    match ready {
-        None => tell(arguments, global)?,
-        // Should this fail, the mount is dropped and with it unmounted.
-        Some(ready) => ready.signal(&log)?,
+    let options = mount_options(arguments);
+    let scratch = if arguments.sandbox == Sandbox::Off { Scratch::none() } else { Scratch::make() };
+    match fork::fork().map_err(Problem::file("start", Path::new("a process that serves")))? {
+        fork::Side::Parent(server, child) => {
+            drop(credential);
+            keeper::run(arguments, global, &options, child, server, log, ready)
+        }
+        fork::Side::Child(keeper) => {
+            drop(ready);
+            let scratch = scratch.into_path();
+            let needs = Needs { vault, scratch: scratch.as_deref(), device: Some(Path::new(DEVICE)) };
+            server::run(arguments, global, &options, &needs, &credential, log, &keeper)
+        }
     }
-    let unmounter = mount.unmounter();
-    std::thread::spawn(move || end_on_signal(signals, &unmounter, &log));
-    mount.join();
-    Ok(Exit::Done)
 }
 
-fn end_on_signal(mut signals: Signals, unmounter: &Unmounter, log: &Log) {
-    for _ in signals.forever() {
-        if let Err(error) = unmounter.unmount() {
-            log.tell(&format!("cannot unmount: {}", with_source(&error)));
-        }
+fn mount_options(arguments: &Arguments) -> MountOptions {
+    let default = MountOptions::default();
+    MountOptions {
+        allow_other: arguments.allow_other,
+        threads: arguments.threads.unwrap_or(default.threads),
+        direct_io_bytes: default.direct_io_bytes.filter(|_| !arguments.page_cache),
+        keep_modes: arguments.keep_modes,
+        ..default
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use common::Random;
-use common::damage::{Base, Damage, Sound, Verdict};
+use common::damage::{Damage, Sound, Verdict};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Memory that the test may have, in bytes: an allocation by a damaged number ends it.

@@ -206,22 +206,3 @@ fn a_damaged_journal_is_labelled() {
     let state = open(FileDisk::open(&copy)).info().state;
     assert_eq!(state, VolumeState::Stale { reason: StaleReason::DamagedJournal });
 }
-
-#[test]
-fn fast_commits_are_labelled() {
-    let place = tempfile::tempdir().expect("a directory");
-    let (made, copy) = (place.path().join("image"), place.path().join("copy"));
-    image::make(&made, "64M", &["-b", "4096", "-t", "ext4", "-O", "fast_commit"], None);
-    match Mount::new(&made, &place.path().join("mount"), "rw") {
-        Ok(mount) => {
-            let _orphans = work(&mount.path, 1);
-            let file = File::create(mount.path.join("synced")).expect("a file");
-            file.write_all_at(b"fast", 0).expect("a write");
-            file.sync_all().expect("a sync");
-            copy_while_mounted(&made, &copy);
-        }
-        Err(why) => return not_run("fast_commits_are_labelled", &why),
-    }
-    let state = open(FileDisk::open(&copy)).info().state;
-    assert_eq!(state, VolumeState::Stale { reason: StaleReason::FastCommits });
-}

@@ -51,7 +51,12 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+        let mut random = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        // Seeds that are close begin with numbers that are.
+        for _ in 0..8 {
+            random.number();
+        }
+        random
     }
 
     pub fn number(&mut self) -> u64 {
@@ -78,6 +83,8 @@ pub struct Load {
     pub orphans: Vec<File>,
     /// Syncs a file every so many steps, on average.
     pub steps_per_sync: u64,
+    /// Whether what is deleted while open stays open.
+    pub keeps_orphans: bool,
     /// Whether operations are left out that fast commits have no words for.
     pub is_fast: bool,
 }
@@ -86,7 +93,14 @@ impl Load {
     pub fn new(root: &Path, seed: u64) -> Self {
         fs::create_dir_all(root).expect("a directory");
         let random = Random::new(seed);
-        Self { root: root.to_owned(), random, orphans: Vec::new(), steps_per_sync: 6, is_fast: false }
+        Self {
+            root: root.to_owned(),
+            random,
+            orphans: Vec::new(),
+            steps_per_sync: 6,
+            keeps_orphans: true,
+            is_fast: false,
+        }
     }
 
     fn directory(&mut self) -> PathBuf {
@@ -160,7 +174,7 @@ impl Load {
                 let file = File::options().write(true).open(&path)?;
                 fs::remove_file(path)?;
                 self.orphans.push(file);
-                if self.orphans.len() > 3 {
+                if self.orphans.len() > 3 || !self.keeps_orphans {
                     self.orphans.remove(0);
                 }
             }

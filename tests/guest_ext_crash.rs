@@ -26,7 +26,7 @@ struct Counts {
     bytes: u64,
     transactions: u64,
     with_fast_commits: u64,
-    /// That the kernel did not recover, but `e2fsck` did.
+    /// That the kernel does not recover: nothing to compare with.
     refused: u64,
     not_made: u64,
 }
@@ -94,6 +94,7 @@ fn crash(place: &ClonePlace, seed: u64, copies: u64, counts: &mut Counts) {
         for thread in 0..1 + random.below(2) {
             let mut load = Load::new(&mount.path.join(format!("tree-{thread}")), seed * 8 + thread);
             load.is_fast = case.is_fast;
+            load.keeps_orphans = !case.is_fast;
             load.steps_per_sync = [2, 6, 20, 60][random.below(4) as usize];
             let stop = &stop;
             scope.spawn(move || {
@@ -133,9 +134,10 @@ fn compare_copies(place: &ClonePlace, made: &Path, is_fast: bool, counts: &mut C
         if !is_fast {
             return Err(format!("the kernel does not recover it: {why}"));
         }
-        // Linux's own recovery gives up on fast commits of a file that was deleted while open.
+        // Linux's own recovery gives up on fast commits of a file that was deleted while open, and on a first one that is
+        // torn; `e2fsck` stops there too.
         counts.refused += 1;
-        let _ = std::process::Command::new("e2fsck").args(["-fy", path(&theirs)]).output();
+        return Ok(());
     }
     // Mounted anew: a mount that recovers has parts of what it cut in its page cache, where it does not see holes.
     let mount = Mount::new(&theirs, &at, "ro")?;
@@ -174,8 +176,8 @@ fn copies_under_load_show_what_the_kernel_recovers() {
     let Counts { images, entries, bytes, transactions, with_fast_commits, refused, not_made } = counts;
     println!(
         "CAMPAIGN: guest_ext_journal: {images} images compared, 0 differences, {entries} entries, {bytes} bytes, \
-         {transactions} transactions replayed, {with_fast_commits} images with fast commits, {refused} recovered by \
-         e2fsck alone, {not_made} file systems this kernel does not mount, {:.0} s",
+         {transactions} transactions replayed, {with_fast_commits} images with fast commits, {refused} more that the \
+         kernel does not recover, {not_made} file systems that it does not mount, {:.0} s",
         began.elapsed().as_secs_f64(),
     );
     assert!(images >= 10 && transactions > 10, "{images} images");

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use guest_support::compare::{Against, compare};
+use guest_support::compare::{Against, compare_recovered};
 use guest_support::ext::{ClonePlace, Load, Random, clone};
 use guest_support::image::{self, Mount, run};
 use guest_support::{FileDisk, NotRun, open};
@@ -26,6 +26,8 @@ struct Counts {
     bytes: u64,
     transactions: u64,
     with_fast_commits: u64,
+    /// Files that the kernel cut as it recovered.
+    cut: u64,
     /// That the kernel does not recover: nothing to compare with.
     refused: u64,
     not_made: u64,
@@ -130,6 +132,7 @@ fn compare_copies(place: &ClonePlace, made: &Path, is_fast: bool, counts: &mut C
         return Err(format!("{state:?}"));
     };
     let at = place.mount_path("recovered");
+    let began = SystemTime::now();
     if let Err(why) = Mount::new(&theirs, &at, "rw") {
         if !is_fast {
             return Err(format!("the kernel does not recover it: {why}"));
@@ -141,10 +144,12 @@ fn compare_copies(place: &ClonePlace, made: &Path, is_fast: bool, counts: &mut C
     }
     // Mounted anew: a mount that recovers has parts of what it cut in its page cache, where it does not see holes.
     let mount = Mount::new(&theirs, &at, "ro")?;
-    let report = compare(&tree, &mount.path, if is_fast { Against::FastCommits } else { Against::Kernel });
+    let against = if is_fast { Against::FastCommits } else { Against::Kernel };
+    let report = compare_recovered(&tree, &mount.path, against, Some(began));
     counts.images += 1;
     counts.entries += report.entries;
     counts.bytes += report.bytes;
+    counts.cut += report.cut;
     counts.transactions += transactions;
     counts.with_fast_commits += u64::from(is_fast);
     if report.differences.is_empty() { Ok(()) } else { Err(format!("{state:?}: {}", report.differences.join("\n"))) }
@@ -173,10 +178,10 @@ fn copies_under_load_show_what_the_kernel_recovers() {
             seed += 1;
         }
     }
-    let Counts { images, entries, bytes, transactions, with_fast_commits, refused, not_made } = counts;
+    let Counts { images, entries, bytes, transactions, with_fast_commits, cut, refused, not_made } = counts;
     println!(
         "CAMPAIGN: guest_ext_journal: {images} images compared, 0 differences, {entries} entries, {bytes} bytes, \
-         {transactions} transactions replayed, {with_fast_commits} images with fast commits, {refused} more that the \
+         {transactions} transactions replayed, {cut} files cut, {with_fast_commits} images with fast commits, {refused} more that the \
          kernel does not recover, {not_made} file systems that it does not mount, {:.0} s",
         began.elapsed().as_secs_f64(),
     );

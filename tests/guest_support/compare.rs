@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 use icecore_fuse::{Attributes, FileType, NodeId, ReadOnlyTree, Seek};
 use rustix::fs::{AtFlags, CWD, SeekFrom, StatxFlags};
@@ -28,13 +29,15 @@ pub struct Report {
     pub entries: u64,
     pub bytes: u64,
     pub xattrs: u64,
+    /// Files that a recovery cut.
+    pub cut: u64,
     pub differences: Vec<String>,
 }
 
 impl Report {
     /// Fails with the first differences, and where nothing was compared.
     pub fn expect_same(&self, what: &str) {
-        let Self { entries, xattrs, bytes, differences } = self;
+        let Self { entries, xattrs, bytes, differences, .. } = self;
         eprintln!("{what}: {entries} entries, {xattrs} xattrs, {bytes} bytes, {} differences", differences.len());
         assert!(*entries > 0, "{what}: nothing was compared");
         let first = differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
@@ -67,14 +70,30 @@ pub fn list<T: ReadOnlyTree>(tree: &T, directory: NodeId) -> Result<Vec<Listed>,
 }
 
 pub fn compare<T: ReadOnlyTree>(tree: &T, directory: &Path, against: Against) -> Report {
+    compare_recovered(tree, directory, against, None)
+}
+
+/// The same with a file system that the kernel recovered since some moment. What it cut then, because a machine stopped
+/// while it did so, has times of then, and fewer blocks.
+pub fn compare_recovered<T: ReadOnlyTree>(
+    tree: &T,
+    directory: &Path,
+    against: Against,
+    since: Option<SystemTime>,
+) -> Report {
     let mut report = Report::default();
-    Comparison { tree, against, read: HashSet::new(), report: &mut report }.directory(tree.root(), directory, true);
+    let since = since.map(|since| since.duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970"));
+    let cut_since = since.map(|since| (since.as_secs() as i64, i64::from(since.subsec_nanos())));
+    let mut comparison = Comparison { tree, against, cut_since, read: HashSet::new(), report: &mut report };
+    comparison.directory(tree.root(), directory, true);
     report
 }
 
 struct Comparison<'a, T> {
     tree: &'a T,
     against: Against,
+    /// Files that were changed since are those that recovery cut.
+    cut_since: Option<(i64, i64)>,
     /// Files whose content was compared under another name.
     read: HashSet<NodeId>,
     report: &'a mut Report,
@@ -166,6 +185,10 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         let exact = self.against != Against::Source;
         let is_directory = ours.kind == FileType::Directory;
         let is_made_up = self.against == Against::FastCommits;
+        let changed = (theirs.ctime(), theirs.ctime_nsec());
+        let is_cut = ours.kind == FileType::Regular && self.cut_since.is_some_and(|since| changed >= since);
+        let has_times = !is_cut && !(is_directory && is_made_up);
+        self.report.cut += u64::from(is_cut);
         if !is_directory || self.against == Against::Kernel {
             self.check(path, "size", ours.size_bytes, theirs.size());
         }
@@ -174,16 +197,16 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         }
         let whole = |time: icecore_fuse::Timestamp| (time.seconds, if exact { i64::from(time.nanoseconds) } else { 0 });
         let their = |seconds, nanoseconds| (seconds, if exact { nanoseconds } else { 0 });
-        if !(is_directory && is_made_up) {
+        if has_times {
             self.check(path, "mtime", whole(ours.modified), their(theirs.mtime(), theirs.mtime_nsec()));
         }
         if exact {
             self.check(path, "inode", ours.node, theirs.ino());
-            if !is_made_up {
+            if !is_made_up && !is_cut {
                 self.check(path, "blocks", ours.blocks_512, theirs.blocks());
             }
             self.check(path, "atime", whole(ours.accessed), their(theirs.atime(), theirs.atime_nsec()));
-            if !(is_directory && is_made_up) {
+            if has_times {
                 self.check(path, "ctime", whole(ours.changed), their(theirs.ctime(), theirs.ctime_nsec()));
             }
             let birth = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).expect("statx");

@@ -10,7 +10,8 @@ pub(in crate::guest::ext) const MAGIC: u32 = 0xC03B_3998;
 const SUPERBLOCK_BYTES: usize = 1024;
 const HEADER_BYTES: usize = 12;
 const REVOKE_HEADER_BYTES: usize = 16;
-const COMMIT_HEADER_BYTES: usize = 60;
+/// With the padding that Linux checks too.
+const COMMIT_HEADER_BYTES: usize = 64;
 const TAIL_BYTES: usize = 4;
 
 const COMPAT_CHECKSUM: u32 = 0x1;

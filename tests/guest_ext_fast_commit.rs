@@ -19,7 +19,6 @@ const MADE_WITH: &[(&str, &str)] = &[
     ("4 KiB", "-b 4096 -t ext4 -O fast_commit"),
     ("1 KiB", "-b 1024 -t ext4 -O fast_commit -J size=8"),
     ("no checksums", "-b 4096 -t ext4 -O fast_commit,^metadata_csum,^64bit"),
-    ("inline data", "-b 4096 -t ext4 -O fast_commit,inline_data"),
     ("clusters", "-b 4096 -t ext4 -O fast_commit,bigalloc"),
 ];
 
@@ -189,6 +188,34 @@ fn what_was_synced_is_there_up_to_the_last_whole_commit() {
         drop(Mount::new(&torn, &place.mount_path("recovered"), "rw").expect("the kernel recovers it"));
         let recovered = Mount::new(&torn, &place.mount_path("recovered"), "ro").expect("a mount");
         compare(&tree, &recovered.path, Against::FastCommits).expect_same(&format!("{commits} whole commits"));
+    }
+}
+
+/// A file within its inode, and one that outgrows it. Of that, Linux's recovery shows zeros; what was synced is there.
+#[test]
+fn a_file_may_outgrow_its_inode() {
+    let mut not_run = NotRun::new("a_file_may_outgrow_its_inode");
+    let place = match ClonePlace::new() {
+        Ok(place) => place,
+        Err(why) => return not_run.add("all of it", &why),
+    };
+    let (made, ours) = (place.path("image"), place.path("ours"));
+    let Some(mount) = mount(&place, &made, "-b 4096 -t ext4 -O fast_commit,inline_data", &mut not_run) else { return };
+    fs::write(mount.path.join("grows"), vec![1; 40]).expect("a file");
+    run("sync", &["-f", mount.path.to_str().expect("UTF-8")]);
+    for (name, bytes) in [("tiny", 30), ("grows", 10_000)] {
+        let mut file = File::options().create(true).append(true).open(mount.path.join(name)).expect("a file");
+        file.write_all(&vec![1; bytes]).expect("a write");
+        file.sync_all().expect("a sync");
+    }
+    clone(&made, &ours);
+    let tree = open(FileDisk::open(&ours));
+    expect_replayed(&tree);
+    for (name, bytes) in [("tiny", 30), ("grows", 10_040)] {
+        let node = tree.lookup(tree.root(), name.as_bytes()).expect("a lookup").expect("the file");
+        let mut content = vec![0; 20_000];
+        let read = tree.read(node, 0, &mut content).expect("a read");
+        assert_eq!(content[..read], vec![1; bytes], "{name}");
     }
 }
 

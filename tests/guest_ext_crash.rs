@@ -17,7 +17,18 @@ use guest_support::{FileDisk, NotRun, open};
 use icecore::guest::{GuestFileSystem, VolumeState};
 
 /// Seeds of cases that are walked through each time.
-const SEEDS: std::ops::Range<u64> = 0..10;
+const SEEDS: std::ops::Range<u64> = 0..8;
+
+/// Options of the mount that writes.
+const MOUNTS: [&str; 7] = [
+    "rw",
+    "rw,nodelalloc",
+    "rw,journal_checksum",
+    "rw,journal_async_commit,data=writeback",
+    "rw,data=writeback",
+    "rw,data=journal",
+    "rw,data=journal,nodelalloc",
+];
 
 #[derive(Default, Debug)]
 struct Counts {
@@ -58,28 +69,29 @@ impl Case {
             for feature in ["^metadata_csum", "ea_inode", "orphan_file", "^dir_index", "large_dir"] {
                 maybe(feature, random);
             }
-            if !is_fast {
-                // Linux loses the blocks of a file that outgrew its inode and was committed fast.
-                maybe("inline_data", random);
-            }
             maybe("meta_bg,^resize_inode", random);
             maybe("sparse_super2", random);
             if !maybe("^64bit,^extents", random) && !maybe("^64bit", random) {
                 maybe("bigalloc", random);
             }
         }
-        if is_fast {
-            features.push("fast_commit");
-        }
         // The smallest journal is of 1024 blocks: it is gone round within seconds.
         let smallest = block_bytes / 1024;
         let journal = smallest * *random.pick(&[1, 1, 2, 4]) + if is_fast { smallest } else { 0 };
+        let mount = *random.pick(&MOUNTS);
+        let has_ordered_data = !mount.contains("data=");
+        // Linux 6.18 waits for itself where data is ordered, a file outgrows its inode and the log is full; and it loses the
+        // blocks of such a file where that was committed fast.
+        if !is_ext3 && !is_fast && !has_ordered_data && random.below(3) == 0 {
+            features.push("inline_data");
+        }
+        if is_fast {
+            features.push("fast_commit");
+        }
         let kind = if is_ext3 { "ext3" } else { "ext4" };
         let features = if features.is_empty() { String::new() } else { format!(" -O {}", features.join(",")) };
         let options = format!("-b {block_bytes} -t {kind} -J size={journal}{features}");
-        let data = ["rw", "rw", "rw,data=writeback", "rw,data=journal", "rw,nodelalloc", "rw,journal_checksum"];
-        let data = *random.pick(&[&data[..], &["rw,journal_async_commit,data=writeback"]].concat());
-        Self { options, mount: format!("{data},commit=1"), is_fast }
+        Self { options, mount: format!("{mount},commit=1"), is_fast }
     }
 }
 

@@ -43,7 +43,7 @@ fn a_long_log_on_a_large_disk_takes_little() {
 
     std::fs::write(&content, source::noise(1, (COPIES * BLOCK_BYTES) as usize)).expect("a file");
     let last = 1_000_000 + COPIES - 1;
-    let log = format!("jo\njw -b 1000000-{last} {}\njc\n", content.display());
+    let log = format!("jo -c\njw -b 1000000-{last} {}\njc\n", content.display());
     std::fs::write(&script, log).expect("a file");
     run("debugfs", &["-w", "-f", script.to_str().expect("UTF-8"), made.to_str().expect("UTF-8")]);
 

@@ -4,8 +4,9 @@
 //! blocks, each followed by the copies that its tags name; revoke blocks; a commit block. The first block that is not
 //! what must come next ends the log: a transaction without its commit never happened.
 //!
-//! What recovery does besides changes nothing that a reader sees: inodes on the orphan list either have no links, and
-//! do not exist here, or are cut to the size that they have already.
+//! What recovery does besides changes no name and no byte: inodes on the orphan list either have no links, and do not
+//! exist here, or are cut to the size that they have already. (Linux gives those the time of that moment; here they keep
+//! the guest's.)
 //!
 //! Behind the log may come fast commits ([`fast`]), which change inodes and names, not blocks: they are handed out for
 //! [`replay_fast`], once the log is replayed.

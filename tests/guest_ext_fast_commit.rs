@@ -5,7 +5,7 @@ mod guest_support;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use guest_support::compare::{Against, compare};
 use guest_support::ext::{ClonePlace, Load, clone};
@@ -243,6 +243,33 @@ fn a_file_that_was_deleted_while_open_is_gone() {
     assert_eq!(tree.attributes(names[1].expect("a file")).expect("attributes").size_bytes, 9);
 }
 
+fn tag(kind: u16, value: &[&[u8]]) -> Vec<u8> {
+    let value = value.concat();
+    [&kind.to_le_bytes()[..], &(value.len() as u16).to_le_bytes(), &value].concat()
+}
+
+/// Puts a fast commit of these tags in the place of those that an image has.
+fn replace(image: &Path, tags: &[Vec<u8>]) {
+    let area = Area::of(image, 1024);
+    let head = fs::read(image).expect("the image")[area.places[0]..][..12].to_vec();
+    let tags = [&head, &tags.concat()[..]].concat();
+    let length = (1024 - tags.len() - 4) as u16;
+    let mut block = [&tags, &TAG_TAIL.to_le_bytes()[..], &length.to_le_bytes(), &head[8..]].concat();
+    block.extend((!crc32c::crc32c_append(!0, &block)).to_le_bytes());
+    block.resize(1024, 0);
+    let file = File::options().write(true).open(image).expect("the image");
+    file.write_all_at(&block, area.places[0] as u64).expect("a write");
+}
+
+/// An image that a kernel wrote fast commits to; `None` where that can't be done here.
+fn known_image(place: &ClonePlace, not_run: &mut NotRun) -> Option<PathBuf> {
+    let (made, copy) = (place.path("image"), place.path("ours"));
+    let mount = mount(place, &made, "-b 1024 -t ext4 -O fast_commit -J size=8", not_run)?;
+    known_work(&mount.path);
+    clone(&made, &copy);
+    Some(copy)
+}
+
 /// Where fast commits can't be what a kernel wrote, none is replayed, and the volume says so.
 #[test]
 fn fast_commits_that_can_not_be_are_labelled() {
@@ -251,21 +278,33 @@ fn fast_commits_that_can_not_be_are_labelled() {
         Ok(place) => place,
         Err(why) => return not_run.add("all of it", &why),
     };
-    let (made, ours) = (place.path("image"), place.path("ours"));
-    let Some(mount) = mount(&place, &made, "-b 1024 -t ext4 -O fast_commit -J size=8", &mut not_run) else { return };
-    known_work(&mount.path);
-    clone(&made, &ours);
-    let area = Area::of(&ours, 1024);
-    // An inode that does not exist gets a name; the tail's checksum is made right.
-    let mut block = fs::read(&ours).expect("the image")[area.places[0]..][..1024].to_vec();
-    let tag = [&[3_u8, 0, 9, 0][..], &2_u32.to_le_bytes(), &3000_u32.to_le_bytes(), b"x"].concat();
-    let tail = [&[8_u8, 0][..], &(1024 - 12 - 13 - 4_u16).to_le_bytes(), &block[8..12]].concat();
-    let summed = [&block[..12], &tag, &tail].concat();
-    let sum = !crc32c::crc32c_append(!0, &summed);
-    block.splice(..summed.len() + 4, [&summed[..], &sum.to_le_bytes()].concat());
-    let file = File::options().write(true).open(&ours).expect("the image");
-    file.write_all_at(&block, area.places[0] as u64).expect("a write");
-    let tree = open(FileDisk::open(&ours));
+    let Some(image) = known_image(&place, &mut not_run) else { return };
+    // An inode that does not exist gets a name.
+    replace(&image, &[tag(3, &[&2_u32.to_le_bytes(), &3000_u32.to_le_bytes(), b"x"])]);
+    let tree = open(FileDisk::open(&image));
     assert_eq!(tree.info().state, VolumeState::Stale { reason: StaleReason::FastCommits });
     assert_eq!(seen(&tree), "goes 40000 bytes, 0 of them zeros");
+}
+
+/// Where others have their block map, a short link has its target. Newer kernels commit none fast; what older ones wrote
+/// they can't read.
+#[test]
+fn a_short_link_keeps_its_target() {
+    let mut not_run = NotRun::new("a_short_link_keeps_its_target");
+    let place = match ClonePlace::new() {
+        Ok(place) => place,
+        Err(why) => return not_run.add("all of it", &why),
+    };
+    let Some(image) = known_image(&place, &mut not_run) else { return };
+    let mut raw = [0; 128];
+    raw[..2].copy_from_slice(&0o120_777_u16.to_le_bytes());
+    raw[0x4] = 8;
+    raw[0x1A] = 1;
+    raw[0x28..0x30].copy_from_slice(b"a/target");
+    let number = 3000_u32.to_le_bytes();
+    replace(&image, &[tag(6, &[&number, &raw]), tag(3, &[&2_u32.to_le_bytes(), &number, b"link"])]);
+    let tree = open(FileDisk::open(&image));
+    expect_replayed(&tree);
+    let link = tree.lookup(tree.root(), b"link").expect("a lookup").expect("it is there");
+    assert_eq!(tree.read_link(link).expect("a target"), b"a/target");
 }

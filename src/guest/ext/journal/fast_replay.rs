@@ -24,6 +24,7 @@ const DIRECTORY_BYTES_MAX: u64 = 1 << 30;
 const MAP_AT: usize = 0x28;
 const MAP_END: usize = 0x64;
 const MODE_DIRECTORY: u16 = 0x4;
+const MODE_REGULAR: u16 = 0x8;
 
 /// What names lead to on the disk; those that are absent are left out.
 type Stored<'a> = HashMap<u64, BTreeMap<&'a [u8], Option<u64>>>;
@@ -142,15 +143,16 @@ impl Replay<'_> {
             self.changes.begin_inode(number, raw)?;
         }
         let Some(inode) = self.changes.inode_mut(number) else { return Ok(()) };
+        let was_inline = flags_of(&inode.raw) & flags::INLINE_DATA != 0;
         inode.put(0, fields.get(..MAP_AT).unwrap_or_default());
         inode.put(MAP_END, fields.get(MAP_END..).unwrap_or_default());
         let map = fields.get(MAP_AT..MAP_END).unwrap_or_default();
-        let flags = u32_at(fields, 0x20).unwrap_or_default();
-        if flags & flags::EXTENTS != 0 {
-            if slice_at(&inode.raw, MAP_AT, map.len()).is_none_or(|map| !extent::is_root(map)) {
+        if flags_of(fields) & flags::EXTENTS != 0 {
+            let has_root = slice_at(&inode.raw, MAP_AT, map.len()).is_some_and(extent::is_root);
+            if was_inline || !has_root {
                 inode.put(MAP_AT, &extent::EMPTY_ROOT);
             }
-        } else if flags & flags::INLINE_DATA != 0 {
+        } else if flags_of(fields) & flags::INLINE_DATA != 0 || !has_blocks(fields) {
             inode.put(MAP_AT, map);
         }
         Ok(())
@@ -211,6 +213,20 @@ impl Replay<'_> {
     }
 }
 
+fn flags_of(raw: &[u8]) -> u32 {
+    u32_at(raw, 0x20).unwrap_or_default()
+}
+
+fn kind_of(raw: &[u8]) -> u16 {
+    u16_at(raw, 0).unwrap_or_default() >> 12
+}
+
 fn is_directory(raw: &[u8]) -> bool {
-    u16_at(raw, 0).is_some_and(|mode| mode >> 12 == MODE_DIRECTORY)
+    kind_of(raw) == MODE_DIRECTORY
+}
+
+/// Whether an inode without extents has a block map, and no link's target or device number in its place. (Linux leaves
+/// those out, and then refuses the inode.)
+fn has_blocks(raw: &[u8]) -> bool {
+    matches!(kind_of(raw), MODE_REGULAR | MODE_DIRECTORY)
 }

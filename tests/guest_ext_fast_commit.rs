@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use guest_support::compare::{Against, compare};
 use guest_support::ext::{ClonePlace, Load, clone};
 use guest_support::image::{self, Mount, run};
-use guest_support::{FileDisk, NotRun, open};
+use guest_support::{FileDisk, not_run, open};
 use icecore::guest::{FileSystem, GuestFileSystem, StaleReason, VolumeState};
 use icecore_fuse::ReadOnlyTree;
 
@@ -68,11 +68,17 @@ impl Area {
     }
 }
 
-/// Mounts an image for writing; `None` where that can't be done here.
-fn mount(place: &ClonePlace, image: &Path, options: &str, not_run: &mut NotRun) -> Option<Mount> {
+/// A place for images of file systems that this kernel commits to fast; where it can't be had, the test is not run.
+fn place(test: &str) -> Option<ClonePlace> {
+    let is_known = Path::new("/sys/fs/ext4/features/fast_commit").exists();
+    let place = if is_known { ClonePlace::new() } else { Err("this kernel has no fast commits".to_owned()) };
+    place.map_err(|why| not_run(test, &why)).ok()
+}
+
+/// Makes an image and mounts it for writing.
+fn mount(place: &ClonePlace, image: &Path, options: &str) -> Mount {
     image::make(image, "128M", &options.split(' ').collect::<Vec<_>>(), None);
-    let mount = Mount::new(image, &place.mount_path("load"), "rw");
-    mount.map_err(|why| not_run.add(options, &why)).ok()
+    Mount::new(image, &place.mount_path("load"), "rw").expect("a mount, as the place itself is one")
 }
 
 fn expect_replayed(tree: &FileSystem) {
@@ -82,15 +88,11 @@ fn expect_replayed(tree: &FileSystem) {
 
 #[test]
 fn they_are_replayed_as_the_kernel_does() {
-    let mut not_run = NotRun::new("they_are_replayed_as_the_kernel_does");
-    let place = match ClonePlace::new() {
-        Ok(place) => place,
-        Err(why) => return not_run.add("all of it", &why),
-    };
+    let Some(place) = place("they_are_replayed_as_the_kernel_does") else { return };
     let (made, ours, theirs) = (place.path("image"), place.path("ours"), place.path("theirs"));
     let mut with_fast_commits = 0;
     for (seed, (name, options)) in (0..).zip(MADE_WITH) {
-        let Some(mount) = mount(&place, &made, options, &mut not_run) else { continue };
+        let mount = mount(&place, &made, options);
         let mut load = Load::new(&mount.path.join("tree"), seed);
         load.is_fast = true;
         for round in 0..6 {
@@ -152,13 +154,9 @@ fn seen(tree: &FileSystem) -> String {
 
 #[test]
 fn what_was_synced_is_there_up_to_the_last_whole_commit() {
-    let mut not_run = NotRun::new("what_was_synced_is_there_up_to_the_last_whole_commit");
-    let place = match ClonePlace::new() {
-        Ok(place) => place,
-        Err(why) => return not_run.add("all of it", &why),
-    };
+    let Some(place) = place("what_was_synced_is_there_up_to_the_last_whole_commit") else { return };
     let (made, whole, torn) = (place.path("image"), place.path("whole"), place.path("torn"));
-    let Some(mount) = mount(&place, &made, "-b 1024 -t ext4 -O fast_commit -J size=8", &mut not_run) else { return };
+    let mount = mount(&place, &made, "-b 1024 -t ext4 -O fast_commit -J size=8");
     known_work(&mount.path);
     clone(&made, &whole);
     let area = Area::of(&whole, 1024);
@@ -194,13 +192,9 @@ fn what_was_synced_is_there_up_to_the_last_whole_commit() {
 /// A file within its inode, and one that outgrows it. Of that, Linux's recovery shows zeros; what was synced is there.
 #[test]
 fn a_file_may_outgrow_its_inode() {
-    let mut not_run = NotRun::new("a_file_may_outgrow_its_inode");
-    let place = match ClonePlace::new() {
-        Ok(place) => place,
-        Err(why) => return not_run.add("all of it", &why),
-    };
+    let Some(place) = place("a_file_may_outgrow_its_inode") else { return };
     let (made, ours) = (place.path("image"), place.path("ours"));
-    let Some(mount) = mount(&place, &made, "-b 4096 -t ext4 -O fast_commit,inline_data", &mut not_run) else { return };
+    let mount = mount(&place, &made, "-b 4096 -t ext4 -O fast_commit,inline_data");
     fs::write(mount.path.join("grows"), vec![1; 40]).expect("a file");
     run("sync", &["-f", mount.path.to_str().expect("UTF-8")]);
     for (name, bytes) in [("tiny", 30), ("grows", 10_000)] {
@@ -222,13 +216,9 @@ fn a_file_may_outgrow_its_inode() {
 /// A file that was deleted while open and synced: Linux's recovery fails at it, `e2fsck` does not.
 #[test]
 fn a_file_that_was_deleted_while_open_is_gone() {
-    let mut not_run = NotRun::new("a_file_that_was_deleted_while_open_is_gone");
-    let place = match ClonePlace::new() {
-        Ok(place) => place,
-        Err(why) => return not_run.add("all of it", &why),
-    };
+    let Some(place) = place("a_file_that_was_deleted_while_open_is_gone") else { return };
     let (made, ours) = (place.path("image"), place.path("ours"));
-    let Some(mount) = mount(&place, &made, "-b 4096 -t ext4 -O fast_commit", &mut not_run) else { return };
+    let mount = mount(&place, &made, "-b 4096 -t ext4 -O fast_commit");
     known_work(&mount.path);
     let mut file = File::options().append(true).open(mount.path.join("holed")).expect("a file");
     fs::rename(mount.path.join("first"), mount.path.join("holed")).expect("a move over it");
@@ -261,24 +251,20 @@ fn replace(image: &Path, tags: &[Vec<u8>]) {
     file.write_all_at(&block, area.places[0] as u64).expect("a write");
 }
 
-/// An image that a kernel wrote fast commits to; `None` where that can't be done here.
-fn known_image(place: &ClonePlace, not_run: &mut NotRun) -> Option<PathBuf> {
+/// An image that the kernel wrote fast commits to.
+fn known_image(place: &ClonePlace) -> PathBuf {
     let (made, copy) = (place.path("image"), place.path("ours"));
-    let mount = mount(place, &made, "-b 1024 -t ext4 -O fast_commit -J size=8", not_run)?;
+    let mount = mount(place, &made, "-b 1024 -t ext4 -O fast_commit -J size=8");
     known_work(&mount.path);
     clone(&made, &copy);
-    Some(copy)
+    copy
 }
 
 /// Where fast commits can't be what a kernel wrote, none is replayed, and the volume says so.
 #[test]
 fn fast_commits_that_can_not_be_are_labelled() {
-    let mut not_run = NotRun::new("fast_commits_that_can_not_be_are_labelled");
-    let place = match ClonePlace::new() {
-        Ok(place) => place,
-        Err(why) => return not_run.add("all of it", &why),
-    };
-    let Some(image) = known_image(&place, &mut not_run) else { return };
+    let Some(place) = place("fast_commits_that_can_not_be_are_labelled") else { return };
+    let image = known_image(&place);
     // An inode that does not exist gets a name.
     replace(&image, &[tag(3, &[&2_u32.to_le_bytes(), &3000_u32.to_le_bytes(), b"x"])]);
     let tree = open(FileDisk::open(&image));
@@ -290,12 +276,8 @@ fn fast_commits_that_can_not_be_are_labelled() {
 /// they can't read.
 #[test]
 fn a_short_link_keeps_its_target() {
-    let mut not_run = NotRun::new("a_short_link_keeps_its_target");
-    let place = match ClonePlace::new() {
-        Ok(place) => place,
-        Err(why) => return not_run.add("all of it", &why),
-    };
-    let Some(image) = known_image(&place, &mut not_run) else { return };
+    let Some(place) = place("a_short_link_keeps_its_target") else { return };
+    let image = known_image(&place);
     let mut raw = [0; 128];
     raw[..2].copy_from_slice(&0o120_777_u16.to_le_bytes());
     raw[0x4] = 8;

@@ -187,7 +187,7 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         let is_made_up = self.against == Against::FastCommits;
         let changed = (theirs.ctime(), theirs.ctime_nsec());
         let is_cut = ours.kind == FileType::Regular && self.cut_since.is_some_and(|since| changed >= since);
-        let has_times = !is_cut && !(is_directory && is_made_up);
+        let has_times = !(is_cut || is_directory && is_made_up);
         self.report.cut += u64::from(is_cut);
         if !is_directory || self.against == Against::Kernel {
             self.check(path, "size", ours.size_bytes, theirs.size());

@@ -60,7 +60,7 @@ fn a_long_log_on_a_large_disk_takes_little() {
         "100 GiB: opened in {} ms clean, in {} ms with a log of {} MiB, which took {} KiB",
         clean.as_millis(),
         dirty.as_millis(),
-        COPIES * BLOCK_BYTES >> 20,
+        (COPIES * BLOCK_BYTES) >> 20,
         memory >> 10,
     );
     assert!(memory < MEMORY_MAX, "{memory} bytes");

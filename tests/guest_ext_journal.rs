@@ -207,21 +207,55 @@ fn a_damaged_journal_is_labelled() {
     assert_eq!(state, VolumeState::Stale { reason: StaleReason::DamagedJournal });
 }
 
+/// `debugfs` makes a volume's journal one of another device, as `mke2fs -J device=` would, which wants a real one.
 #[test]
-fn fast_commits_are_labelled() {
+fn a_journal_on_another_device_is_named() {
     let place = tempfile::tempdir().expect("a directory");
-    let (made, copy) = (place.path().join("image"), place.path().join("copy"));
-    image::make(&made, "64M", &["-b", "4096", "-t", "ext4", "-O", "fast_commit"], None);
+    let made = place.path().join("image");
+    image::make(&made, "16M", &["-t", "ext4", "-O", "^metadata_csum"], None);
+    let set = ["ssv journal_inum 0", "ssv journal_dev 0x831", "feature needs_recovery"];
+    image::debugfs(&made, &set);
+    let state = open(FileDisk::open(&made)).info().state;
+    assert_eq!(state, VolumeState::Stale { reason: StaleReason::ExternalJournal });
+}
+
+/// A journal that says that it is empty has nothing to replay, whatever its blocks still hold; fast commits neither.
+#[test]
+fn an_empty_log_is_not_replayed() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (made, ours, theirs) = (place.path().join("image"), place.path().join("ours"), place.path().join("theirs"));
+    let options = ["-b", "4096", "-t", "ext4", "-O", "fast_commit,^metadata_csum"];
+    image::make(&made, "64M", &options, None);
     match Mount::new(&made, &place.path().join("mount"), "rw") {
         Ok(mount) => {
-            let _orphans = work(&mount.path, 1);
-            let file = File::create(mount.path.join("synced")).expect("a file");
-            file.write_all_at(b"fast", 0).expect("a write");
-            file.sync_all().expect("a sync");
-            copy_while_mounted(&made, &copy);
+            let _orphans = work(&mount.path, 2);
+            copy_while_mounted(&made, &ours);
         }
-        Err(why) => return not_run("fast_commits_are_labelled", &why),
+        Err(why) => return not_run("an_empty_log_is_not_replayed", &why),
     }
-    let state = open(FileDisk::open(&copy)).info().state;
-    assert_eq!(state, VolumeState::Stale { reason: StaleReason::FastCommits });
+    let mut bytes = fs::read(&ours).expect("the image");
+    // `s_start`; nothing was written back, so that only an empty tree is left.
+    let superblock = journal_blocks(&ours)[0] * 4096;
+    bytes[superblock + 0x1C..][..4].fill(0);
+    fs::write(&ours, &bytes).expect("an image");
+    fs::write(&theirs, &bytes).expect("an image");
+    let tree = open(FileDisk::open(&ours));
+    assert_eq!(tree.info().state, VolumeState::Replayed { transactions: 0, blocks: 0 });
+    let mount = Mount::new(&theirs, &place.path().join("mount"), "rw,noatime").expect("the copy can be mounted");
+    compare(&tree, &mount.path, Against::Kernel).expect_same("an empty log");
+}
+
+/// Linux leaves word of an error in the journal before it does so in the superblock.
+#[test]
+fn an_error_that_the_journal_tells_of_is_recorded() {
+    let place = tempfile::tempdir().expect("a directory");
+    let made = place.path().join("image");
+    image::make(&made, "16M", &["-b", "1024", "-t", "ext4", "-O", "^metadata_csum"], None);
+    image::debugfs(&made, &["feature needs_recovery"]);
+    assert!(!open(FileDisk::open(&made)).info().has_recorded_errors);
+    let mut bytes = fs::read(&made).expect("the image");
+    // `s_errno`, of either sign.
+    bytes[journal_blocks(&made)[0] * 1024 + 0x20..][..4].copy_from_slice(&(-5_i32).to_be_bytes());
+    fs::write(&made, &bytes).expect("an image");
+    assert!(open(FileDisk::open(&made)).info().has_recorded_errors);
 }

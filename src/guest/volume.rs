@@ -38,7 +38,7 @@ pub enum VolumeState {
     NotUnmounted,
     /// The journal was replayed in memory: nothing.
     Replayed {
-        /// Number of transactions replayed.
+        /// Number of transactions replayed, fast commits included.
         transactions: u64,
         /// Number of distinct file system blocks that come from the journal.
         blocks: u64,

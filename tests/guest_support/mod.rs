@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub mod compare;
+pub mod ext;
 pub mod image;
 pub mod source;
 pub mod uml;

@@ -86,7 +86,29 @@ impl Ext {
         Damage { object: Object::DirectoryBlock { inode: inode.number, index }, fault }
     }
 
+    /// The names that the directory's blocks still have, then those that fast commits added.
     fn walk_chains(
+        &self,
+        inode: &Inode,
+        from: u64,
+        visit: &mut dyn FnMut(Raw<'_>) -> bool,
+    ) -> Result<Option<Damage>, Error> {
+        let mut damage = None;
+        let mut is_full = false;
+        if self.changes.made_in(inode.number).is_none() {
+            damage = self.walk_stored(inode, from, &mut |raw| {
+                is_full = self.changes.keeps(inode.number, raw.name) && !visit(raw);
+                !is_full
+            })?;
+        }
+        if !is_full {
+            let _ = self.changes.added(inode.number, inode.size_bytes, from).all(visit);
+        }
+        Ok(damage)
+    }
+
+    /// Hands out entries as the directory's blocks have them.
+    pub(super) fn walk_stored(
         &self,
         inode: &Inode,
         from: u64,
@@ -164,6 +186,9 @@ impl Ext {
 
     /// The node that `..` names.
     pub(super) fn directory_parent(&self, inode: &Inode) -> Result<u64, Error> {
+        if let Some(parent) = self.changes.made_in(inode.number) {
+            return Ok(parent);
+        }
         let mut parent = None;
         let damage = if inode.has_flag(flags::INLINE_DATA) {
             parent = Some(self.inline_directory(inode)?.0);

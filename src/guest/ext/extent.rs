@@ -20,6 +20,14 @@ const WRITTEN_MAX: u16 = 1 << 15;
 /// Logical blocks have 32 bits.
 const LOGICAL_END: u64 = 1 << 32;
 
+/// The root of a tree without extents: its header, with room for four.
+pub(super) const EMPTY_ROOT: [u8; ENTRY_BYTES] = [0x0A, 0xF3, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
+
+/// Whether a block map begins as a tree does.
+pub(super) fn is_root(map: &[u8]) -> bool {
+    u16_at(map, 0) == Some(MAGIC)
+}
+
 /// One node of a tree, with what its parent says of it.
 struct Node<'a> {
     bytes: &'a [u8],

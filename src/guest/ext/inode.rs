@@ -109,7 +109,8 @@ impl Ext {
         Ok(self.inodes.insert(number, inode, bytes))
     }
 
-    fn read_inode(&self, number: u64) -> Result<Inode, Error> {
+    /// An inode's bytes as its table has them.
+    pub(super) fn raw_inode(&self, number: u64) -> Result<Vec<u8>, Error> {
         let sb = &self.sb;
         let index =
             number.checked_sub(1).filter(|index| *index < sb.inodes).ok_or(Error::NoSuchNode { node: number })?;
@@ -118,18 +119,37 @@ impl Ext {
         let at = group.inode_table * sb.block_bytes + (index % sb.inodes_per_group) * sb.inode_bytes;
         let mut bytes = vec![0; narrow(sb.inode_bytes)];
         self.volume.read_exact_at(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_inode(&self, number: u64) -> Result<Inode, Error> {
+        match self.changes.inode(number) {
+            // Its bytes were put together here, so that no checksum is of them.
+            Some(changed) => self.parse_inode(number, &changed.raw, |seed, _| Ok(seed)),
+            None => self.parse_inode(number, &self.raw_inode(number)?, check_checksum),
+        }
+    }
+
+    /// Decodes an inode that exists. `check` answers the seed that it was given, or what is wrong.
+    fn parse_inode(
+        &self,
+        number: u64,
+        bytes: &[u8],
+        check: impl Fn(Option<u32>, &[u8]) -> Result<Option<u32>, Fault>,
+    ) -> Result<Inode, Error> {
+        let sb = &self.sb;
         let damage = |fault| Error::from(Damage { object: Object::Inode { inode: number }, fault });
-        let links = u16_at(&bytes, 0x1A).unwrap_or_default();
-        let mode = u16_at(&bytes, 0x0).unwrap_or_default();
+        let links = u16_at(bytes, 0x1A).unwrap_or_default();
+        let mode = u16_at(bytes, 0x0).unwrap_or_default();
         if links == 0 && (mode == 0 || bytes.iter().all(|byte| *byte == 0)) {
             return Err(Error::NoSuchNode { node: number });
         }
-        let seed = check_checksum(sb, number, &bytes).map_err(damage)?;
+        let seed = checksum_seed(sb, number, bytes).and_then(|seed| check(seed, bytes)).map_err(damage)?;
         if links == 0 {
             return Err(Error::NoSuchNode { node: number });
         }
         let kind = kind_of(mode).ok_or(damage(Fault::Field { field: "i_mode", value: mode.into() }))?;
-        parse(sb, number, kind, seed, &bytes).ok_or(damage(Fault::CutShort))?.checked().map_err(damage)
+        parse(sb, number, kind, seed, bytes).ok_or(damage(Fault::CutShort))?.checked().map_err(damage)
     }
 }
 
@@ -195,14 +215,22 @@ fn timestamp(seconds: u32, extra: u32) -> Timestamp {
     Timestamp { seconds: i64::from(seconds.cast_signed()) + epoch, nanoseconds: (extra >> 2).min(999_999_999) }
 }
 
-/// Checks an inode's checksum and answers the seed for what belongs to it.
-fn check_checksum(sb: &Superblock, number: u64, b: &[u8]) -> Result<Option<u32>, Fault> {
+/// What the checksums of an inode and of all that belongs to it start from.
+fn checksum_seed(sb: &Superblock, number: u64, b: &[u8]) -> Result<Option<u32>, Fault> {
     let Some(seed) = sb.checksum_seed() else {
         return Ok(None);
     };
-    let parse = || -> Option<(u32, u32, u32)> {
-        let number = u32::try_from(number).ok()?.to_le_bytes();
-        let seed = crc32c(crc32c(seed, &number), slice_at(b, 0x64, 4)?);
+    let parse = || Some((u32::try_from(number).ok()?.to_le_bytes(), slice_at(b, 0x64, 4)?));
+    let (number, generation) = parse().ok_or(Fault::CutShort)?;
+    Ok(Some(crc32c(crc32c(seed, &number), generation)))
+}
+
+/// Checks an inode's checksum and hands back what it starts from.
+fn check_checksum(seed: Option<u32>, b: &[u8]) -> Result<Option<u32>, Fault> {
+    let Some(seed) = seed else {
+        return Ok(None);
+    };
+    let parse = || -> Option<(u32, u32)> {
         let mut zeroed = b.to_vec();
         let mut stored = u32::from(u16_at(b, CHECKSUM_LOW_AT)?);
         zeroed.get_mut(CHECKSUM_LOW_AT..CHECKSUM_LOW_AT + 2)?.fill(0);
@@ -212,8 +240,8 @@ fn check_checksum(sb: &Superblock, number: u64, b: &[u8]) -> Result<Option<u32>,
             zeroed.get_mut(CHECKSUM_HIGH_AT..CHECKSUM_HIGH_AT + 2)?.fill(0);
         }
         let computed = crc32c(seed, &zeroed) & if has_high { u32::MAX } else { 0xFFFF };
-        Some((seed, stored, computed))
+        Some((stored, computed))
     };
-    let (seed, stored, computed) = parse().ok_or(Fault::CutShort)?;
+    let (stored, computed) = parse().ok_or(Fault::CutShort)?;
     if stored == computed { Ok(Some(seed)) } else { Err(Fault::Checksum { stored, computed }) }
 }

@@ -34,7 +34,11 @@ impl Ext {
         } else {
             self.decode_indirect(inode, &mut builder)?;
         }
-        Ok(builder.finish())
+        let window = builder.finish();
+        Ok(match self.changes.inode(inode.number) {
+            Some(changed) => window.with(&changed.edits),
+            None => window,
+        })
     }
 
     /// Reads a block of an inode's map.

@@ -13,6 +13,7 @@
 //! files are errors), case folding (names are compared byte by byte).
 
 mod acl;
+mod changes;
 mod dir;
 mod dirent;
 mod extent;
@@ -38,6 +39,7 @@ use super::listing::Listing;
 use super::window::Window;
 use super::{BlockRead, Error, StaleReason, VolumeInfo, VolumeState};
 
+use changes::Changes;
 use features::{compat, incompat};
 use group::Group;
 use inode::Inode;
@@ -57,6 +59,7 @@ pub struct Ext {
     volume: Arc<dyn BlockRead>,
     sb: Superblock,
     info: VolumeInfo,
+    changes: Changes,
     groups: Cache<Group>,
     inodes: Cache<Inode>,
     windows: Cache<Window>,
@@ -83,13 +86,31 @@ impl Ext {
     /// The same file system with its journal replayed, or labelled with why it could not be.
     fn replay(mut self) -> Result<Self, Error> {
         match journal::replay(&self) {
-            Ok(journal::Replayed { volume, state }) => match Superblock::read(volume.as_ref()) {
-                // What was cached shows the volume before the replay: begin anew.
-                Ok(sb) => return Ok(Self::assemble(volume, sb, state)),
-                Err(Error::Medium(error)) => return Err(error.into()),
-                Err(_) => self.info.state = VolumeState::Stale { reason: StaleReason::DamagedJournal },
-            },
+            Ok(journal::Replayed { volume, state, fast_commits, has_errors }) => {
+                match Superblock::read(volume.as_ref()) {
+                    // What was cached shows the volume before the replay: begin anew.
+                    Ok(mut sb) => {
+                        sb.has_errors |= has_errors;
+                        return Self::assemble(volume, sb, state).replay_fast(&fast_commits);
+                    }
+                    Err(Error::Medium(error)) => return Err(error.into()),
+                    Err(_) => self.info.state = VolumeState::Stale { reason: StaleReason::DamagedJournal },
+                }
+            }
             Err(journal::Problem::Stale(reason)) => self.info.state = VolumeState::Stale { reason },
+            Err(journal::Problem::Medium(error)) => return Err(error),
+        }
+        Ok(self)
+    }
+
+    /// The same file system with fast commits replayed too; all of them or none.
+    fn replay_fast(mut self, fast_commits: &[journal::FastChange]) -> Result<Self, Error> {
+        match journal::replay_fast(&self, fast_commits) {
+            // What was cached knows nothing of them.
+            Ok(changes) => return Ok(Self { changes, ..Self::assemble(self.volume, self.sb, self.info.state) }),
+            Err(journal::Problem::Stale(_)) => {
+                self.info.state = VolumeState::Stale { reason: StaleReason::FastCommits };
+            }
             Err(journal::Problem::Medium(error)) => return Err(error),
         }
         Ok(self)
@@ -109,6 +130,7 @@ impl Ext {
             volume,
             sb,
             info,
+            changes: Changes::default(),
             groups: Cache::new(GROUPS_CACHE_BYTES),
             inodes: Cache::new(INODES_CACHE_BYTES),
             windows: Cache::new(WINDOWS_CACHE_BYTES),

@@ -10,6 +10,8 @@ pub(in crate::guest::ext) const MAGIC: u32 = 0xC03B_3998;
 const SUPERBLOCK_BYTES: usize = 1024;
 const HEADER_BYTES: usize = 12;
 const REVOKE_HEADER_BYTES: usize = 16;
+/// With the padding that Linux checks too.
+const COMMIT_HEADER_BYTES: usize = 64;
 const TAIL_BYTES: usize = 4;
 
 const COMPAT_CHECKSUM: u32 = 0x1;
@@ -32,6 +34,8 @@ const TAG_LAST: u32 = 0x8;
 
 /// Blocks at the journal's end for fast commits, where its superblock does not say how many.
 const FAST_COMMIT_BLOCKS: u64 = 256;
+/// Where fewer would be left for the log, there are no fast commits.
+const LOG_BLOCKS_MIN: u64 = 1024;
 
 /// Sequence numbers wrap.
 pub(super) type Sequence = Wrapping<u32>;
@@ -52,6 +56,8 @@ pub(super) struct Superblock {
     pub sequence: Sequence,
     /// Where the log begins; zero where it is empty.
     pub start: u64,
+    /// Linux aborted it, and left an error number.
+    pub has_errors: bool,
     pub has_transaction_checksum: bool,
     incompat: u32,
     /// Where each block has a checksum, what it starts from.
@@ -80,14 +86,16 @@ impl Superblock {
             0 => FAST_COMMIT_BLOCKS,
             blocks => blocks,
         };
+        let last = end.checked_sub(fast_blocks).filter(|last| *last >= LOG_BLOCKS_MIN).unwrap_or(end);
         let has_checksums = incompat & (INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3) != 0;
         let superblock = Self {
             block_bytes: be32_at(b, 0xC)?.into(),
             first: be32_at(b, 0x14)?.into(),
-            last: end.checked_sub(fast_blocks)?,
+            last,
             end,
             sequence: Wrapping(be32_at(b, 0x18)?),
             start: be32_at(b, 0x1C)?.into(),
+            has_errors: be32_at(b, 0x20)? != 0,
             has_transaction_checksum: is_version_2 && be32_at(b, 0x24)? & COMPAT_CHECKSUM != 0,
             incompat,
             seed: has_checksums.then_some(crc32c(u32::MAX, &bytes16_at(b, 0x30)?)),
@@ -100,6 +108,11 @@ impl Superblock {
 
     pub fn has_fast_commits(&self) -> bool {
         self.incompat & INCOMPAT_FAST_COMMIT != 0
+    }
+
+    /// Whether a commit may be written before all that it commits.
+    pub fn has_async_commits(&self) -> bool {
+        self.incompat & INCOMPAT_ASYNC_COMMIT != 0
     }
 
     fn is_64bit(&self) -> bool {
@@ -128,8 +141,13 @@ fn check(b: &[u8]) -> Result<u32, Refusal> {
         (MAGIC, 4) => read(0x28)?,
         _ => return Err(Refusal::Damaged),
     };
-    if incompat & !INCOMPAT_KNOWN != 0 {
+    if incompat & !INCOMPAT_KNOWN != 0 || read(0x2C)? != 0 {
         return Err(Refusal::Unsupported);
+    }
+    // One kind of checksum at most.
+    let versions = [read(0x24)? & COMPAT_CHECKSUM, incompat & INCOMPAT_CSUM_V2, incompat & INCOMPAT_CSUM_V3];
+    if versions.iter().filter(|version| **version != 0).count() > 1 {
+        return Err(Refusal::Damaged);
     }
     if incompat & (INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3) != 0 {
         if u8_at(b, 0x50) != Some(4) {
@@ -183,10 +201,15 @@ impl Superblock {
         be32_at(block, at).is_some_and(|stored| checksum_without(seed, block, at) == Some(stored))
     }
 
-    /// Whether the checksum of a commit block is right.
+    /// Whether the checksum of a commit block is right, be it that only its header was written and zeros are meant.
     pub fn commit_is_right(&self, block: &[u8]) -> bool {
         let Some(seed) = self.seed else { return true };
-        be32_at(block, 16).is_some_and(|stored| checksum_without(seed, block, 16) == Some(stored))
+        let mut header_only = vec![0; block.len()];
+        for (into, byte) in header_only.iter_mut().zip(block.iter().take(COMMIT_HEADER_BYTES)) {
+            *into = *byte;
+        }
+        let is_right = |block: &[u8]| checksum_without(seed, block, 16) == be32_at(block, 16);
+        is_right(block) || is_right(&header_only)
     }
 
     /// Whether a copy is what its tag was made for.

@@ -4,11 +4,17 @@
 //! blocks, each followed by the copies that its tags name; revoke blocks; a commit block. The first block that is not
 //! what must come next ends the log: a transaction without its commit never happened.
 //!
-//! What recovery does besides changes nothing that a reader sees: inodes on the orphan list either have no links, and
-//! do not exist here, or are cut to the size that they have already.
+//! What recovery does besides changes no name and no byte: inodes on the orphan list either have no links, and do not
+//! exist here, or are cut to the size that they have already. (Linux gives those the time of that moment; here they keep
+//! the guest's.)
+//!
+//! Behind the log may come fast commits ([`fast`]), which change inodes and names, not blocks: they are handed out for
+//! [`replay_fast`], once the log is replayed.
 //!
 //! Bounds: each block of the ring is visited once; copies and revocations are capped.
 
+mod fast;
+mod fast_replay;
 mod format;
 mod scan;
 
@@ -17,13 +23,15 @@ use std::sync::Arc;
 
 use icecore_fuse::FileType;
 
-use crate::guest::bytes::{u16_at, u32_at};
+use crate::guest::bytes::wide;
 use crate::guest::{BlockRead, Error, StaleReason, VolumeState};
 
 use super::Ext;
 use super::inode::{Inode, flags};
 use super::overlay::{Copy, Overlay};
 
+pub(super) use fast::Change as FastChange;
+pub(super) use fast_replay::replay_fast;
 pub(super) use format::MAGIC;
 use format::{Refusal, Superblock};
 use scan::Log;
@@ -32,6 +40,10 @@ use scan::Log;
 pub(super) struct Replayed {
     pub volume: Arc<dyn BlockRead>,
     pub state: VolumeState,
+    /// What is to be changed besides.
+    pub fast_commits: Vec<FastChange>,
+    /// Whether the guest left word of an error in the journal, from where a mount takes it to the superblock.
+    pub has_errors: bool,
 }
 
 /// Why a journal can't be replayed.
@@ -67,13 +79,16 @@ pub(super) struct Journal<'a> {
 }
 
 impl Journal<'_> {
-    /// Reads a block of the journal, and says where in the volume it lies.
-    fn read(&self, index: u64) -> Result<(u64, Vec<u8>), Problem> {
+    /// Where in the volume a block of the journal lies.
+    fn place(&self, index: u64) -> Result<u64, Problem> {
         let window = self.ext.window(&self.inode, index)?;
         let run = window.run_from(index).filter(|run| run.logical <= index);
         let run = run.ok_or(Problem::Stale(StaleReason::DamagedJournal))?;
-        let block = run.physical.saturating_add(index - run.logical);
-        Ok((block, self.ext.read_block(block)?))
+        Ok(run.physical.saturating_add(index - run.logical))
+    }
+
+    fn read(&self, index: u64) -> Result<Vec<u8>, Problem> {
+        Ok(self.ext.read_block(self.place(index)?)?)
     }
 }
 
@@ -85,22 +100,27 @@ pub(super) fn replay(ext: &Ext) -> Result<Replayed, Problem> {
         return Err(damaged);
     }
     let journal = Journal { ext, inode };
-    let superblock = Superblock::parse(&journal.read(0)?.1)?;
+    let superblock = Superblock::parse(&journal.read(0)?)?;
     let fits = superblock.end.checked_mul(ext.sb.block_bytes).is_some_and(|bytes| bytes <= journal.inode.size_bytes);
     if superblock.block_bytes != ext.sb.block_bytes || !fits {
         return Err(damaged);
     }
     let log = scan::scan(&journal, &superblock)?;
     let copies = latest_copies(&journal, &superblock, &log)?;
-    let has_fast_commits = superblock.has_fast_commits() && has_fast_commit(&journal, &superblock, &log)?;
-    let blocks = u64::try_from(copies.len()).unwrap_or(u64::MAX);
-    let state = if has_fast_commits {
-        VolumeState::Stale { reason: StaleReason::FastCommits }
-    } else {
-        VolumeState::Replayed { transactions: log.transactions, blocks }
+    // Without a log to replay there is no transaction that they could follow.
+    let has_fast = superblock.has_fast_commits() && superblock.start != 0;
+    let scanned = if has_fast { fast::scan(&journal, &superblock, log.next) } else { Ok(fast::Fast::default()) };
+    let (fast_commits, state) = match scanned {
+        Ok(fast) => {
+            let transactions = log.transactions.saturating_add(fast.commits);
+            (fast.changes, VolumeState::Replayed { transactions, blocks: wide(copies.len()) })
+        }
+        // What precedes them is replayed all the same.
+        Err(Problem::Stale(_)) => (Vec::new(), VolumeState::Stale { reason: StaleReason::FastCommits }),
+        Err(problem) => return Err(problem),
     };
     let overlay = Overlay::new(Arc::clone(&ext.volume), ext.sb.block_bytes, copies);
-    Ok(Replayed { volume: Arc::new(overlay), state })
+    Ok(Replayed { volume: Arc::new(overlay), state, fast_commits, has_errors: superblock.has_errors })
 }
 
 /// For each block that the log has copies of and does not revoke later, the last one.
@@ -116,25 +136,11 @@ fn latest_copies(journal: &Journal<'_>, sb: &Superblock, log: &Log) -> Result<BT
         if tag.block >= journal.ext.sb.blocks {
             return Err(damaged());
         }
-        let (block, bytes) = journal.read(logged.index)?;
-        if !sb.copy_is_right(tag, logged.sequence, &bytes) {
+        let block = journal.place(logged.index)?;
+        if sb.seed.is_some() && !sb.copy_is_right(tag, logged.sequence, &journal.ext.read_block(block)?) {
             return Err(damaged());
         }
         copies.insert(tag.block, Copy { block, is_escaped: tag.is_escaped });
     }
     Ok(copies)
-}
-
-/// Whether the area behind the log begins with a fast commit of the transaction that would come next.
-///
-/// Linux leaves the area's first block unused (`j_fc_first` is `j_last + 1`).
-fn has_fast_commit(journal: &Journal<'_>, sb: &Superblock, log: &Log) -> Result<bool, Problem> {
-    const TAG_HEAD: u16 = 0x9;
-    let first = sb.last + 1;
-    if first >= sb.end {
-        return Ok(false);
-    }
-    let (_, block) = journal.read(first)?;
-    // Unlike all else in the journal, fast commits are little-endian.
-    Ok(u16_at(&block, 0) == Some(TAG_HEAD) && u32_at(&block, 8) == Some(log.next.0))
 }

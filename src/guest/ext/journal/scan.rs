@@ -55,9 +55,12 @@ struct Scan<'a> {
     /// The block to look at next.
     at: u64,
     blocks_left: u64,
+    /// Of the transaction that is read.
+    sequence: Sequence,
     log: Log,
     last_commit_seconds: u64,
-    has_seen_checksum: bool,
+    /// A commit's checksum was wrong, and writes may have been under way: it must be the last one.
+    has_failed: bool,
 }
 
 pub(super) fn scan(journal: &Journal<'_>, sb: &Superblock) -> Result<Log, Problem> {
@@ -67,9 +70,10 @@ pub(super) fn scan(journal: &Journal<'_>, sb: &Superblock) -> Result<Log, Proble
         sb,
         at: sb.start,
         blocks_left: sb.last - sb.first,
+        sequence: sb.sequence,
         log,
         last_commit_seconds: 0,
-        has_seen_checksum: false,
+        has_failed: false,
     };
     if sb.start != 0 {
         while scan.transaction()? {}
@@ -93,9 +97,9 @@ impl Scan<'_> {
             let Some(at) = self.step() else {
                 return Ok(false);
             };
-            let (_, block) = self.journal.read(at)?;
+            let block = self.journal.read(at)?;
             match format::header(&block) {
-                Some((_, sequence)) if sequence != self.log.next => return Ok(false),
+                Some((_, sequence)) if sequence != self.sequence => return Ok(false),
                 Some((Kind::Descriptor, _)) => {
                     if !self.descriptor(&block, &mut open)? {
                         return Ok(false);
@@ -118,9 +122,9 @@ impl Scan<'_> {
                 return Ok(false);
             };
             if self.sb.has_transaction_checksum {
-                open.checksum = crc32_be(open.checksum, &self.journal.read(index)?.1);
+                open.checksum = crc32_be(open.checksum, &self.journal.read(index)?);
             }
-            open.copies.push(Logged { tag, sequence: self.log.next, index });
+            open.copies.push(Logged { tag, sequence: self.sequence, index });
         }
         if open.copies.len() + self.log.copies.len() > COPIES_MAX {
             return Err(Problem::Stale(StaleReason::UnsupportedJournal));
@@ -129,9 +133,11 @@ impl Scan<'_> {
     }
 
     fn revoke(&mut self, block: &[u8], open: &mut Open) -> Result<(), Problem> {
-        match self.sb.revoked(block).filter(|_| self.sb.tail_is_right(block)) {
+        open.is_suspect |= !self.sb.tail_is_right(block);
+        match self.sb.revoked(block) {
             Some(blocks) => open.revoked.extend(blocks),
-            None => open.is_suspect = true,
+            // Whoever wrote it, a length that can't be is no torn write.
+            None => return Err(Problem::Stale(StaleReason::DamagedJournal)),
         }
         if open.revoked.len() + self.log.revoked.len() > REVOKED_MAX {
             return Err(Problem::Stale(StaleReason::UnsupportedJournal));
@@ -143,37 +149,43 @@ impl Scan<'_> {
         let Some(commit) = format::commit(block) else {
             return Ok(false);
         };
+        let damaged = || Problem::Stale(StaleReason::DamagedJournal);
         // Left over from the ring's last turn with a sequence that happens to fit: older than what precedes it.
         let is_left_over = commit.seconds < self.last_commit_seconds;
-        if open.is_suspect {
-            let damaged = Problem::Stale(StaleReason::DamagedJournal);
-            return if is_left_over { Ok(false) } else { Err(damaged) };
+        let is_right = self.sb.commit_is_right(block) && self.checksum_is_right(&commit, &open);
+        if open.is_suspect || (!is_right && !self.sb.has_async_commits()) {
+            // A commit is written once all that it commits is: no torn write explains it.
+            return if is_left_over { Ok(false) } else { Err(damaged()) };
         }
-        if !self.sb.commit_is_right(block) || !self.checksum_is_right(&commit, &open) {
-            // A commit that was not wholly written is no commit.
-            return Ok(false);
+        if self.has_failed {
+            return Err(damaged());
+        }
+        if !is_right {
+            // A commit that went out together with what it commits, of which not all arrived. With checksums of version 1
+            // Linux makes sure that no other commit follows.
+            self.has_failed = true;
+            self.sequence += 1;
+            return Ok(self.sb.has_transaction_checksum && !is_left_over);
         }
         self.last_commit_seconds = commit.seconds;
         for revoked in open.revoked {
-            self.log.revoked.insert(revoked, self.log.next);
+            self.log.revoked.insert(revoked, self.sequence);
         }
         self.log.copies.extend(open.copies);
         self.log.transactions += 1;
-        self.log.next += 1;
+        self.sequence += 1;
+        self.log.next = self.sequence;
         Ok(true)
     }
 
-    /// Version 1: one checksum over the whole transaction, in the commit block. Until the first one is seen, a
-    /// transaction may have none, as one has that was written before the feature was set.
-    fn checksum_is_right(&mut self, commit: &Commit, open: &Open) -> bool {
-        if !self.sb.has_transaction_checksum {
-            return true;
+    /// Version 1: one checksum over the whole transaction, in the commit block. One that was written before the feature
+    /// was set has none.
+    fn checksum_is_right(&self, commit: &Commit, open: &Open) -> bool {
+        match (commit.checksum_kind, commit.checksum_bytes) {
+            _ if !self.sb.has_transaction_checksum => true,
+            (KIND_CRC32, 4) => commit.checksum == open.checksum,
+            (0, 0) => commit.checksum == 0,
+            _ => false,
         }
-        let (kind, bytes) = (commit.checksum_kind, commit.checksum_bytes);
-        if kind == KIND_CRC32 && bytes == 4 && commit.checksum == open.checksum {
-            self.has_seen_checksum = true;
-            return true;
-        }
-        kind == 0 && bytes == 0 && commit.checksum == 0 && !self.has_seen_checksum
     }
 }

@@ -9,16 +9,17 @@ use std::sync::{Arc, OnceLock};
 use icecore::guest::{FileSystem, GuestFileSystem, Probe, probe};
 use icecore_fuse::{FileType, NodeId, ReadOnlyTree, Seek};
 
-use super::{take_u8, take_u16};
+use super::{fast_commit, take_u8, take_u16};
 use crate::disk::PatchedDisk;
 
-/// The images, and what `mke2fs` makes them with. The last one's journal is to be replayed.
-pub const BASES: [(&str, &str); 5] = [
+/// The images, and what `mke2fs` makes them with. Those with a journal have it to be replayed, the last one with fast commits.
+pub const BASES: [(&str, &str); 6] = [
     ("ext4", "-t ext4 -b 1024 -N 64 -O ^has_journal,metadata_csum"),
     ("ext4-plain", "-t ext4 -b 1024 -N 64 -O ^has_journal,^metadata_csum"),
     ("ext4-inline", "-t ext4 -b 1024 -N 64 -I 256 -O ^has_journal,^metadata_csum,inline_data,ea_inode"),
     ("ext2", "-t ext2 -b 1024 -N 64 -O ^resize_inode"),
     ("ext4-journal", "-t ext4 -b 1024 -N 64 -J size=1 -O ^metadata_csum"),
+    ("ext4-fast", "-t ext4 -b 1024 -N 64 -J size=2 -O ^metadata_csum,fast_commit"),
 ];
 
 const PIECE_BYTES: usize = 256;
@@ -33,6 +34,8 @@ const MOST_READS: u64 = 4_000_000;
 
 struct Base {
     bytes: Vec<u8>,
+    /// Where fast commits begin, if there are any.
+    fast_at: Option<usize>,
     /// Where pieces begin that hold more than zeros and noise.
     structures: Vec<u64>,
     has_checksum: bool,
@@ -67,9 +70,17 @@ impl Base {
             (PIECE_BYTES / 8..PIECE_BYTES).contains(&zeros)
         };
         let pieces = (0_u64..).step_by(PIECE_BYTES).zip(bytes.chunks(PIECE_BYTES));
-        let structures = pieces.filter(|(_, piece)| is_structure(piece)).map(|(at, _)| at).collect();
+        let mut structures: Vec<u64> = pieces.filter(|(_, piece)| is_structure(piece)).map(|(at, _)| at).collect();
         let has_checksum = bytes[1024 + 0x65] & 0x4 != 0;
-        Self { bytes, structures, has_checksum }
+        let fast_at = fast_commit::find(&bytes);
+        if let Some(at) = fast_at {
+            // Most changes are to be made there.
+            let area =
+                (at as u64..).step_by(PIECE_BYTES).take(fast_commit::BLOCKS * fast_commit::BLOCK_BYTES / PIECE_BYTES);
+            let area: Vec<u64> = area.collect();
+            structures = area.iter().copied().cycle().take(2 * structures.len()).chain(structures).collect();
+        }
+        Self { bytes, fast_at, structures, has_checksum }
     }
 }
 
@@ -87,6 +98,9 @@ pub fn run(mut data: &[u8]) -> bool {
     }
     if base.has_checksum {
         fix_superblock(&mut disk);
+    }
+    if let Some(at) = base.fast_at {
+        fast_commit::fix(&mut disk, at as u64);
     }
     let disk = Arc::new(disk);
     let opened = probe(Arc::clone(&disk) as Arc<dyn icecore::guest::BlockRead>);

@@ -5,6 +5,7 @@ mod check_note;
 mod disk_map;
 mod ext;
 mod facts;
+mod fast_commit;
 mod header;
 mod index_run;
 mod key_slot;
@@ -21,6 +22,7 @@ mod store;
 
 pub(crate) use ext::{BASES, base_path};
 pub(crate) use facts::PATHS;
+pub(crate) use fast_commit::area as fast_commits;
 pub(crate) use partition::crc32;
 pub(crate) use segment::unsealed;
 pub(crate) use store::header as vault_header;

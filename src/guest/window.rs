@@ -1,14 +1,17 @@
 //! Stretches of a block map, decoded.
 //!
-//! A map is decoded a [`Window`] at a time: sorted runs for a range of logical blocks, bounded in number, so that a
-//! file of a million fragments costs neither much memory nor much time before its first byte. Most files fit in one.
+//! A map is cut at multiples of [`WINDOW_BLOCKS`] logical blocks, and decoded a [`Window`] at a time: sorted runs, no
+//! more than there are blocks, found again by where the window begins. So a file of a million fragments costs neither
+//! much memory nor much time before its first byte, and reads here and there in it never decode a stretch twice that
+//! is still kept. Most files are one window.
+//!
+//! Bounds: a run takes a block at least and a block of the map covers one at least, so that neither the runs of a window
+//! nor the blocks read for it exceed [`WINDOW_BLOCKS`] by more than the depth of the map.
 
 use super::bytes::wide;
 
-/// Runs in one window at most.
-pub(super) const RUNS_MAX: usize = 1 << 16;
-/// Map blocks read for one window at most. More than the depth of any map, so each window moves forward.
-const NODES_MAX: u32 = 4096;
+/// Logical blocks from the start of one window to that of the next.
+const WINDOW_BLOCKS: u64 = 1 << 12;
 
 /// Consecutive logical blocks that lie in consecutive blocks of the volume, and hold written data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +27,21 @@ impl Run {
     }
 }
 
-/// What is known of logical blocks `start..end`: in a run, or else a hole.
+/// What is known of logical blocks up to `end`: in a run, or else a hole.
 #[derive(Debug)]
 pub(super) struct Window {
-    pub start: u64,
+    /// Where the next window begins at the earliest. What lies behind a run or a hole that reaches far is known
+    /// without looking.
     pub end: u64,
-    runs: Vec<Run>,
+    runs: Box<[Run]>,
 }
 
 impl Window {
+    /// The number, among those of its map, of the window that has a logical block.
+    pub fn number_of(block: u64) -> u64 {
+        block / WINDOW_BLOCKS
+    }
+
     /// About what it takes in memory.
     pub fn weight_bytes(&self) -> u64 {
         wide(self.runs.len() * size_of::<Run>() + 128)
@@ -44,35 +53,35 @@ impl Window {
     }
 }
 
-/// A window while it is decoded.
+/// A window while it is decoded, from blocks of the map in ascending order.
 pub(super) struct Builder {
     from: u64,
+    until: u64,
     end: Option<u64>,
     runs: Vec<Run>,
-    nodes_left: u32,
 }
 
 impl Builder {
-    pub fn new(from: u64) -> Self {
-        Self { from, end: None, runs: Vec::new(), nodes_left: NODES_MAX }
+    /// For the window of a number.
+    pub fn new(number: u64) -> Self {
+        let from = number.saturating_mul(WINDOW_BLOCKS);
+        Self { from, until: from.saturating_add(WINDOW_BLOCKS), end: None, runs: Vec::new() }
     }
 
-    /// Whether everything before this logical block is known from an earlier window, or not asked for.
+    /// Whether what ends here belongs to earlier windows.
     pub fn is_behind(&self, end: u64) -> bool {
         end <= self.from
     }
 
-    /// Makes room for one more map block whose first logical block is `logical`; false where the window must end.
-    pub fn take_node(&mut self, logical: u64) -> bool {
-        if self.nodes_left == 0 || self.runs.len() >= RUNS_MAX {
-            self.end = Some(logical.max(self.from));
-            return false;
+    /// Whether what begins here belongs to this window or an earlier one; where it does not, the window is complete.
+    pub fn wants(&mut self, logical: u64) -> bool {
+        if logical >= self.until {
+            self.end.get_or_insert(logical);
         }
-        self.nodes_left -= 1;
-        true
+        logical < self.until
     }
 
-    /// Adds a run, in ascending order, joined with the one before it where they adjoin.
+    /// Adds a run that it wants, joined with the one before it where they adjoin.
     pub fn push(&mut self, run: Run) {
         if self.is_behind(run.end()) {
             return;
@@ -86,6 +95,6 @@ impl Builder {
     }
 
     pub fn finish(self) -> Window {
-        Window { start: self.from, end: self.end.unwrap_or(u64::MAX), runs: self.runs }
+        Window { end: self.end.unwrap_or(u64::MAX), runs: self.runs.into() }
     }
 }

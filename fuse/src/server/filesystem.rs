@@ -3,9 +3,9 @@
 //! `open` is answered where large files are to be read past the page cache, which only its answer can say. Otherwise it is
 //! not wanted: the kernel is told once that it need not ask, which saves two requests per file that is read. It then keeps
 //! cached pages from one open to the next, for every file; that is right for mutable ones too, as they lose their pages
-//! when size or time of change differ (`FUSE_AUTO_INVAL_DATA`). `opendir` is answered each time: told
-//! likewise, the kernel would cache the entries of mutable directories too, until their time of change moves, and no
-//! tree promises that it moves when entries come and go.
+//! when size or time of change differ (`FUSE_AUTO_INVAL_DATA`). The same goes for `opendir`, half of all requests where
+//! directories are small: the kernel keeps the entries of every directory, and of a mutable one until its time of
+//! modification moves, as every tree promises that it does. Only older kernels ask for it each time.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -234,6 +234,9 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn opendir(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if self.agreed.no_opendir {
+            return reply.error(Errno::ENOSYS);
+        }
         match self.is_immutable(self.node(inode)) {
             Ok(true) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR),
             Ok(false) => reply.opened(FileHandle(0), FopenFlags::empty()),

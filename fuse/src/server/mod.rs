@@ -21,6 +21,7 @@ mod mount_point;
 mod negotiate;
 mod options;
 mod session;
+mod turns;
 mod xattr;
 
 use std::path::Path;
@@ -49,6 +50,6 @@ pub fn mount<T: ReadOnlyTree + 'static>(
     on_failure: impl Fn(&Failure<'_, T::Error>) + Send + Sync + 'static,
 ) -> Result<Mount, MountError> {
     let attached = attach::attach(mount_point, options)?;
-    let server = filesystem::Server::new(tree, Box::new(on_failure), options.direct_io_bytes);
+    let server = filesystem::Server::new(tree, Box::new(on_failure), options);
     session::start(server, attached, options)
 }

@@ -48,7 +48,7 @@ struct CommandLine {
 /// What holds for every section.
 #[derive(Args, Debug)]
 struct Common {
-    /// Where to work, on a file system with 8 GB free; nothing stays there [default: the system's temporary directory]
+    /// Where to work, on a file system with 16 GB free; nothing stays there [default: the system's temporary directory]
     #[arg(long, global = true, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Disks as `make-disks --out DIR` makes them [default: made anew in the scratch directory]

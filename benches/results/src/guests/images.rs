@@ -104,6 +104,9 @@ pub fn make(dir: &Path, from: &Path) -> Result<Vec<Image>> {
         // The log reaches the disk, and nothing of what it tells reaches its place.
         child::run(Command::new("xfs_io").args(["-x", "-c", "shutdown -f"]).arg(mounted.root()), &log)?;
         mounted.unmount()?;
+        for path in [&files, &clean, &dirty] {
+            File::open(path)?.sync_all()?;
+        }
         images.push(Image { kind, state: "files", path: files, fact: format!("{}: {entries} entries", kind.name()) });
         for (state, path) in [("clean", clean), ("dirty", dirty)] {
             images.push(Image { kind, state, path, fact: format!("{}, {state}", kind.name()) });

@@ -2,7 +2,7 @@
 # Measures, and writes benches/RESULTS.md: results.sh SECTION|all [OPTIONS].
 #
 #   RESULTS_DISKS=DIR   disks as make-disks makes them; made anew, if not given
-#   RESULTS_DIR=DIR     where to work: a file system with 8 GB free, 18 GB where disks are made; TMPDIR or /tmp, if not
+#   RESULTS_DIR=DIR     where to work: a file system with 16 GB free, 26 GB where disks are made; TMPDIR or /tmp, if not
 #                       given. Nothing stays there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 
 [ "$#" -gt 0 ] || set -- all
 scripts/install-tools.sh demo
+# The section `guests` makes and mounts file systems as the campaign does.
+scripts/install-tools.sh campaign
 find_cargo
 parent=${RESULTS_DIR:-${TMPDIR:-/tmp}}
 [ -w "$parent/." ] || die "$parent is not a directory that I may write to; set RESULTS_DIR"

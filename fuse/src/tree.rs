@@ -115,7 +115,8 @@ pub trait ReadOnlyTree: Send + Sync {
 
     /// Whether this node, and for a directory the set of its entries, stays as it is for ever, so that a kernel may
     /// cache what it learned, absent names included. A mutable file whose content changes must change its size or time
-    /// of modification too: nothing else tells a kernel that its cached pages are old.
+    /// of modification too, and so must a mutable directory's time of modification when entries come or go: nothing else
+    /// tells a kernel that what it keeps of them is old.
     fn is_immutable(&self, node: NodeId) -> bool;
 
     /// The attributes of a node.

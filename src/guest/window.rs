@@ -1,16 +1,19 @@
 //! Stretches of a block map, decoded.
 //!
-//! A map is decoded a [`Window`] at a time: sorted runs for a range of logical blocks, bounded in number, so that a
-//! file of a million fragments costs neither much memory nor much time before its first byte. Most files fit in one.
+//! A map is cut at multiples of [`WINDOW_BLOCKS`] logical blocks, and decoded a [`Window`] at a time: sorted runs, no
+//! more than there are blocks, found again by where the window begins. So a file of a million fragments costs neither
+//! much memory nor much time before its first byte, and reads here and there in it never decode a stretch twice that
+//! is still kept. Most files are one window.
+//!
+//! Bounds: a run takes a block at least and a block of the map covers one at least, so that neither the runs of a window
+//! nor the blocks read for it exceed [`WINDOW_BLOCKS`] by more than the depth of the map.
 
 use std::collections::BTreeMap;
 
 use super::bytes::wide;
 
-/// Runs in one window at most.
-pub(super) const RUNS_MAX: usize = 1 << 16;
-/// Map blocks read for one window at most. More than the depth of any map, so each window moves forward.
-const NODES_MAX: u32 = 4096;
+/// Logical blocks from the start of one window to that of the next.
+const WINDOW_BLOCKS: u64 = 1 << 12;
 
 /// Consecutive logical blocks that lie in consecutive blocks of the volume, and hold written data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +29,21 @@ impl Run {
     }
 }
 
-/// What is known of logical blocks `start..end`: in a run, or else a hole.
+/// What is known of logical blocks up to `end`: in a run, or else a hole.
 #[derive(Debug)]
 pub(super) struct Window {
-    pub start: u64,
+    /// Where the next window begins at the earliest. What lies behind a run or a hole that reaches far is known
+    /// without looking.
     pub end: u64,
-    runs: Vec<Run>,
+    runs: Box<[Run]>,
 }
 
 impl Window {
+    /// The number, among those of its map, of the window that has a logical block.
+    pub fn number_of(block: u64) -> u64 {
+        block / WINDOW_BLOCKS
+    }
+
     /// About what it takes in memory.
     pub fn weight_bytes(&self) -> u64 {
         wide(self.runs.len() * size_of::<Run>() + 128)
@@ -90,14 +99,17 @@ fn moved(physical: Option<u64>, by: u64) -> Option<u64> {
 }
 
 impl Window {
-    /// The window of the same blocks of the changed map.
-    pub fn with(self, edits: &Edits) -> Self {
-        let Self { start, end, runs } = self;
+    /// The window of the same number of the changed map.
+    pub fn with(self, number: u64, edits: &Edits) -> Self {
+        let start = number.saturating_mul(WINDOW_BLOCKS);
+        // Edits behind that are the next window's.
+        let end = self.end.min(start.saturating_add(WINDOW_BLOCKS));
         let before = edits.stretches.range(..start).next_back().filter(|(_, stretch)| stretch.end > start);
         let stretches: Vec<_> = before.into_iter().chain(edits.stretches.range(start..end)).collect();
         let mut changed = Vec::new();
-        for run in runs {
-            keep_rest(run, &stretches, &mut changed);
+        for run in self.runs.iter().filter(|run| run.logical < end) {
+            let length = run.length.min(end - run.logical);
+            keep_rest(Run { length, ..*run }, &stretches, &mut changed);
         }
         for (logical, stretch) in stretches {
             if let Some(physical) = stretch.physical {
@@ -105,7 +117,7 @@ impl Window {
             }
         }
         changed.sort_unstable_by_key(|run| run.logical);
-        Self { start, end, runs: changed }
+        Self { end, runs: changed.into() }
     }
 }
 
@@ -127,35 +139,35 @@ fn keep_rest(run: Run, stretches: &[(&u64, &Stretch)], into: &mut Vec<Run>) {
     keep(at, run.end());
 }
 
-/// A window while it is decoded.
+/// A window while it is decoded, from blocks of the map in ascending order.
 pub(super) struct Builder {
     from: u64,
+    until: u64,
     end: Option<u64>,
     runs: Vec<Run>,
-    nodes_left: u32,
 }
 
 impl Builder {
-    pub fn new(from: u64) -> Self {
-        Self { from, end: None, runs: Vec::new(), nodes_left: NODES_MAX }
+    /// For the window of a number.
+    pub fn new(number: u64) -> Self {
+        let from = number.saturating_mul(WINDOW_BLOCKS);
+        Self { from, until: from.saturating_add(WINDOW_BLOCKS), end: None, runs: Vec::new() }
     }
 
-    /// Whether everything before this logical block is known from an earlier window, or not asked for.
+    /// Whether what ends here belongs to earlier windows.
     pub fn is_behind(&self, end: u64) -> bool {
         end <= self.from
     }
 
-    /// Makes room for one more map block whose first logical block is `logical`; false where the window must end.
-    pub fn take_node(&mut self, logical: u64) -> bool {
-        if self.nodes_left == 0 || self.runs.len() >= RUNS_MAX {
-            self.end = Some(logical.max(self.from));
-            return false;
+    /// Whether what begins here belongs to this window or an earlier one; where it does not, the window is complete.
+    pub fn wants(&mut self, logical: u64) -> bool {
+        if logical >= self.until {
+            self.end.get_or_insert(logical);
         }
-        self.nodes_left -= 1;
-        true
+        logical < self.until
     }
 
-    /// Adds a run, in ascending order, joined with the one before it where they adjoin.
+    /// Adds a run that it wants, joined with the one before it where they adjoin.
     pub fn push(&mut self, run: Run) {
         if self.is_behind(run.end()) {
             return;
@@ -169,7 +181,7 @@ impl Builder {
     }
 
     pub fn finish(self) -> Window {
-        Window { start: self.from, end: self.end.unwrap_or(u64::MAX), runs: self.runs }
+        Window { end: self.end.unwrap_or(u64::MAX), runs: self.runs.into() }
     }
 }
 
@@ -215,7 +227,7 @@ mod tests {
                     expected[block as usize] = physical.map(|physical| physical + (block - logical));
                 }
             }
-            assert_eq!(places(&builder.finish().with(&edits), 64), expected);
+            assert_eq!(places(&builder.finish().with(0, &edits), 64), expected);
         }
     }
 }

@@ -11,6 +11,7 @@ mod child;
 mod chunks;
 mod document;
 mod engine;
+mod guests;
 mod heading;
 mod machine;
 mod maps;
@@ -47,7 +48,7 @@ struct CommandLine {
 /// What holds for every section.
 #[derive(Args, Debug)]
 struct Common {
-    /// Where to work, on a file system with 8 GB free; nothing stays there [default: the system's temporary directory]
+    /// Where to work, on a file system with 16 GB free; nothing stays there [default: the system's temporary directory]
     #[arg(long, global = true, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Disks as `make-disks --out DIR` makes them [default: made anew in the scratch directory]
@@ -73,6 +74,8 @@ enum Sections {
     Maps(maps::Options),
     /// What a vault of millions of chunks costs
     Scale(scale::Options),
+    /// A guest's files, beside the kernel's own driver
+    Guests(guests::Options),
     /// Makes a vault as large as section `scale` needs
     MakeVault(scale::MakeVault),
     /// What section `scale` runs
@@ -99,6 +102,8 @@ struct All {
     maps: maps::Options,
     #[command(flatten)]
     scale: scale::Options,
+    #[command(flatten)]
+    guests: guests::Options,
 }
 
 fn main() -> ExitCode {
@@ -134,16 +139,24 @@ fn run(line: &CommandLine) -> Result<()> {
     let chunks = |options| keep(chunks::NAME, chunks::TITLE, chunks::run(&place, options));
     let maps = |options| keep(maps::NAME, maps::TITLE, maps::run(&place, options));
     let scale = |options| keep(scale::NAME, scale::TITLE, scale::run(&place, options));
+    let guests = |options| keep(guests::NAME, guests::TITLE, guests::run(&place, options));
     match &line.sections {
         Sections::Peers(options) => peers(options),
         Sections::Stages(options) => stages(options),
         Sections::Chunks(options) => chunks(options),
         Sections::Maps(options) => maps(options),
         Sections::Scale(options) => scale(options),
+        Sections::Guests(options) => guests(options),
         // A section that fails leaves the others their turn.
         Sections::All(all) => {
-            let parts =
-                [peers(&all.peers), stages(&all.stages), chunks(&all.chunks), maps(&all.maps), scale(&all.scale)];
+            let parts = [
+                peers(&all.peers),
+                stages(&all.stages),
+                chunks(&all.chunks),
+                maps(&all.maps),
+                scale(&all.scale),
+                guests(&all.guests),
+            ];
             parts.into_iter().collect()
         }
         Sections::TouchMemory { .. } | Sections::MakeVault(_) | Sections::Probe(_) => Ok(()),

@@ -92,7 +92,7 @@ fn next_data(file: &File, from: u64) -> Result<Option<u64>> {
 }
 
 /// Fisher and Yates' shuffle with Marsaglia's generator: the same order on every machine.
-fn shuffle(blocks: &mut [u32]) {
+pub fn shuffle(blocks: &mut [u32]) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for end in (1..blocks.len()).rev() {
         state ^= state << 13;

@@ -3,9 +3,9 @@
 //! `open` is answered where large files are to be read past the page cache, which only its answer can say. Otherwise it is
 //! not wanted: the kernel is told once that it need not ask, which saves two requests per file that is read. It then keeps
 //! cached pages from one open to the next, for every file; that is right for mutable ones too, as they lose their pages
-//! when size or time of change differ (`FUSE_AUTO_INVAL_DATA`). `opendir` is answered each time: told
-//! likewise, the kernel would cache the entries of mutable directories too, until their time of change moves, and no
-//! tree promises that it moves when entries come and go.
+//! when size or time of change differ (`FUSE_AUTO_INVAL_DATA`). The same goes for `opendir`, half of all requests where
+//! directories are small: the kernel keeps the entries of every directory, and of a mutable one until its time of
+//! modification moves, as every tree promises that it does. Only older kernels ask for it each time.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -26,6 +26,8 @@ use fuser::{
 use super::convert::{self, BLOCK_BYTES, absent, file_attr, swap_root, ttl};
 use super::failure::{self, OnFailure};
 use super::negotiate::{self, Agreed};
+use super::options::MountOptions;
+use super::turns::Turns;
 use super::xattr;
 use crate::{FileType, NodeId, ReadOnlyTree, Seek};
 
@@ -49,6 +51,7 @@ pub(super) struct Server<T: ReadOnlyTree> {
     on_failure: OnFailure<T::Error>,
     direct_io_bytes: Option<u64>,
     agreed: Agreed,
+    turns: Turns,
 }
 
 /// A node as the kernel gets to know it.
@@ -59,9 +62,15 @@ pub(super) struct Described {
 }
 
 impl<T: ReadOnlyTree> Server<T> {
-    pub(super) fn new(tree: Arc<T>, on_failure: OnFailure<T::Error>, direct_io_bytes: Option<u64>) -> Self {
-        let root = tree.root();
-        Self { tree, root, on_failure, direct_io_bytes, agreed: Agreed::default() }
+    pub(super) fn new(tree: Arc<T>, on_failure: OnFailure<T::Error>, options: &MountOptions) -> Self {
+        Self {
+            root: tree.root(),
+            tree,
+            on_failure,
+            direct_io_bytes: options.direct_io_bytes,
+            agreed: Agreed::default(),
+            turns: Turns::new(options.threads.get()),
+        }
     }
 
     pub(super) fn node(&self, inode: INodeNo) -> NodeId {
@@ -129,6 +138,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turns.begin();
         let parent = self.node(parent);
         let found = self.ask("lookup", parent, |tree| {
             let node = tree.lookup(parent, name.as_bytes())?;
@@ -148,6 +158,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.turns.begin();
         let node = self.node(inode);
         let answer = self.ask("attributes", node, |tree| Ok((tree.attributes(node)?, tree.is_immutable(node))));
         match answer {
@@ -157,6 +168,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
+        let _turn = self.turns.begin();
         let node = self.node(inode);
         match self.ask("read_link", node, |tree| tree.read_link(node)) {
             Ok(target) => reply.data(&target),
@@ -165,6 +177,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn open(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.begin();
         if self.agreed.no_open {
             return reply.error(Errno::ENOSYS);
         }
@@ -192,6 +205,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _turn = self.turns.begin();
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -214,6 +228,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         whence: i32,
         reply: ReplyLseek,
     ) {
+        let _turn = self.turns.begin();
         let what = match whence {
             SEEK_DATA => Seek::Data,
             SEEK_HOLE => Seek::Hole,
@@ -234,6 +249,10 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn opendir(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.begin();
+        if self.agreed.no_opendir {
+            return reply.error(Errno::ENOSYS);
+        }
         match self.is_immutable(self.node(inode)) {
             Ok(true) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR),
             Ok(false) => reply.opened(FileHandle(0), FopenFlags::empty()),
@@ -242,6 +261,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn readdir(&self, _request: &Request, inode: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let _turn = self.turns.begin();
         match self.list(self.node(inode), offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
@@ -256,6 +276,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _turn = self.turns.begin();
         match self.list_with_attributes(self.node(inode), offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
@@ -263,6 +284,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.turns.begin();
         match self.ask("space", self.root, |tree| tree.space()) {
             Ok(space) => {
                 let free = space.free_bytes / u64::from(BLOCK_BYTES);
@@ -282,6 +304,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn getxattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _turn = self.turns.begin();
         let node = self.node(inode);
         match self.ask("xattr", node, |tree| tree.xattr(node, name.as_bytes())) {
             Ok(Some(value)) => xattr::answer(reply, size, &value),
@@ -291,6 +314,7 @@ impl<T: ReadOnlyTree + 'static> Filesystem for Server<T> {
     }
 
     fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.turns.begin();
         let node = self.node(inode);
         match self.ask("list_xattrs", node, |tree| tree.list_xattrs(node)) {
             Ok(names) => xattr::answer(reply, size, &xattr::joined(&names)),

@@ -23,6 +23,7 @@ mod negotiate;
 mod options;
 mod passing;
 mod session;
+mod turns;
 mod xattr;
 
 use std::os::fd::OwnedFd;

@@ -21,15 +21,17 @@ const MAX_BACKGROUND: u16 = 64;
 pub(super) struct Agreed {
     /// `open` need not be answered: see `open` in the file system.
     pub(super) no_open: bool,
+    /// Nor need `opendir`.
+    pub(super) no_opendir: bool,
     /// Files of at least so many bytes are read past the page cache.
     pub(super) direct_io_bytes: Option<u64>,
 }
 
 pub(super) fn agree(config: &mut KernelConfig, direct_io_bytes: Option<u64>) -> Agreed {
     let wanted = [
-        // A listing brings attributes along where the kernel expects somebody to ask for them.
+        // A listing brings attributes along, always: whoever lists mostly looks at each entry too (`find`, `cp -a`, `ls`),
+        // which costs a request each where the kernel only guesses so (`FUSE_READDIRPLUS_AUTO`) and guesses wrong.
         InitFlags::FUSE_DO_READDIRPLUS,
-        InitFlags::FUSE_READDIRPLUS_AUTO,
         InitFlags::FUSE_PARALLEL_DIROPS,
         // Large direct reads go out in pieces at once, not one after the other.
         InitFlags::FUSE_ASYNC_DIO,
@@ -38,6 +40,7 @@ pub(super) fn agree(config: &mut KernelConfig, direct_io_bytes: Option<u64>) -> 
         // A mutable file that got another size or time of change loses its cached pages, `open` or not.
         InitFlags::FUSE_AUTO_INVAL_DATA,
         InitFlags::FUSE_NO_OPEN_SUPPORT,
+        InitFlags::FUSE_NO_OPENDIR_SUPPORT,
         // A file that is read past the page cache can be mapped into memory as any other.
         InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     ];
@@ -53,6 +56,8 @@ pub(super) fn agree(config: &mut KernelConfig, direct_io_bytes: Option<u64>) -> 
     Agreed {
         // Only the answer to `open` can say that a file is to be read past the page cache.
         no_open: direct_io_bytes.is_none() && offers.contains(InitFlags::FUSE_NO_OPEN_SUPPORT),
+        // The kernel then caches every listing, and only with the other flag looks whether a mutable one is old.
+        no_opendir: offers.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT | InitFlags::FUSE_AUTO_INVAL_DATA),
         direct_io_bytes,
     }
 }

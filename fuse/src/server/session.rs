@@ -87,10 +87,10 @@ impl Session {
     ) -> Result<Self, MountError> {
         let on_failure = Box::new(on_failure);
         let run = if options.keep_modes {
-            handshake(Server::new(tree, on_failure, options.direct_io_bytes), device, options)
+            handshake(Server::new(tree, on_failure, options), device, options)
         } else {
             let tree = Arc::new(Harmless::new(tree));
-            handshake(Server::new(tree, on_failure, options.direct_io_bytes), device, options)
+            handshake(Server::new(tree, on_failure, options), device, options)
         };
         Ok(Self { run: run.map_err(MountError::Session)? })
     }

@@ -106,6 +106,17 @@ impl MemoryTree {
         change(self.nodes.lock().unwrap().get_mut(&node).unwrap());
     }
 
+    /// Changes the entries of a directory, and with them its time of modification.
+    pub fn relist(&self, directory: NodeId, change: impl FnOnce(&mut Vec<(Vec<u8>, NodeId)>)) {
+        self.change(directory, |parent| {
+            parent.attributes.modified.nanoseconds += 1;
+            match &mut parent.content {
+                Content::Directory(entries) => change(entries),
+                other => panic!("{other:?} has no entries"),
+            }
+        });
+    }
+
     /// Puts a node in place under this name of the directory.
     pub fn add(&self, directory: NodeId, name: &str, node: NodeId, content: Content) {
         self.put(node, content);
@@ -113,10 +124,7 @@ impl MemoryTree {
     }
 
     pub fn link(&self, directory: NodeId, name: &str, node: NodeId) {
-        self.change(directory, |parent| match &mut parent.content {
-            Content::Directory(entries) => entries.push((name.as_bytes().to_vec(), node)),
-            other => panic!("{other:?} has no entries"),
-        });
+        self.relist(directory, |entries| entries.push((name.as_bytes().to_vec(), node)));
     }
 
     fn node(&self, node: NodeId) -> Result<Node, Broken> {

@@ -50,13 +50,13 @@ impl Ext {
         self.decode_extent_node(inode, &root, into).map(|_| ())
     }
 
-    /// Answers false where the window is full.
+    /// Answers false where the window is complete.
     fn decode_extent_node(&self, inode: &Inode, node: &Node<'_>, into: &mut Builder) -> Result<bool, Error> {
         let damage =
             |fault| Error::from(Damage { object: Object::MapBlock { inode: inode.number, block: node.block }, fault });
         let entries = entries(node).map_err(damage)?;
         if node.depth == 0 {
-            return self.decode_leaf(node, &entries, into).map(|()| true).map_err(damage);
+            return self.decode_leaf(node, &entries, into).map_err(damage);
         }
         let mut starts = Vec::with_capacity(entries.len());
         for entry in &entries {
@@ -68,7 +68,7 @@ impl Ext {
             if into.is_behind(end) {
                 continue;
             }
-            if !into.take_node(first) {
+            if !into.wants(first) {
                 return Ok(false);
             }
             let bytes = self.read_map_block(inode, block)?;
@@ -81,7 +81,7 @@ impl Ext {
         Ok(true)
     }
 
-    fn decode_leaf(&self, node: &Node<'_>, entries: &[&[u8]], into: &mut Builder) -> Result<(), Fault> {
+    fn decode_leaf(&self, node: &Node<'_>, entries: &[&[u8]], into: &mut Builder) -> Result<bool, Fault> {
         let mut reached = node.first;
         for entry in entries {
             let (run, is_written) = leaf_entry(entry).ok_or(Fault::CutShort)?;
@@ -91,10 +91,13 @@ impl Ext {
             reached = run.end();
             self.check_blocks(run.physical, run.length)?;
             if is_written {
+                if !into.wants(run.logical) {
+                    return Ok(false);
+                }
                 into.push(run);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

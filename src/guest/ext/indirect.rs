@@ -47,7 +47,7 @@ impl Ext {
         (self.sb.block_bytes / 4).pow(level)
     }
 
-    /// Answers false where the window is full or the file ends.
+    /// Answers false where the window is complete or the file ends.
     fn decode_numbers(
         &self,
         inode: &Inode,
@@ -63,7 +63,7 @@ impl Ext {
             }
             if number != 0
                 && !into.is_behind(logical + span)
-                && !self.decode_number(inode, numbers, number, logical, end, into)?
+                && (!into.wants(logical) || !self.decode_number(inode, numbers, number, logical, end, into)?)
             {
                 return Ok(false);
             }
@@ -87,9 +87,6 @@ impl Ext {
             into.push(Run { logical, length: 1, physical: block });
             return Ok(true);
         };
-        if !into.take_node(logical) {
-            return Ok(false);
-        }
         let bytes = self.read_map_block(inode, block)?;
         self.decode_numbers(inode, &Numbers { bytes: &bytes, block, level, first: logical }, end, into)
     }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::guest::bytes::wide;
-use crate::guest::window::{Builder, RUNS_MAX, Window};
+use crate::guest::window::{Builder, Window};
 use crate::guest::{Damage, Error, Fault, Object};
 
 use super::Ext;
@@ -12,33 +11,23 @@ use super::inode::{Inode, flags};
 impl Ext {
     /// The window that has a logical block of an inode.
     pub(super) fn window(&self, inode: &Inode, block: u64) -> Result<Arc<Window>, Error> {
-        if let Some(known) = self.windows.get(inode.number)
-            && (known.start..known.end).contains(&block)
-        {
+        let number = Window::number_of(block);
+        let key = (inode.number, number);
+        if let Some(known) = self.windows.get(key) {
             return Ok(known);
         }
-        // A small file is decoded from its start, so that reading it backwards costs no second window.
-        let from = if inode.size_bytes / self.sb.block_bytes < wide(RUNS_MAX) { 0 } else { block };
-        let mut window = self.decode_window(inode, from)?;
-        if !(window.start..window.end).contains(&block) {
-            window = self.decode_window(inode, block)?;
-        }
-        let bytes = window.weight_bytes();
-        Ok(self.windows.insert(inode.number, window, bytes))
-    }
-
-    fn decode_window(&self, inode: &Inode, from: u64) -> Result<Window, Error> {
-        let mut builder = Builder::new(from);
+        let mut builder = Builder::new(number);
         if inode.has_flag(flags::EXTENTS) {
             self.decode_extents(inode, &mut builder)?;
         } else {
             self.decode_indirect(inode, &mut builder)?;
         }
-        let window = builder.finish();
-        Ok(match self.changes.inode(inode.number) {
-            Some(changed) => window.with(&changed.edits),
-            None => window,
-        })
+        let mut window = builder.finish();
+        if let Some(changed) = self.changes.inode(inode.number) {
+            window = window.with(number, &changed.edits);
+        }
+        let bytes = window.weight_bytes();
+        Ok(self.windows.insert(key, window, bytes))
     }
 
     /// Reads a block of an inode's map.

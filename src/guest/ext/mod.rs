@@ -62,7 +62,8 @@ pub struct Ext {
     changes: Changes,
     groups: Cache<Group>,
     inodes: Cache<Inode>,
-    windows: Cache<Window>,
+    /// By inode and number of the window.
+    windows: Cache<Window, (u64, u64)>,
     listings: Cache<Listing>,
 }
 

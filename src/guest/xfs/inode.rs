@@ -47,7 +47,7 @@ pub(super) struct Fork {
 }
 
 /// Which fork.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Which {
     Data,
     Xattrs,

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::guest::bytes::{be16_at, be64_at, narrow, slice_at, wide};
-use crate::guest::window::{Builder, RUNS_MAX, Run, Window};
+use crate::guest::window::{Builder, Run, Window};
 use crate::guest::{Damage, Error, Fault, Object};
 
 use super::Xfs;
@@ -41,24 +41,12 @@ struct Node<'a> {
 impl Xfs {
     /// The window that has a logical block of a fork.
     pub(super) fn window(&self, inode: &Inode, which: Which, block: u64) -> Result<Arc<Window>, Error> {
-        let key = inode.number << 1 | u64::from(which == Which::Xattrs);
-        if let Some(known) = self.windows.get(key)
-            && (known.start..known.end).contains(&block)
-        {
+        let number = Window::number_of(block);
+        let key = (inode.number, which, number);
+        if let Some(known) = self.windows.get(key) {
             return Ok(known);
         }
-        // A small fork is decoded from its start, so that reading it backwards costs no second window.
-        let is_small = inode.fork(which).is_some_and(|fork| fork.extents < wide(RUNS_MAX));
-        let mut window = self.decode_window(inode, which, if is_small { 0 } else { block })?;
-        if !(window.start..window.end).contains(&block) {
-            window = self.decode_window(inode, which, block)?;
-        }
-        let bytes = window.weight_bytes();
-        Ok(self.windows.insert(key, window, bytes))
-    }
-
-    fn decode_window(&self, inode: &Inode, which: Which, from: u64) -> Result<Window, Error> {
-        let mut builder = Builder::new(from);
+        let mut builder = Builder::new(number);
         let damage = |fault| Error::from(Damage { object: Object::MapBlock { inode: inode.number, block: 0 }, fault });
         match inode.fork(which) {
             Some(fork) if fork.format == Format::Extents => {
@@ -73,10 +61,12 @@ impl Xfs {
             }
             _ => {}
         }
-        Ok(builder.finish())
+        let window = builder.finish();
+        let bytes = window.weight_bytes();
+        Ok(self.windows.insert(key, window, bytes))
     }
 
-    fn decode_extents(&self, records: &[u8], first: u64, end: u64, into: &mut Builder) -> Result<(), Fault> {
+    fn decode_extents(&self, records: &[u8], first: u64, end: u64, into: &mut Builder) -> Result<bool, Fault> {
         let mut reached = first;
         for record in records.chunks_exact(EXTENT_BYTES) {
             let extent = extent(record).ok_or(Fault::CutShort)?;
@@ -90,18 +80,21 @@ impl Xfs {
             }
             reached = run.end();
             if extent.is_written {
+                if !into.wants(run.logical) {
+                    return Ok(false);
+                }
                 into.push(run);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Answers false where the window is full.
+    /// Answers false where the window is complete.
     fn decode_node(&self, inode: &Inode, node: &Node<'_>, into: &mut Builder) -> Result<bool, Error> {
         let damage =
             |fault| Error::from(Damage { object: Object::MapBlock { inode: inode.number, block: node.block }, fault });
         if node.level == 0 {
-            return self.decode_extents(node.keys, node.first, node.end, into).map(|()| true).map_err(damage);
+            return self.decode_extents(node.keys, node.first, node.end, into).map_err(damage);
         }
         let firsts: Vec<u64> = node.keys.chunks_exact(8).filter_map(|key| be64_at(key, 0)).collect();
         let is_ordered = firsts.is_sorted_by(|a, b| a < b)
@@ -116,7 +109,7 @@ impl Xfs {
             if into.is_behind(end) {
                 continue;
             }
-            if !into.take_node(first) {
+            if !into.wants(first) {
                 return Ok(false);
             }
             let block = self.sb.linear(child, 1).map_err(damage)?;

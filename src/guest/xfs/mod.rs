@@ -38,7 +38,7 @@ use super::listing::Listing;
 use super::window::Window;
 use super::{BlockRead, Error, VolumeInfo, VolumeState};
 
-use inode::Inode;
+use inode::{Inode, Which};
 use superblock::Superblock;
 
 pub(in crate::guest) use superblock::looks_like_xfs;
@@ -55,7 +55,8 @@ pub struct Xfs {
     sb: Superblock,
     info: VolumeInfo,
     inodes: Cache<Inode>,
-    windows: Cache<Window>,
+    /// By inode, fork and number of the window.
+    windows: Cache<Window, (u64, Which, u64)>,
     listings: Cache<Listing>,
 }
 

@@ -38,6 +38,26 @@ impl Window {
         wide(self.runs.len() * size_of::<Run>() + 128)
     }
 
+    /// Has logical blocks `start..end` lie at another place from now on, or be a hole.
+    pub fn replace(&mut self, start: u64, end: u64, physical: Option<u64>) {
+        let (start_within, end) = (start.max(self.start), end.min(self.end));
+        if start_within >= end {
+            return;
+        }
+        let place = physical.map(|physical| physical.saturating_add(start_within - start));
+        let new = place.map(|physical| Run { logical: start_within, length: end - start_within, physical });
+        let first = self.runs.partition_point(|run| run.end() <= start_within);
+        let behind = self.runs.partition_point(|run| run.logical < end).max(first);
+        let cut = self.runs.get(first..behind).unwrap_or_default();
+        let head = cut.first().filter(|run| run.logical < start_within);
+        let head = head.map(|run| Run { length: start_within - run.logical, ..*run });
+        let tail = cut.last().filter(|run| run.end() > end).map(|run| {
+            let skipped = end - run.logical;
+            Run { logical: end, length: run.length - skipped, physical: run.physical.saturating_add(skipped) }
+        });
+        self.runs.splice(first..behind, head.into_iter().chain(new).chain(tail));
+    }
+
     /// The first run that ends behind a logical block.
     pub fn run_from(&self, block: u64) -> Option<Run> {
         self.runs.get(self.runs.partition_point(|run| run.end() <= block)).copied()

@@ -1,6 +1,6 @@
 //! Compares a tree with a directory, entry by entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -25,13 +25,15 @@ pub struct Report {
     pub entries: u64,
     pub bytes: u64,
     pub xattrs: u64,
+    /// What the other side could not read: there is nothing to compare with.
+    pub unreadable: Vec<String>,
     pub differences: Vec<String>,
 }
 
 impl Report {
     /// Fails with the first differences, and where nothing was compared.
     pub fn expect_same(&self, what: &str) {
-        let Self { entries, xattrs, bytes, differences } = self;
+        let Self { entries, xattrs, bytes, differences, .. } = self;
         eprintln!("{what}: {entries} entries, {xattrs} xattrs, {bytes} bytes, {} differences", differences.len());
         assert!(*entries > 0, "{what}: nothing was compared");
         let first = differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
@@ -65,7 +67,7 @@ pub fn list<T: ReadOnlyTree>(tree: &T, directory: NodeId) -> Result<Vec<Listed>,
 
 pub fn compare<T: ReadOnlyTree>(tree: &T, directory: &Path, against: Against) -> Report {
     let mut report = Report::default();
-    Comparison { tree, against, report: &mut report }.directory(tree.root(), directory, true);
+    Comparison { tree, against, report: &mut report, read: BTreeSet::new() }.directory(tree.root(), directory, true);
     report
 }
 
@@ -73,6 +75,8 @@ struct Comparison<'a, T> {
     tree: &'a T,
     against: Against,
     report: &'a mut Report,
+    /// Files whose content was compared under another name.
+    read: BTreeSet<NodeId>,
 }
 
 impl<T: ReadOnlyTree> Comparison<'_, T> {
@@ -80,6 +84,11 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         if found != expected {
             self.report.differences.push(format!("{}: {what} is {found:?}, not {expected:?}", path.display()));
         }
+    }
+
+    /// What the other side has; it may be damaged there too, where a log was torn.
+    fn readable<V>(&mut self, path: &Path, result: std::io::Result<V>) -> Option<V> {
+        result.map_err(|error| self.report.unreadable.push(format!("{}: {error}", path.display()))).ok()
     }
 
     fn ok<V>(&mut self, path: &Path, what: &str, result: Result<V, T::Error>) -> Option<V> {
@@ -101,8 +110,13 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         let mut ours: BTreeMap<OsString, (NodeId, FileType)> =
             listed.into_iter().map(|(name, node, kind)| (OsString::from_vec(name), (node, kind))).collect();
         self.check(path, "number of distinct names", ours.len(), count);
-        for entry in fs::read_dir(path).expect("the directory can be listed") {
-            let name = entry.expect("an entry").file_name();
+        let Some(theirs) =
+            self.readable(path, fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>))
+        else {
+            return;
+        };
+        for entry in theirs {
+            let name = entry.file_name();
             let path = path.join(&name);
             match ours.remove(&name) {
                 Some((child, kind)) => self.entry(node, &name, child, kind, &path),
@@ -129,7 +143,9 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
             return;
         };
         self.check(path, "kind in the directory", kind, attributes.kind);
-        let theirs = fs::symlink_metadata(path).expect("metadata");
+        let Some(theirs) = self.readable(path, fs::symlink_metadata(path)) else {
+            return;
+        };
         self.attributes(path, &attributes, &theirs);
         self.xattrs(path, node);
         match attributes.kind {
@@ -142,8 +158,9 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
             FileType::Symlink => {
                 let target = self.tree.read_link(node);
                 let target = self.ok(path, "target", target);
-                let expected = fs::read_link(path).expect("a target").into_os_string().into_vec();
-                self.check(path, "target", target, Some(expected));
+                if let Some(expected) = self.readable(path, fs::read_link(path)) {
+                    self.check(path, "target", target, Some(expected.into_os_string().into_vec()));
+                }
             }
             FileType::Regular => self.content(path, node, attributes.size_bytes),
             _ => {}
@@ -178,7 +195,9 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
     }
 
     fn xattrs(&mut self, path: &Path, node: NodeId) {
-        let theirs = xattrs_of(path);
+        let Some(theirs) = self.readable(path, xattrs_of(path)) else {
+            return;
+        };
         let ours = self.tree.list_xattrs(node);
         let Some(mut ours) = self.ok(path, "xattrs", ours) else {
             return;
@@ -188,13 +207,21 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         for (name, value) in theirs {
             self.report.xattrs += 1;
             let found = self.tree.xattr(node, &name);
+            let Some(value) = self.readable(path, value) else {
+                continue;
+            };
             let found = self.ok(path, "xattr", found);
             self.check(path, &String::from_utf8_lossy(&name), found, Some(Some(value)));
         }
     }
 
     fn content(&mut self, path: &Path, node: NodeId, size: u64) {
-        let file = File::open(path).expect("the file can be opened");
+        if !self.read.insert(node) {
+            return;
+        }
+        let Some(file) = self.readable(path, File::open(path)) else {
+            return;
+        };
         // Before anything is read: what the kernel has in its page cache it no longer calls a hole.
         let theirs = data_ranges(size, |at| {
             let data = rustix::fs::seek(&file, SeekFrom::Data(at)).ok()?;
@@ -226,7 +253,9 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         while at < end {
             // A little further than the range, so that reads also cross from one range to the next.
             let length = usize::try_from(end - at + 5000).unwrap_or(usize::MAX).min(ours.len());
-            let expected = file.read_at(&mut theirs[..length], at).expect("a read");
+            let Some(expected) = self.readable(path, file.read_at(&mut theirs[..length], at)) else {
+                return false;
+            };
             let read = self.tree.read(node, at, &mut ours[..length]);
             let Some(read) = self.ok(path, "read", read) else {
                 return false;
@@ -255,18 +284,22 @@ fn data_ranges(size: u64, next: impl Fn(u64) -> Option<(u64, u64)>) -> Vec<(u64,
     ranges
 }
 
-fn xattrs_of(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+type Xattrs = BTreeMap<Vec<u8>, std::io::Result<Vec<u8>>>;
+
+fn xattrs_of(path: &Path) -> std::io::Result<Xattrs> {
     let mut names = vec![0; 65_536];
-    let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
+    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        length => length?,
+    };
     names.truncate(length);
     let mut all = BTreeMap::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; 65_536];
-        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).expect("a value");
-        value.truncate(length);
-        all.insert(name.to_vec(), value);
+        let read = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]);
+        all.insert(name.to_vec(), read.map(|length| value[..length].to_vec()).map_err(Into::into));
     }
-    all
+    Ok(all)
 }
 
 fn kind_of(kind: fs::FileType) -> FileType {

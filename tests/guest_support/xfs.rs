@@ -183,3 +183,62 @@ pub fn copy(image: &Path, to: &Path) -> PathBuf {
     run("cp", &["--sparse=always", image.to_str().expect("UTF-8"), to.to_str().expect("UTF-8")]);
     to.to_owned()
 }
+
+/// Whether a sector of a log is the header of a record.
+pub fn is_record(sector: &[u8]) -> bool {
+    sector.starts_with(&0xFEED_BABE_u32.to_be_bytes())
+}
+
+/// A record of a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// Where it begins in the image.
+    pub at: u64,
+    /// Headers and data.
+    pub bytes: u64,
+}
+
+/// Where the log of an image lies.
+pub struct Log {
+    image: File,
+    pub start: u64,
+    pub bytes: u64,
+}
+
+impl Log {
+    pub fn of(image: &Path) -> Self {
+        let image = File::open(image).expect("the image");
+        let mut superblock = [0; 512];
+        image.read_exact_at(&mut superblock, 0).expect("a superblock");
+        let field = |at: usize, bytes: usize| {
+            superblock[at..at + bytes].iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
+        };
+        let (block_bytes, start, group_blocks, bits) = (field(4, 4), field(48, 8), field(84, 4), field(124, 1));
+        let linear = (start >> bits) * group_blocks + (start & ((1 << bits) - 1));
+        Self { image, start: linear * block_bytes, bytes: field(96, 4) * block_bytes }
+    }
+
+    /// The same place, counted on from the end of the log to its start.
+    pub fn wrap(&self, at: u64) -> u64 {
+        self.start + (at - self.start) % self.bytes
+    }
+
+    /// The records that headers tell of, oldest first.
+    pub fn records(&self) -> Vec<Record> {
+        let mut log = vec![0; usize::try_from(self.bytes).expect("a small log")];
+        self.image.read_exact_at(&mut log, self.start).expect("the log");
+        let be32 = |header: &[u8], at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
+        let mut found: Vec<(u64, Record)> = log
+            .chunks_exact(512)
+            .zip((self.start..).step_by(512))
+            .filter(|(sector, _)| is_record(sector) && be32(sector, 12) > 0)
+            .map(|(header, at)| {
+                let headers = u64::from(be32(header, 320).div_ceil(32 << 10).max(1));
+                let bytes = (headers + u64::from(be32(header, 12)).div_ceil(512)) * 512;
+                (u64::from(be32(header, 16)) << 32 | u64::from(be32(header, 20)), Record { at, bytes })
+            })
+            .collect();
+        found.sort_unstable_by_key(|(lsn, _)| *lsn);
+        found.into_iter().map(|(_, record)| record).collect()
+    }
+}

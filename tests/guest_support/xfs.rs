@@ -8,6 +8,7 @@ use rustix::fs::XattrFlags;
 
 use super::image::{Mount, run};
 use super::source;
+use super::xfs_load::Random;
 
 /// Whether images can be made here; else why not.
 pub fn can_make() -> Result<(), String> {
@@ -240,5 +241,33 @@ impl Log {
             .collect();
         found.sort_unstable_by_key(|(lsn, _)| *lsn);
         found.into_iter().map(|(_, record)| record).collect()
+    }
+}
+
+/// Takes from the log of an image what a power cut may have kept from it: some of its newest sectors.
+pub fn tear(image: &Path, random: &mut Random) {
+    let log = Log::of(image);
+    let records = log.records();
+    let file = File::options().read(true).write(true).open(image).expect("the image");
+    for _ in 0..1 + random.below(3) {
+        let back = 1 + random.below(5) as usize;
+        let Some(record) = records.len().checked_sub(back).map(|index| records[index]) else {
+            continue;
+        };
+        let sectors = record.bytes / 512;
+        let first = random.below(sectors);
+        for sector in first..first + 1 + random.below(sectors - first) {
+            let at = log.wrap(record.at + sector * 512);
+            let mut bytes = [0; 512];
+            file.read_exact_at(&mut bytes, at).expect("a read");
+            // What was there one turn ago, or before the first.
+            let cycle_at = if is_record(&bytes) { 4 } else { 0 };
+            let cycle = u32::from_be_bytes(bytes[cycle_at..cycle_at + 4].try_into().expect("4 bytes"));
+            if is_record(&bytes) {
+                bytes.fill(0);
+            }
+            bytes[..4].copy_from_slice(&cycle.saturating_sub(1).to_be_bytes());
+            file.write_all_at(&bytes, at).expect("a write");
+        }
     }
 }

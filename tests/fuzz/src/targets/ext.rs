@@ -44,7 +44,7 @@ pub fn base_path(name: &str) -> PathBuf {
 }
 
 /// The bytes of a compressed image.
-fn unpack(compressed: &[u8]) -> Vec<u8> {
+pub fn unpack(compressed: &[u8]) -> Vec<u8> {
     zstd::decode_all(compressed).expect("an image that make-seeds packed")
 }
 
@@ -109,7 +109,8 @@ fn fix_superblock(disk: &mut PatchedDisk<'_>) {
     disk.patch(SUPERBLOCK_AT + 0x3FC, &sum.to_le_bytes());
 }
 
-fn walk(tree: &FileSystem) {
+/// Walks a tree as a mount would, as far as the budget goes.
+pub fn walk(tree: &FileSystem) {
     let info = tree.info();
     assert!(info.used_bytes <= info.size_bytes);
     let mut steps = 0;

@@ -23,8 +23,10 @@ use icecore::guest::{GuestFileSystem, StaleReason, VolumeState};
 /// Seeds of file systems and loads that are gone through each time.
 const SEEDS: [u64; 2] = [1, 2];
 
+/// What `mkfs.xfs` makes them with; and features that it does not know yet.
 const MADE_WITH: &[&str] = &[
     "",
+    PARENTS,
     "-b size=1024",
     "-n size=16384 -i size=1024",
     "-m finobt=0,reflink=0,bigtime=0,inobtcount=0 -i sparse=0",
@@ -35,6 +37,8 @@ const MADE_WITH: &[&str] = &[
     "-m reflink=0 -l size=6m",
     "-m reflink=0,finobt=0 -l size=4m -d agcount=2",
 ];
+
+const PARENTS: &str = "-m rmapbt=1 -i nrext64=1 ";
 
 const MOUNTED_WITH: &[&str] = &["rw", "rw,logbsize=256k", "rw,logbsize=32k", "rw,logbufs=2", "rw,wsync"];
 
@@ -95,6 +99,9 @@ fn crash(shelf: &Shelf, seed: u64, snapshots: u64) -> Vec<PathBuf> {
     let size = *random.pick(&["96M", "300M", "600M"]);
     eprintln!("seed {seed}: {size}, mkfs.xfs {options}, mounted {mounted_with}");
     xfs::make(&image, size, &options.split_whitespace().collect::<Vec<_>>());
+    if options == PARENTS {
+        xfs::add_features(&image, xfs::EXCHANGE_AND_PARENTS);
+    }
     let mount = xfs::mount(&image, &shelf.place.path().join("busy"), mounted_with).expect("a new file system");
     let stop = AtomicBool::new(false);
     let mut images = Vec::new();

@@ -7,11 +7,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use guest_support::compare::{Against, compare};
-use guest_support::image::{Mount, run};
+use guest_support::image::run;
 use guest_support::{FileDisk, MemoryDisk, NotRun, not_run, open, source, xfs};
 use icecore::guest::{GuestFileSystem, StaleReason, VolumeState};
 
@@ -112,56 +110,6 @@ fn a_copy_of_a_mounted_volume_is_replayed() {
             drop(orphan);
         }
     }
-}
-
-/// Shuts the file system down while threads write: what is on the disk then is what a crash leaves.
-fn crash_under_load(mount: Mount, millis: u64) {
-    commit(&mount.path);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for thread in 0..3 {
-            let (root, stop) = (mount.path.join(format!("thread-{thread}")), &stop);
-            scope.spawn(move || {
-                let _ = fs::create_dir(&root);
-                for number in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
-                    if round(&root, number).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        std::thread::sleep(Duration::from_millis(millis));
-        run("xfs_io", &["-x", "-c", "shutdown", mount.path.to_str().expect("UTF-8")]);
-        stop.store(true, Ordering::Relaxed);
-    });
-}
-
-#[test]
-fn a_crash_under_load_is_replayed() {
-    let place = xfs::scratch();
-    let mut not_run = NotRun::new("a_crash_under_load_is_replayed");
-    if let Err(why) = xfs::can_make() {
-        return not_run.add("all of it", &why);
-    }
-    let mut replayed = 0;
-    // For a long run: how many crashes of each kind.
-    let crashes = std::env::var("ICECORE_XFS_CRASHES").ok().and_then(|count| count.parse().ok()).unwrap_or(2);
-    for (name, options, mount_options) in MADE_WITH {
-        for millis in (0..crashes).map(|crash| 100 + crash * 557 % 1900) {
-            let made = place.path().join("image");
-            xfs::make(&made, "96M", &options.split_whitespace().collect::<Vec<_>>());
-            match xfs::mount(&made, &place.path().join("mount"), mount_options) {
-                Ok(mount) => crash_under_load(mount, millis),
-                Err(why) => {
-                    not_run.add(name, &why);
-                    continue;
-                }
-            }
-            let state = compare_copies(place.path(), &made, &format!("{name}, crash after {millis} ms"));
-            replayed += u32::from(is_replayed(state));
-        }
-    }
-    assert!(replayed > 0 || !rustix::process::geteuid().is_root(), "nothing was replayed");
 }
 
 /// Where the log of an image lies, in bytes.

@@ -39,6 +39,21 @@ pub fn make(image: &Path, size: &str, options: &[&str]) {
     run("mkfs.xfs", &arguments);
 }
 
+/// Bits of `sb_features_incompat`: content can be exchanged; files point to the directories that they are in.
+pub const EXCHANGE_AND_PARENTS: u32 = 0x40 | 0x80;
+
+/// Gives a new file system features that the tools that made it do not know; an empty one needs nothing else for them.
+pub fn add_features(image: &Path, bits: u32) {
+    let path = image.to_str().expect("a path in UTF-8");
+    let mut superblock = [0; 512];
+    File::open(image).expect("the image").read_exact_at(&mut superblock, 0).expect("a superblock");
+    let field = |at: usize| u32::from_be_bytes(superblock[at..at + 4].try_into().expect("4 bytes"));
+    let write = format!("write -d features_incompat {:#x}", field(216) | bits);
+    for group in 0..field(88) {
+        run("xfs_db", &["-x", "-c", &format!("sb {group}"), "-c", &write, path]);
+    }
+}
+
 /// Makes an image of version 4 with what is in a directory; the error says why that can't be done here.
 ///
 /// Newer kernels do not mount version 4, so its content comes in with `mkfs.xfs`: no owners, times or attributes.

@@ -63,7 +63,7 @@ pub(super) fn apply(recovery: &mut Recovery, item: Item<'_>, checkpoint: &Checkp
         return Ok(());
     }
     let inode_bytes = recovery.sb.inode_bytes;
-    if !recovery.is_on_volume(format.place, inode_bytes) {
+    if !recovery.is_on_volume(format.place, inode_bytes) || !format.place.is_multiple_of(inode_bytes) {
         return Err(damaged());
     }
     if format.fields & fields::OWNERS != 0 {

@@ -14,6 +14,8 @@ const HEADER_BYTES: usize = 12;
 const CHECKPOINT_HEADER_BYTES: usize = 16;
 const CHECKPOINT_MAGIC: u32 = 0x5452_414E;
 const CLIENTS: [u8; 2] = [0x69, 0xAA];
+/// A kernel has a few checkpoints under way at once, an old one a few hundred transactions.
+const OPEN_MAX: usize = 4096;
 /// An item has no more pieces.
 const PIECES_MAX: u16 = 257;
 
@@ -139,7 +141,7 @@ impl Checkpoint {
     }
 }
 
-/// The checkpoints that have begun and not ended. What they hold is a copy of a part of the log.
+/// The checkpoints that have begun and not ended, [`OPEN_MAX`] at most. What they hold is a copy of a part of the log.
 #[derive(Default)]
 pub(super) struct Assembly {
     open: HashMap<u32, Checkpoint>,
@@ -166,6 +168,9 @@ impl Assembly {
     fn operation(&mut self, record: &Record, id: u32, flags: u8, data: &[u8]) -> Option<Option<Checkpoint>> {
         let Some(open) = self.open.get_mut(&id) else {
             if flags & flags::START != 0 {
+                if self.open.len() == OPEN_MAX {
+                    return None;
+                }
                 let host = Host { is_big_endian: record.is_big_endian };
                 self.open.insert(id, Checkpoint::new(record.lsn, host));
             }

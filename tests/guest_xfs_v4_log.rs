@@ -1,5 +1,6 @@
-//! Promise 5: the log of an XFS of version 4 is replayed to what a kernel makes of it. Newer kernels do not mount that
-//! version any more, so one of its own is asked: it writes, is ended as by a power cut, and recovers copies.
+//! Promise 5: the log of an XFS of version 4, and one with quotas, is replayed to what a kernel makes of it. Newer
+//! kernels do not mount that version any more, so one of its own is asked: it writes, is ended as by a power cut, and
+//! recovers copies.
 //!
 //! With `ICECORE_CAMPAIGN` set, this goes on for `ICECORE_CAMPAIGN_SECONDS` (120, if not set). A seed that fails there
 //! belongs into `SEEDS`.
@@ -20,9 +21,17 @@ use icecore_fuse::{FileType, NodeId, ReadOnlyTree, Timestamp};
 
 const SEEDS: [u64; 1] = [1];
 
-/// What `mkfs.xfs` makes them with; the letter of the disk, the more of them.
-const MADE_WITH: &[&str] =
-    &["", "-l version=1 -b size=1024", "-n ftype=1 -i size=512", "-l su=32k", "-l version=1", "-b size=512"];
+/// Options of `mkfs.xfs` and of the mount; the letter of the disk, the more of them. Quotas are what this machine's kernel
+/// may lack too.
+const MADE_WITH: &[(&str, &str)] = &[
+    ("-m crc=0", "uquota,gquota"),
+    ("-m crc=0 -l version=1 -b size=1024", "rw"),
+    ("-m rmapbt=1", "uquota,gquota,pquota"),
+    ("-m crc=0 -n ftype=1 -i size=512", "rw"),
+    ("-m crc=0 -l su=32k", "uquota,pquota"),
+    ("-m crc=0 -l version=1", "rw"),
+    ("-m crc=0 -b size=512", "rw"),
+];
 /// How many of them are made each time.
 const COMPACT: usize = 3;
 
@@ -32,12 +41,12 @@ const LIMIT: Duration = Duration::from_secs(240);
 fn crash(disks: &[PathBuf], seed: u64) {
     let load = fs::canonicalize("tests/guest_support/xfs_load.pl").expect("the load");
     let mut script = "load xfs\n".to_owned();
-    for number in 0..disks.len() {
+    for (number, (_, mounted_with)) in MADE_WITH.iter().enumerate().take(disks.len()) {
         let (letter, load) = (letter(number), load.display());
         let seed = seed * 16 + number as u64;
-        write!(script, "mkdir /run/{number}; mount /dev/ubd{letter} /run/{number}\n").expect("text");
-        write!(script, "perl {load} /run/{number} {seed} {}\n", 3 + seed % 9).expect("text");
-        write!(script, "perl {load} /run/{number} {} 100000 &\n", seed + 1).expect("text");
+        writeln!(script, "mkdir /run/{number}; mount -o {mounted_with} /dev/ubd{letter} /run/{number}").expect("text");
+        writeln!(script, "perl {load} /run/{number} {seed} {}", 3 + seed % 9).expect("text");
+        writeln!(script, "perl {load} /run/{number} {} 100000 &", seed + 1).expect("text");
     }
     script += "sleep 1\necho now\nsleep 60\n";
     let paths: Vec<&Path> = disks.iter().map(PathBuf::as_path).collect();
@@ -49,12 +58,13 @@ fn letter(number: usize) -> char {
 }
 
 /// Has a machine recover the disks, and tell what is on each; disks that it does not mount have `None`.
-fn recover(disks: &[PathBuf]) -> Vec<Option<Manifest>> {
+fn recover(disks: &[PathBuf], made_with: &[(&str, &str)]) -> Vec<Option<Manifest>> {
     let mut script = "load xfs\n".to_owned();
     for number in 0..disks.len() {
+        let (_, mounted_with) = made_with[number % made_with.len()];
         // Where something can't be read, or recovery ends it, there is nothing to compare with.
         let one = format!(
-            "echo disk; mount -o noatime /dev/ubd{} /run/mnt && cd /run/mnt && \
+            "echo disk; mount -o noatime,{mounted_with} /dev/ubd{} /run/mnt && cd /run/mnt && \
              find . -mindepth 1 -printf '+|%P|%y|%m|%U|%G|%n|%s|%T@|%C@|%A@|%l\\n' >/run/entries && \
              find . -type f -exec cksum {{}} + >/run/sums && getfattr -R -h -d -m - -e hex . >/run/attributes && \
              (cat /run/entries; echo sums; cat /run/sums; echo attributes; cat /run/attributes) || echo refused\n\
@@ -163,13 +173,13 @@ struct Counts {
     entries: usize,
 }
 
-fn crash_and_compare(place: &Path, seed: u64, made_with: &[&str], counts: &mut Counts) {
+fn crash_and_compare(place: &Path, seed: u64, made_with: &[(&str, &str)], counts: &mut Counts) {
     eprintln!("seed {seed}");
     let mut random = Random::new(seed);
     let whole: Vec<PathBuf> = (0..made_with.len()).map(|number| place.join(format!("disk-{number}"))).collect();
-    for (options, disk) in made_with.iter().zip(&whole) {
+    for ((options, _), disk) in made_with.iter().zip(&whole) {
         let options: Vec<&str> = options.split_whitespace().collect();
-        xfs::make(disk, "48M", &[&["-m", "crc=0"], options.as_slice()].concat());
+        xfs::make(disk, "48M", &options);
     }
     crash(&whole, seed);
     let mut images = whole.clone();
@@ -179,8 +189,8 @@ fn crash_and_compare(place: &Path, seed: u64, made_with: &[&str], counts: &mut C
         images.push(torn);
     }
     let theirs: Vec<PathBuf> = images.iter().map(|image| xfs::copy(image, &image.with_extension("theirs"))).collect();
-    for (number, (image, theirs)) in images.iter().zip(recover(&theirs)).enumerate() {
-        let what = format!("seed {seed}, {}, {}", made_with[number % made_with.len()], image.display());
+    for (number, (image, theirs)) in images.iter().zip(recover(&theirs, made_with)).enumerate() {
+        let what = format!("seed {seed}, {:?}, {}", made_with[number % made_with.len()], image.display());
         let tree = open(FileDisk::open(image));
         let state = tree.info().state;
         counts.images += 1;

@@ -81,7 +81,7 @@ fn first_block(file: &Path, image: &Path) -> u64 {
     let mut superblock = [0; 512];
     File::open(image).expect("the image").read_exact_at(&mut superblock, 0).expect("a superblock");
     let group_blocks = u64::from(u32::from_be_bytes(superblock[84..88].try_into().expect("4 bytes")));
-    linear / group_blocks << superblock[124] | linear % group_blocks
+    ((linear / group_blocks) << superblock[124]) | (linear % group_blocks)
 }
 
 #[test]

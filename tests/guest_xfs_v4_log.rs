@@ -57,8 +57,8 @@ fn letter(number: usize) -> char {
     (b'a'..).nth(number).map_or('a', char::from)
 }
 
-/// Has a machine recover the disks, and tell what is on each; disks that it does not mount have `None`.
-fn recover(disks: &[PathBuf], made_with: &[(&str, &str)]) -> Vec<Option<Manifest>> {
+/// Has a machine recover the disks, and tell what is on each; or why it can't.
+fn recover(disks: &[PathBuf], made_with: &[(&str, &str)]) -> Vec<Result<Manifest, String>> {
     let mut script = "load xfs\n".to_owned();
     for number in 0..disks.len() {
         let (_, mounted_with) = made_with[number % made_with.len()];
@@ -67,7 +67,7 @@ fn recover(disks: &[PathBuf], made_with: &[(&str, &str)]) -> Vec<Option<Manifest
             "echo disk; mount -o noatime,{mounted_with} /dev/ubd{} /run/mnt && cd /run/mnt && \
              find . -mindepth 1 -printf '+|%P|%y|%m|%U|%G|%n|%s|%T@|%C@|%A@|%l\\n' >/run/entries && \
              find . -type f -exec cksum {{}} + >/run/sums && getfattr -R -h -d -m - -e hex . >/run/attributes && \
-             (cat /run/entries; echo sums; cat /run/sums; echo attributes; cat /run/attributes) || echo refused\n\
+             (cat /run/entries; echo sums; cat /run/sums; echo attributes; cat /run/attributes) || (echo refused; dmesg | grep XFS | tail -n 4)\n\
              cd /; umount /run/mnt || true\n",
             letter(number)
         );
@@ -83,8 +83,8 @@ fn recover(disks: &[PathBuf], made_with: &[(&str, &str)]) -> Vec<Option<Manifest
 /// What there is at a path: a line of everything but content and attributes; the sum of the content; attributes.
 type Manifest = BTreeMap<String, (String, Option<u32>, BTreeMap<String, String>)>;
 
-fn parse(said: &str) -> Option<Manifest> {
-    let (entries, rest) = said.split_once("sums\n")?;
+fn parse(said: &str) -> Result<Manifest, String> {
+    let (entries, rest) = said.split_once("sums\n").ok_or(said)?;
     let (sums, attributes) = rest.split_once("attributes\n").expect("attributes follow the sums");
     let mut manifest = Manifest::new();
     for line in entries.lines().filter_map(|line| line.strip_prefix("+|")) {
@@ -106,7 +106,7 @@ fn parse(said: &str) -> Option<Manifest> {
             manifest.get_mut(path).expect("a path that was listed").2.insert(name.to_owned(), value);
         }
     }
-    Some(manifest)
+    Ok(manifest)
 }
 
 /// The same of a tree that is read here.
@@ -194,12 +194,15 @@ fn crash_and_compare(place: &Path, seed: u64, made_with: &[(&str, &str)], counts
         let tree = open(FileDisk::open(image));
         let state = tree.info().state;
         counts.images += 1;
-        let Some(theirs) = theirs else {
+        let theirs = match theirs {
+            Ok(theirs) => theirs,
             // A disk that loses what it said to have written leaves what no kernel can put in order.
-            assert!(number >= whole.len(), "{what}: {state:?}, and the kernel refuses it");
-            eprintln!("{what}: {state:?}, and the kernel refuses it");
-            counts.refused += 1;
-            continue;
+            Err(why) => {
+                eprintln!("{what}: {state:?}, and the kernel: {why}");
+                assert!(number >= whole.len(), "{what}: {state:?}, and the kernel refuses it");
+                counts.refused += 1;
+                continue;
+            }
         };
         assert!(number >= whole.len() || matches!(state, VolumeState::Replayed { .. }), "{what}: {state:?}");
         counts.replayed += u64::from(matches!(state, VolumeState::Replayed { .. }));

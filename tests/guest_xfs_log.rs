@@ -112,19 +112,10 @@ fn a_copy_of_a_mounted_volume_is_replayed() {
     }
 }
 
-/// Where the log of an image lies, in bytes.
-fn log_place(image: &Path) -> (usize, usize) {
-    let superblock = fs::read(image).expect("the image");
-    let field = |at: usize, bytes: usize| {
-        superblock[at..at + bytes].iter().fold(0_usize, |value, byte| value << 8 | usize::from(*byte))
-    };
-    let (block_bytes, start, group_blocks, bits) = (field(4, 4), field(48, 8), field(84, 4), field(124, 1));
-    let linear = (start >> bits) * group_blocks + (start & ((1 << bits) - 1));
-    (linear * block_bytes, field(96, 4) * block_bytes)
-}
-
-fn is_header(sector: &[u8]) -> bool {
-    sector.starts_with(&0xFEED_BABE_u32.to_be_bytes())
+/// The places of the headers of the last turn's records, in their order.
+fn records(image: &Path) -> Vec<usize> {
+    let records = xfs::Log::of(image).records();
+    records.iter().map(|record| usize::try_from(record.at).expect("a small image")).collect()
 }
 
 #[test]
@@ -146,25 +137,13 @@ fn a_log_that_went_round_is_replayed() {
         if number % 4 == 3 && number > 20 {
             let state = compare_copies(place.path(), &made, &format!("round {number}"));
             assert!(is_replayed(state), "{state:?}");
-            let (start, length) = log_place(&made);
             let bytes = fs::read(&made).expect("the image");
-            let last = *records(&bytes, start, length).last().expect("a record");
+            let last = *records(&made).last().expect("a record");
             // The tail is at a later sector than the record that tells of it.
             wrapped += u32::from(bytes[last + 28..last + 32] > bytes[last + 20..last + 24]);
         }
     }
     assert!(wrapped > 0, "the live part never reached over the end of the log");
-}
-
-/// The places of the headers of the last turn's records, in their order.
-fn records(bytes: &[u8], start: usize, length: usize) -> Vec<usize> {
-    let mut found: Vec<(u64, usize)> = (start..start + length)
-        .step_by(512)
-        .filter(|at| is_header(&bytes[*at..]))
-        .map(|at| (u64::from_be_bytes(bytes[at + 16..at + 24].try_into().expect("8 bytes")), at))
-        .collect();
-    found.sort_unstable();
-    found.into_iter().map(|(_, at)| at).collect()
 }
 
 #[test]
@@ -186,8 +165,7 @@ fn a_log_with_a_torn_end_is_replayed_up_to_it() {
         Err(why) => return not_run("a_log_with_a_torn_end_is_replayed_up_to_it", &why),
     }
     let bytes = fs::read(&whole).expect("the image");
-    let (start, length) = log_place(&whole);
-    let records = records(&bytes, start, length);
+    let records = records(&whole);
     assert!(records.len() > 6, "{} records", records.len());
     for (back, kind) in [(1, "header"), (1, "data"), (2, "header"), (3, "data"), (5, "data"), (5, "never written")] {
         let at = records[records.len() - back];
@@ -221,11 +199,11 @@ fn a_damaged_log_is_labelled() {
         }
         Err(why) => return not_run("a_damaged_log_is_labelled", &why),
     }
-    let (start, length) = log_place(&copy);
     let mut bytes = fs::read(&copy).expect("the image");
-    let records = records(&bytes, start, length);
+    let records = records(&copy);
     let last = records[records.len() - 1];
     let tail = usize::try_from(u32::from_be_bytes(bytes[last + 28..last + 32].try_into().expect("4 bytes")));
+    let start = usize::try_from(xfs::Log::of(&copy).start).expect("a small image");
     let tail = start + tail.expect("a place") * 512;
     let live = records.iter().position(|at| *at == tail).expect("the tail is a record");
     assert!(records.len() - live > 12, "only {} records are live", records.len() - live);
@@ -237,8 +215,8 @@ fn a_damaged_log_is_labelled() {
 }
 
 /// Makes the newest inode's change in the log one of another type.
-fn change_last_item(bytes: &mut [u8], start: usize, length: usize, to: u16) {
-    for at in records(bytes, start, length).into_iter().rev() {
+fn change_last_item(bytes: &mut [u8], records: &[usize], to: u16) {
+    for at in records.iter().rev().copied() {
         let data_bytes = u32::from_be_bytes(bytes[at + 12..at + 16].try_into().expect("4 bytes")) as usize;
         let data = &mut bytes[at + 512..at + 512 + data_bytes];
         // Behind the header of an operation; not at the start of a sector, where the cycle stands.
@@ -276,7 +254,7 @@ fn changes_that_are_not_known_are_labelled() {
         }
         Err(why) => return not_run("changes_that_are_not_known_are_labelled", &why),
     }
-    let (start, length) = log_place(&copy);
+    let records = records(&copy);
     let whole = fs::read(&copy).expect("the image");
     // Blocks that are mapped to a file, attributes that are set, content that is exchanged: begun, not finished.
     for (kind, reason) in [
@@ -286,7 +264,7 @@ fn changes_that_are_not_known_are_labelled() {
         (0x1299, StaleReason::UnsupportedJournal),
     ] {
         let mut bytes = whole.clone();
-        change_last_item(&mut bytes, start, length, kind);
+        change_last_item(&mut bytes, &records, kind);
         let tree = open(std::sync::Arc::new(MemoryDisk(bytes)));
         assert_eq!(tree.info().state, VolumeState::Stale { reason }, "{kind:#x}");
     }

@@ -62,32 +62,40 @@ fn base(number: u8) -> &'static Base {
 
 impl Base {
     fn new(bytes: Vec<u8>) -> Self {
-        let is_structure = |piece: &[u8]| {
-            let zeros = piece.iter().filter(|byte| **byte == 0).count();
-            (PIECE_BYTES / 8..PIECE_BYTES).contains(&zeros)
-        };
-        let pieces = (0_u64..).step_by(PIECE_BYTES).zip(bytes.chunks(PIECE_BYTES));
-        let structures = pieces.filter(|(_, piece)| is_structure(piece)).map(|(at, _)| at).collect();
+        let structures = structures(&bytes, PIECE_BYTES / 8);
         let has_checksum = bytes[1024 + 0x65] & 0x4 != 0;
         Self { bytes, structures, has_checksum }
     }
 }
 
-/// Which image; then changes: a piece of it, where in that, how many bytes, the bytes.
+/// Which image; then changes.
 pub fn run(mut data: &[u8]) -> bool {
     let base = base(take_u8(&mut data));
     let mut disk = PatchedDisk::new(&base.bytes, base.bytes.len() as u64);
+    change(&mut disk, &base.structures, data);
+    if base.has_checksum {
+        fix_superblock(&mut disk);
+    }
+    open_and_walk(disk)
+}
+
+/// Makes the changes that an input has: a piece of the image, where in that, how many bytes, the bytes. Answers where.
+pub fn change(disk: &mut PatchedDisk<'_>, pieces: &[u64], mut data: &[u8]) -> Vec<u64> {
+    let mut changed = Vec::new();
     while let [_, _, _, _, _, ..] = data {
-        let piece = base.structures[usize::from(take_u16(&mut data)) % base.structures.len()];
+        let piece = pieces[usize::from(take_u16(&mut data)) % pieces.len()];
         let at = piece + u64::from(take_u8(&mut data));
         let length = (usize::from(take_u8(&mut data)) % 16 + 1).min(data.len());
         let (bytes, rest) = data.split_at(length);
         disk.patch(at, bytes);
+        changed.push(at);
         data = rest;
     }
-    if base.has_checksum {
-        fix_superblock(&mut disk);
-    }
+    changed
+}
+
+/// Walks what is on a disk, if it is taken for a file system; whether it is.
+pub fn open_and_walk(disk: PatchedDisk<'static>) -> bool {
     let disk = Arc::new(disk);
     let opened = probe(Arc::clone(&disk) as Arc<dyn icecore::guest::BlockRead>);
     let is_open = if let Ok(Probe::FileSystem(tree)) = &opened {
@@ -101,6 +109,16 @@ pub fn run(mut data: &[u8]) -> bool {
     is_open
 }
 
+/// Where pieces begin that hold more than zeros and noise, with so many zeros at least.
+pub fn structures(bytes: &[u8], zeros_min: usize) -> Vec<u64> {
+    let is_structure = |piece: &[u8]| {
+        let zeros = piece.iter().filter(|byte| **byte == 0).count();
+        (zeros_min..PIECE_BYTES).contains(&zeros)
+    };
+    let pieces = (0_u64..).step_by(PIECE_BYTES).zip(bytes.chunks(PIECE_BYTES));
+    pieces.filter(|(_, piece)| is_structure(piece)).map(|(at, _)| at).collect()
+}
+
 fn fix_superblock(disk: &mut PatchedDisk<'_>) {
     let mut superblock = [0; 0x3FC];
     icecore::guest::BlockRead::read_exact_at(disk, SUPERBLOCK_AT, &mut superblock).expect("an image has one");
@@ -109,8 +127,7 @@ fn fix_superblock(disk: &mut PatchedDisk<'_>) {
     disk.patch(SUPERBLOCK_AT + 0x3FC, &sum.to_le_bytes());
 }
 
-/// Walks a tree as a mount would, as far as the budget goes.
-pub fn walk(tree: &FileSystem) {
+fn walk(tree: &FileSystem) {
     let info = tree.info();
     assert!(info.used_bytes <= info.size_bytes);
     let mut steps = 0;

@@ -3,22 +3,18 @@
 //! As for the ext family, only the changes are the input. Two of the images have a log to replay; each record of a log
 //! has a checksum over all of it, so that none of its changes would get behind that.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use icecore::guest::{BlockRead, Probe, probe};
+use icecore::guest::BlockRead;
 
-use super::ext::{base_path, unpack, walk};
-use super::{take_u8, take_u16};
+use super::ext::{base_path, change, open_and_walk, structures, unpack};
+use super::take_u8;
 use crate::disk::PatchedDisk;
 
 /// The images; `xfs-images.sh` makes them.
 pub const XFS_BASES: [&str; 4] = ["xfs", "xfs-log", "xfs-v4", "xfs-v4-log"];
 
-const PIECE_BYTES: usize = 256;
 const SECTOR: usize = 512;
-/// As many bytes and calls may all of a walk read.
-const MOST_READ_BYTES: u64 = 4 << 30;
-const MOST_READS: u64 = 4_000_000;
 
 struct Base {
     bytes: Vec<u8>,
@@ -57,16 +53,10 @@ fn is_record(sector: &[u8]) -> bool {
 
 impl Base {
     fn new(bytes: Vec<u8>) -> Self {
-        let is_structure = |piece: &[u8]| {
-            let zeros = piece.iter().filter(|byte| **byte == 0).count();
-            (PIECE_BYTES / 16..PIECE_BYTES).contains(&zeros)
-        };
-        let pieces = (0_u64..).step_by(PIECE_BYTES).zip(bytes.chunks(PIECE_BYTES));
-        let structures = pieces.filter(|(_, piece)| is_structure(piece)).map(|(at, _)| at).collect();
         let sectors = (0..).step_by(SECTOR).zip(bytes.chunks(SECTOR));
         let records = sectors.filter(|(_, sector)| is_record(sector)).map(|(at, _)| at).collect();
         Self {
-            structures,
+            structures: structures(&bytes, 16),
             records,
             is_v5: bytes[101] & 0xF == 5,
             block_bytes: be32(&bytes, 4),
@@ -132,36 +122,16 @@ fn record_sum(record: &[u8], headers: usize) -> u32 {
     crc32c::crc32c_append(sum, data)
 }
 
-/// Which image, and in the highest bit whether checksums are left as they are; then changes: a piece of it, where in
-/// that, how many bytes, the bytes.
+/// Which image, and in the highest bit whether checksums are left as they are; then changes.
 pub fn run(mut data: &[u8]) -> bool {
     let which = take_u8(&mut data);
     let base = base(which & 0x7F);
     let mut disk = PatchedDisk::new(&base.bytes, base.bytes.len() as u64);
-    let mut changed = Vec::new();
-    while let [_, _, _, _, _, ..] = data {
-        let piece = base.structures[usize::from(take_u16(&mut data)) % base.structures.len()];
-        let at = piece + u64::from(take_u8(&mut data));
-        let length = (usize::from(take_u8(&mut data)) % 16 + 1).min(data.len());
-        let (bytes, rest) = data.split_at(length);
-        disk.patch(at, bytes);
-        changed.push(at);
-        data = rest;
-    }
+    let changed = change(&mut disk, &base.structures, data);
     if which & 0x80 == 0 {
         for at in changed {
             base.fix(&mut disk, at);
         }
     }
-    let disk = Arc::new(disk);
-    let opened = probe(Arc::clone(&disk) as Arc<dyn BlockRead>);
-    let is_open = if let Ok(Probe::FileSystem(tree)) = &opened {
-        walk(tree);
-        true
-    } else {
-        false
-    };
-    let (bytes, reads) = disk.read_so_far();
-    assert!(bytes <= MOST_READ_BYTES && reads <= MOST_READS, "{bytes} bytes in {reads} reads for one walk");
-    is_open
+    open_and_walk(disk)
 }

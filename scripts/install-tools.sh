@@ -16,7 +16,7 @@ case "${1:-}" in
     fuzz) needed+=(c++:g++) ;;
     test)
         wanted+=(mke2fs:e2fsprogs debugfs:e2fsprogs setpriv:util-linux pkill:procps losetup:mount sfdisk:fdisk sgdisk:gdisk)
-        wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs)
+        wanted+=(mkfs.xfs:xfsprogs xfs_io:xfsprogs getfattr:attr)
         # Volumes that are named, and what names them: for their labels and UUIDs.
         wanted+=(mkfs.vfat:dosfstools mkfs.exfat:exfatprogs mkfs.ntfs:ntfs-3g mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools)
         wanted+=(mksquashfs:squashfs-tools mkfs.erofs:erofs-utils cryptsetup:cryptsetup-bin)
@@ -25,7 +25,10 @@ case "${1:-}" in
         wanted+=(python3.zstandard:python3-zstandard python3.argon2:python3-argon2)
         wanted+=(shellcheck:shellcheck)
         ;;
-    campaign) wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs) ;;
+    campaign)
+        wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs xfs_io:xfsprogs)
+        wanted+=(linux.uml:user-mode-linux modprobe:kmod getfattr:attr)
+        ;;
     *) die "usage: install-tools.sh build|bench|demo|test|campaign|fuzz" ;;
 esac
 

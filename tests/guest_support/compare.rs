@@ -31,6 +31,8 @@ pub struct Report {
     pub xattrs: u64,
     /// Files that a recovery cut.
     pub cut: u64,
+    /// What the other side could not read: there is nothing to compare with.
+    pub unreadable: Vec<String>,
     pub differences: Vec<String>,
 }
 
@@ -106,6 +108,11 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         }
     }
 
+    /// What the other side has; it may be damaged there too, where a log was torn.
+    fn readable<V>(&mut self, path: &Path, result: std::io::Result<V>) -> Option<V> {
+        result.map_err(|error| self.report.unreadable.push(format!("{}: {error}", path.display()))).ok()
+    }
+
     fn ok<V>(&mut self, path: &Path, what: &str, result: Result<V, T::Error>) -> Option<V> {
         match result {
             Ok(value) => Some(value),
@@ -125,8 +132,13 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         let mut ours: BTreeMap<OsString, (NodeId, FileType)> =
             listed.into_iter().map(|(name, node, kind)| (OsString::from_vec(name), (node, kind))).collect();
         self.check(path, "number of distinct names", ours.len(), count);
-        for entry in fs::read_dir(path).expect("the directory can be listed") {
-            let name = entry.expect("an entry").file_name();
+        let Some(theirs) =
+            self.readable(path, fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>))
+        else {
+            return;
+        };
+        for entry in theirs {
+            let name = entry.file_name();
             let path = path.join(&name);
             match ours.remove(&name) {
                 Some((child, kind)) => self.entry(node, &name, child, kind, &path),
@@ -153,7 +165,9 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
             return;
         };
         self.check(path, "kind in the directory", kind, attributes.kind);
-        let theirs = fs::symlink_metadata(path).expect("metadata");
+        let Some(theirs) = self.readable(path, fs::symlink_metadata(path)) else {
+            return;
+        };
         self.attributes(path, &attributes, &theirs);
         self.xattrs(path, node);
         match attributes.kind {
@@ -166,8 +180,9 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
             FileType::Symlink => {
                 let target = self.tree.read_link(node);
                 let target = self.ok(path, "target", target);
-                let expected = fs::read_link(path).expect("a target").into_os_string().into_vec();
-                self.check(path, "target", target, Some(expected));
+                if let Some(expected) = self.readable(path, fs::read_link(path)) {
+                    self.check(path, "target", target, Some(expected.into_os_string().into_vec()));
+                }
             }
             // Once: what was read of it is in the kernel's page cache, which hides holes.
             FileType::Regular if self.read.insert(node) => self.content(path, node, attributes.size_bytes),
@@ -217,7 +232,9 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
     }
 
     fn xattrs(&mut self, path: &Path, node: NodeId) {
-        let theirs = xattrs_of(path);
+        let Some(theirs) = self.readable(path, xattrs_of(path)) else {
+            return;
+        };
         let ours = self.tree.list_xattrs(node);
         let Some(mut ours) = self.ok(path, "xattrs", ours) else {
             return;
@@ -227,13 +244,21 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         for (name, value) in theirs {
             self.report.xattrs += 1;
             let found = self.tree.xattr(node, &name);
+            let Some(value) = self.readable(path, value) else {
+                continue;
+            };
             let found = self.ok(path, "xattr", found);
             self.check(path, &String::from_utf8_lossy(&name), found, Some(Some(value)));
         }
     }
 
     fn content(&mut self, path: &Path, node: NodeId, size: u64) {
-        let file = File::open(path).expect("the file can be opened");
+        if !self.read.insert(node) {
+            return;
+        }
+        let Some(file) = self.readable(path, File::open(path)) else {
+            return;
+        };
         // Before anything is read: what the kernel has in its page cache it no longer calls a hole.
         let theirs = data_ranges(size, |at| {
             let data = rustix::fs::seek(&file, SeekFrom::Data(at)).ok()?;
@@ -265,7 +290,9 @@ impl<T: ReadOnlyTree> Comparison<'_, T> {
         while at < end {
             // A little further than the range, so that reads also cross from one range to the next.
             let length = usize::try_from(end - at + 5000).unwrap_or(usize::MAX).min(ours.len());
-            let expected = file.read_at(&mut theirs[..length], at).expect("a read");
+            let Some(expected) = self.readable(path, file.read_at(&mut theirs[..length], at)) else {
+                return false;
+            };
             let read = self.tree.read(node, at, &mut ours[..length]);
             let Some(read) = self.ok(path, "read", read) else {
                 return false;
@@ -294,18 +321,22 @@ fn data_ranges(size: u64, next: impl Fn(u64) -> Option<(u64, u64)>) -> Vec<(u64,
     ranges
 }
 
-fn xattrs_of(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+type Xattrs = BTreeMap<Vec<u8>, std::io::Result<Vec<u8>>>;
+
+fn xattrs_of(path: &Path) -> std::io::Result<Xattrs> {
     let mut names = vec![0; 65_536];
-    let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
+    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        length => length?,
+    };
     names.truncate(length);
     let mut all = BTreeMap::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; 65_536];
-        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).expect("a value");
-        value.truncate(length);
-        all.insert(name.to_vec(), value);
+        let read = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]);
+        all.insert(name.to_vec(), read.map(|length| value[..length].to_vec()).map_err(Into::into));
     }
-    all
+    Ok(all)
 }
 
 fn kind_of(kind: fs::FileType) -> FileType {

@@ -8,6 +8,7 @@ pub mod image;
 pub mod source;
 pub mod uml;
 pub mod xfs;
+pub mod xfs_load;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -8,6 +8,7 @@ use rustix::fs::XattrFlags;
 
 use super::image::{Mount, run};
 use super::source;
+use super::xfs_load::Random;
 
 /// Whether images can be made here; else why not.
 pub fn can_make() -> Result<(), String> {
@@ -36,6 +37,21 @@ pub fn make(image: &Path, size: &str, options: &[&str]) {
     arguments.extend(options);
     arguments.push(image);
     run("mkfs.xfs", &arguments);
+}
+
+/// Bits of `sb_features_incompat`: content can be exchanged; files point to the directories that they are in.
+pub const EXCHANGE_AND_PARENTS: u32 = 0x40 | 0x80;
+
+/// Gives a new file system features that the tools that made it do not know; an empty one needs nothing else for them.
+pub fn add_features(image: &Path, bits: u32) {
+    let path = image.to_str().expect("a path in UTF-8");
+    let mut superblock = [0; 512];
+    File::open(image).expect("the image").read_exact_at(&mut superblock, 0).expect("a superblock");
+    let field = |at: usize| u32::from_be_bytes(superblock[at..at + 4].try_into().expect("4 bytes"));
+    let write = format!("write -d features_incompat {:#x}", field(216) | bits);
+    for group in 0..field(88) {
+        run("xfs_db", &["-x", "-c", &format!("sb {group}"), "-c", &write, path]);
+    }
 }
 
 /// Makes an image of version 4 with what is in a directory; the error says why that can't be done here.
@@ -182,4 +198,91 @@ pub fn put_checksums(block: &mut [u8], inode_bytes: usize) {
 pub fn copy(image: &Path, to: &Path) -> PathBuf {
     run("cp", &["--sparse=always", image.to_str().expect("UTF-8"), to.to_str().expect("UTF-8")]);
     to.to_owned()
+}
+
+/// Whether a sector of a log is the header of a record.
+pub fn is_record(sector: &[u8]) -> bool {
+    sector.starts_with(&0xFEED_BABE_u32.to_be_bytes())
+}
+
+/// A record of a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// Where it begins in the image.
+    pub at: u64,
+    /// Headers and data.
+    pub bytes: u64,
+}
+
+/// Where the log of an image lies.
+pub struct Log {
+    image: File,
+    pub start: u64,
+    pub bytes: u64,
+}
+
+impl Log {
+    pub fn of(image: &Path) -> Self {
+        let image = File::open(image).expect("the image");
+        let mut superblock = [0; 512];
+        image.read_exact_at(&mut superblock, 0).expect("a superblock");
+        let field = |at: usize, bytes: usize| {
+            superblock[at..at + bytes].iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
+        };
+        let (block_bytes, start, group_blocks, bits) = (field(4, 4), field(48, 8), field(84, 4), field(124, 1));
+        let linear = (start >> bits) * group_blocks + (start & ((1 << bits) - 1));
+        Self { image, start: linear * block_bytes, bytes: field(96, 4) * block_bytes }
+    }
+
+    /// The same place, counted on from the end of the log to its start.
+    pub fn wrap(&self, at: u64) -> u64 {
+        self.start + (at - self.start) % self.bytes
+    }
+
+    /// The records that headers tell of, oldest first.
+    pub fn records(&self) -> Vec<Record> {
+        let mut log = vec![0; usize::try_from(self.bytes).expect("a small log")];
+        self.image.read_exact_at(&mut log, self.start).expect("the log");
+        let be32 = |header: &[u8], at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
+        let mut found: Vec<(u64, Record)> = log
+            .chunks_exact(512)
+            .zip((self.start..).step_by(512))
+            .filter(|(sector, _)| is_record(sector) && be32(sector, 12) > 0)
+            .map(|(header, at)| {
+                let headers = u64::from(be32(header, 320).div_ceil(32 << 10).max(1));
+                let bytes = (headers + u64::from(be32(header, 12)).div_ceil(512)) * 512;
+                (u64::from(be32(header, 16)) << 32 | u64::from(be32(header, 20)), Record { at, bytes })
+            })
+            .collect();
+        found.sort_unstable_by_key(|(lsn, _)| *lsn);
+        found.into_iter().map(|(_, record)| record).collect()
+    }
+}
+
+/// Takes from the log of an image what a power cut may have kept from it: some of its newest sectors.
+pub fn tear(image: &Path, random: &mut Random) {
+    let log = Log::of(image);
+    let records = log.records();
+    let file = File::options().read(true).write(true).open(image).expect("the image");
+    for _ in 0..1 + random.below(3) {
+        let back = 1 + random.below(5) as usize;
+        let Some(record) = records.len().checked_sub(back).map(|index| records[index]) else {
+            continue;
+        };
+        let sectors = record.bytes / 512;
+        let first = random.below(sectors);
+        for sector in first..first + 1 + random.below(sectors - first) {
+            let at = log.wrap(record.at + sector * 512);
+            let mut bytes = [0; 512];
+            file.read_exact_at(&mut bytes, at).expect("a read");
+            // What was there one turn ago, or before the first.
+            let cycle_at = if is_record(&bytes) { 4 } else { 0 };
+            let cycle = u32::from_be_bytes(bytes[cycle_at..cycle_at + 4].try_into().expect("4 bytes"));
+            if is_record(&bytes) {
+                bytes.fill(0);
+            }
+            bytes[..4].copy_from_slice(&cycle.saturating_sub(1).to_be_bytes());
+            file.write_all_at(&bytes, at).expect("a write");
+        }
+    }
 }

@@ -31,6 +31,9 @@ pub(super) struct Layout {
     pub bytes: usize,
 }
 
+/// What the last check names that fails.
+pub(super) const OWNER: &str = "owner";
+
 /// Nodes of an inode's block map.
 pub(super) const MAP_NODE: Layout = Layout { checksum_at: 64, place_at: 24, uuid_at: 40, owner_at: 56, bytes: 72 };
 /// Blocks with names of a directory.
@@ -58,7 +61,7 @@ impl Layout {
         }
         let found = be64_at(bytes, self.owner_at).ok_or(Fault::CutShort)?;
         if found != owner {
-            return Err(Fault::Field { field: "owner", value: found });
+            return Err(Fault::Field { field: OWNER, value: found });
         }
         Ok(())
     }

@@ -118,7 +118,14 @@ impl Xfs {
         let place = self.sb.inode_place(number).ok_or(Error::NoSuchNode { node: number })?;
         let mut bytes = vec![0; narrow(self.sb.inode_bytes)];
         self.volume.read_exact_at(place, &mut bytes)?;
-        let inode = read(&self.sb, number, &bytes, self.is_replayed(place, self.sb.inode_bytes))?;
+        let mut inode = read(&self.sb, number, &bytes, self.is_replayed(place, self.sb.inode_bytes))?;
+        for remap in self.outcome.remaps.iter().filter(|remap| remap.inode == number) {
+            let blocks_512 = remap.length.saturating_mul(self.sb.block_bytes / 512);
+            inode.blocks_512 = match remap.physical {
+                Some(_) => inode.blocks_512.saturating_add(blocks_512),
+                None => inode.blocks_512.saturating_sub(blocks_512),
+            };
+        }
         let weight = wide(size_of::<Inode>() + 64).saturating_add(self.sb.inode_bytes);
         Ok(self.inodes.insert(number, inode, weight))
     }

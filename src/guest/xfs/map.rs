@@ -9,11 +9,11 @@
 use std::sync::Arc;
 
 use crate::guest::bytes::{be16_at, be64_at, narrow, slice_at, wide};
-use crate::guest::window::{Builder, Run, Window};
+use crate::guest::window::{Builder, Edits, Run, Window};
 use crate::guest::{Damage, Error, Fault, Object};
 
 use super::Xfs;
-use super::block::{Block, MAP_NODE, has_magic};
+use super::block::{Block, MAP_NODE, OWNER, has_magic};
 use super::inode::{Fork, Format, Inode, Which};
 
 pub(super) const EXTENT_BYTES: usize = 16;
@@ -24,7 +24,7 @@ const LEVEL_MAX: u16 = 16;
 /// Bytes of a node before its records, by version of the format.
 pub(super) const NODE_HEADER_BYTES: usize = 24;
 /// Logical blocks have 54 bits.
-const LOGICAL_END: u64 = 1 << 54;
+pub(super) const LOGICAL_END: u64 = 1 << 54;
 
 /// One node of a tree, with what its parent says of it.
 struct Node<'a> {
@@ -61,9 +61,25 @@ impl Xfs {
             }
             _ => {}
         }
-        let window = builder.finish();
+        let mut window = builder.finish();
+        if which == Which::Data
+            && let Some(edits) = self.remaps_of(inode.number)
+        {
+            window = window.with(number, &edits);
+        }
         let bytes = window.weight_bytes();
         Ok(self.windows.insert(key, window, bytes))
+    }
+
+    /// What the log says was still to be done to a map, if anything.
+    fn remaps_of(&self, inode: u64) -> Option<Edits> {
+        let mut remaps = self.outcome.remaps.iter().filter(|remap| remap.inode == inode).peekable();
+        remaps.peek()?;
+        let mut edits = Edits::default();
+        for remap in remaps {
+            edits.set(remap.logical, remap.length, remap.physical.filter(|_| remap.is_written));
+        }
+        Some(edits)
     }
 
     fn decode_extents(&self, records: &[u8], first: u64, end: u64, into: &mut Builder) -> Result<bool, Fault> {
@@ -123,6 +139,15 @@ impl Xfs {
         Ok(true)
     }
 
+    /// Where inodes exchanged their maps and the log ends before the blocks say so, either may be named.
+    fn check_owner(&self, read: &Block, inode: u64) -> Result<(), Fault> {
+        let reowned = &self.outcome.reowned;
+        match MAP_NODE.check(&self.sb, read, inode) {
+            Err(Fault::Field { field: OWNER, value }) if reowned.contains(&inode) && reowned.contains(&value) => Ok(()),
+            checked => checked,
+        }
+    }
+
     /// A node in a block of its own, checked.
     fn node<'a>(
         &self,
@@ -138,7 +163,7 @@ impl Xfs {
             return Err(Fault::Magic);
         }
         let header_bytes = if self.sb.is_v5 {
-            MAP_NODE.check(&self.sb, read, inode.number)?;
+            self.check_owner(read, inode.number)?;
             MAP_NODE.bytes
         } else {
             NODE_HEADER_BYTES

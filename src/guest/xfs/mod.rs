@@ -52,6 +52,8 @@ pub struct Xfs {
     volume: Arc<dyn BlockRead>,
     /// The same as `volume`, where the log was replayed.
     replayed: Option<Arc<log::Overlay>>,
+    /// What the log left to do when maps are read.
+    outcome: log::Outcome,
     sb: Superblock,
     info: VolumeInfo,
     inodes: Cache<Inode>,
@@ -70,9 +72,9 @@ impl Xfs {
         let sb = Superblock::read(volume.as_ref())?;
         let xfs = match log::replay(&volume, &sb) {
             Ok(None) => Self::assemble(volume, None, sb, VolumeState::Clean),
-            Ok(Some(replayed)) => {
-                let volume: Arc<dyn BlockRead> = replayed.overlay.clone();
-                Self::assemble(volume, Some(replayed.overlay), replayed.sb, replayed.state)
+            Ok(Some(log::Replayed { overlay, sb, outcome, state })) => {
+                let volume: Arc<dyn BlockRead> = overlay.clone();
+                Self { outcome, ..Self::assemble(volume, Some(overlay), sb, state) }
             }
             Err(log::Problem::Stale(reason)) => Self::assemble(volume, None, sb, VolumeState::Stale { reason }),
             Err(log::Problem::Medium(error)) => return Err(error),
@@ -103,6 +105,7 @@ impl Xfs {
         Self {
             volume,
             replayed,
+            outcome: log::Outcome::default(),
             sb,
             info,
             inodes: Cache::new(INODES_CACHE_BYTES),
@@ -110,6 +113,7 @@ impl Xfs {
             listings: Cache::new(LISTINGS_CACHE_BYTES),
         }
     }
+
     /// Whether any of `length` bytes of the volume come from the log.
     fn is_replayed(&self, place: u64, length: u64) -> bool {
         self.replayed.as_ref().is_some_and(|overlay| overlay.has_any(place, place.saturating_add(length)))

@@ -7,7 +7,7 @@ use super::block::has_magic;
 use super::superblock::Superblock;
 
 /// Of more groups the superblock's own counts are taken, right or not: opening must not take long.
-const GROUPS_MAX: u64 = 4096;
+pub(super) const GROUPS_MAX: u64 = 4096;
 
 /// Puts the counts into the superblock; leaves it as it is where a header can't be read or believed.
 pub(super) fn count(volume: &dyn BlockRead, sb: &mut Superblock) {

@@ -103,8 +103,9 @@ impl Superblock {
         if is_v5 && has_checksum {
             check_checksum(&read(sector_bytes)?).map_err(damage)?;
         }
-        let superblock = Self::parse(&head, is_v5).ok_or(damage(Fault::CutShort))?;
+        let mut superblock = Self::parse(&head, is_v5).ok_or(damage(Fault::CutShort))?;
         superblock.check(&head, volume.size_bytes())?;
+        superblock.find_log(&head)?;
         Ok(superblock)
     }
 
@@ -117,7 +118,7 @@ impl Superblock {
         let block_bytes = u64::from(be32_at(b, 4)?);
         let uuid = bytes16_at(b, 32)?;
         let group_blocks = u64::from(be32_at(b, 84)?);
-        let mut superblock = Self {
+        Some(Self {
             is_v5,
             block_bytes,
             blocks: be64_at(b, 8)?,
@@ -143,15 +144,20 @@ impl Superblock {
             has_log_v2: is_v5 || version & version::LOG_V2 != 0,
             group_block_bits: u8_at(b, 124)?.into(),
             inode_bits: u8_at(b, 123)?.into(),
-        };
-        let log_start = be64_at(b, 48)?;
-        if log_start != 0 {
-            // Where it does not lie in the file system, the check refuses what this leaves.
-            let length = u64::from(be32_at(b, 96)?);
-            let first = superblock.linear(log_start, length).ok().unwrap_or(u64::MAX);
-            superblock.log_start = Some(first.saturating_mul(block_bytes));
+        })
+    }
+
+    /// Where the log lies, once it is checked what its place is counted in.
+    fn find_log(&mut self, b: &[u8]) -> Result<(), Error> {
+        let (start, length) = (be64_at(b, 48).unwrap_or_default(), u64::from(be32_at(b, 96).unwrap_or(u32::MAX)));
+        if self.log_bytes > LOG_BYTES_MAX {
+            return Err(field("sb_logblocks", self.log_bytes));
         }
-        Some(superblock)
+        if start != 0 {
+            let first = self.linear(start, length).map_err(|_| field("sb_logstart", start))?;
+            self.log_start = Some(first * self.block_bytes);
+        }
+        Ok(())
     }
 
     fn check(&self, b: &[u8], volume_bytes: u64) -> Result<(), Error> {
@@ -181,8 +187,6 @@ impl Superblock {
         require(self.inode_place(self.root).is_some(), "sb_rootino", self.root)?;
         let in_progress = u64::from(u8_at(b, 126).unwrap_or(1));
         require(in_progress == 0, "sb_inprogress", in_progress)?;
-        let log_fits = self.log_start.is_none_or(|start| start < self.blocks.saturating_mul(block));
-        require(log_fits && self.log_bytes <= LOG_BYTES_MAX, "sb_logblocks", self.log_bytes)?;
         let version = be16_at(b, 100).unwrap_or_default();
         if !self.is_v5 && version & version::DIRECTORY_V2 == 0 {
             return Err(Error::Unsupported(Feature::Xfs("directories of version 1")));

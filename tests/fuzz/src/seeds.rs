@@ -24,7 +24,7 @@ use icecore::vault::{LOCKS, OpenOptions};
 
 use crate::keys::{self, vault_keys};
 use crate::mutate::Random;
-use crate::targets::{BASES, PATHS, base_path, crc32, fast_commits, unsealed};
+use crate::targets::{BASES, PATHS, XFS_BASES, base_path, crc32, fast_commits, unsealed};
 
 /// One input: its target, its name, its bytes.
 struct Seed {
@@ -481,6 +481,13 @@ fn of_images() -> Vec<Seed> {
         let changes = [number, 0, 0, 0x40, 1, 9, 9, 1, 0, 0x10, 3, 1, 2, 3, 4];
         seeds.push(seed("ext", format!("{name}-changed"), changes));
     }
+    for (number, name) in (0_u8..).zip(XFS_BASES) {
+        seeds.push(seed("xfs", name, [number]));
+        // In a piece of some inode or record, and with the checksum left wrong.
+        let changes = [0, 2, 0x40, 1, 9, 9, 90, 0, 0x10, 3, 1, 2, 3, 4];
+        seeds.push(seed("xfs", format!("{name}-changed"), [&[number], changes.as_slice()].concat()));
+        seeds.push(seed("xfs", format!("{name}-unfixed"), [&[number | 0x80], &changes[7..]].concat()));
+    }
     seeds
 }
 
@@ -493,9 +500,10 @@ fn run(program: &str, arguments: &[&str]) -> io::Result<()> {
 /// Makes the images that [`crate::TARGETS`] changes.
 ///
 /// # Errors
-/// Where `mke2fs` or `debugfs` is missing or fails.
+/// Where `mke2fs` or `debugfs` is missing or fails, or what `xfs-images.sh` needs.
 pub fn write_images() -> io::Result<()> {
     let place = tempfile::tempdir()?;
+    write_xfs_images(place.path())?;
     let from = place.path().join("source");
     fill(&from)?;
     let image = place.path().join("image");
@@ -519,11 +527,21 @@ pub fn write_images() -> io::Result<()> {
         if options.contains("fast_commit") {
             commit_fast(&image)?;
         }
-        let target = base_path(name);
-        std::fs::create_dir_all(target.parent().ok_or_else(|| io::Error::other("no folder"))?)?;
-        std::fs::write(target, zstd::encode_all(std::fs::read(&image)?.as_slice(), 19)?)?;
+        pack(&image, name)?;
     }
     Ok(())
+}
+
+/// Keeps an image under a name.
+fn pack(image: &Path, name: &str) -> io::Result<()> {
+    let target = base_path(name);
+    std::fs::create_dir_all(target.parent().ok_or_else(|| io::Error::other("no folder"))?)?;
+    std::fs::write(target, zstd::encode_all(std::fs::read(image)?.as_slice(), 19)?)
+}
+
+fn write_xfs_images(place: &Path) -> io::Result<()> {
+    run(concat!(env!("CARGO_MANIFEST_DIR"), "/xfs-images.sh"), &[&place.to_string_lossy()])?;
+    XFS_BASES.iter().try_for_each(|name| pack(&place.join(name), name))
 }
 
 /// Two transactions that a replay has to write, and a block that is revoked again.

@@ -16,7 +16,7 @@ use super::ring::{RECORD_BYTES_MAX, Record, Ring, SECTOR};
 /// Writes under way at once, at most.
 const IN_FLIGHT: u64 = 8;
 /// What they may cover, in sectors.
-pub(super) const IN_FLIGHT_SECTORS: u64 = IN_FLIGHT * RECORD_BYTES_MAX as u64 / SECTOR;
+const IN_FLIGHT_SECTORS: u64 = IN_FLIGHT * RECORD_BYTES_MAX as u64 / SECTOR;
 /// No header is farther from the end of its record.
 const RECORD_SECTORS_MAX: u64 = RECORD_BYTES_MAX as u64 / SECTOR + 8;
 
@@ -28,6 +28,10 @@ const FLAG_UNMOUNT: u8 = 0x20;
 pub(super) struct Live {
     pub tail: u64,
     pub head: u64,
+    /// The number that a record at the head would have: nothing on the volume is newer.
+    pub end: u64,
+    /// What writes that were under way behind the head may have overwritten, in sectors.
+    pub reach: u64,
 }
 
 fn damaged() -> Problem {
@@ -44,20 +48,30 @@ pub(super) fn find(ring: &Ring<'_>, sb: &Superblock) -> Result<Option<Live>, Pro
         return Ok(None);
     }
     let Some(torn) = first_torn(ring, sb, head, last.tail)? else {
-        return live(ring, last.tail, head);
+        return live(ring, &last, head);
     };
     let last = record_before(ring, sb, torn)?;
     if is_unmount(ring, &last)? {
         return Ok(None);
     }
-    live(ring, last.tail, torn)
+    live(ring, &last, torn)
 }
 
-fn live(ring: &Ring<'_>, tail: u64, head: u64) -> Result<Option<Live>, Problem> {
-    if tail >= ring.sectors {
+/// What lies between the tail that the last record tells of and the head behind it. The numbers of both have the turn
+/// of the ring that they are from; where those contradict the places, the log is not one of a single history.
+fn live(ring: &Ring<'_>, last: &Record, head: u64) -> Result<Option<Live>, Problem> {
+    let tail = last.tail;
+    let cycle = u64::from(last.cycle()) + u64::from(head <= last.at);
+    let is_one_history = if u64::from(last.tail_cycle) == cycle {
+        tail <= head
+    } else {
+        u64::from(last.tail_cycle) + 1 == cycle && head < tail
+    };
+    if tail >= ring.sectors || !is_one_history {
         return Err(damaged());
     }
-    Ok((tail != head).then_some(Live { tail, head }))
+    let reach = (IN_FLIGHT * u64::from(last.size_bytes) / SECTOR).min(IN_FLIGHT_SECTORS);
+    Ok((tail != head).then_some(Live { tail, head, end: cycle << 32 | head, reach }))
 }
 
 /// The sector behind the last whole record; `None` where the log was never written to.

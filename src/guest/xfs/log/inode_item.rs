@@ -21,7 +21,7 @@ mod fields {
     pub const DEVICE: u32 = 0x10;
     pub const XATTR_CONTENT: u32 = 0x40 | 0x80;
     pub const XATTR_ROOT: u32 = 0x100;
-    /// The blocks of a fork's map got another owner.
+    /// The blocks of a fork's map still name the inode that had them before.
     pub const OWNERS: u32 = 0x200 | 0x400;
 }
 
@@ -54,43 +54,49 @@ impl Format {
     }
 }
 
-pub(super) fn apply(recovery: &mut Recovery, item: &Item, checkpoint: &Checkpoint) -> Result<(), Problem> {
+pub(super) fn apply(recovery: &mut Recovery, item: Item<'_>, checkpoint: &Checkpoint) -> Result<(), Problem> {
     let damaged = || Problem::Stale(StaleReason::DamagedJournal);
     let host = checkpoint.host;
     let format = item.piece(0).and_then(|piece| Format::parse(piece, host)).ok_or_else(damaged)?;
-    if format.fields & fields::OWNERS != 0 {
-        return Err(Problem::Stale(StaleReason::UnsupportedJournal));
-    }
     // Its inodes were freed later: these blocks may be a file's by now.
     if recovery.cancelled.has(format.buffer) {
         return Ok(());
     }
     let inode_bytes = recovery.sb.inode_bytes;
-    if !recovery.is_on_volume(format.place, inode_bytes) {
+    if !recovery.is_on_volume(format.place, inode_bytes) || !format.place.is_multiple_of(inode_bytes) {
         return Err(damaged());
+    }
+    if format.fields & fields::OWNERS != 0 {
+        let (number, _) = recovery.sb.inode_at(format.place);
+        recovery.outcome.reowned.insert(number);
     }
     let mut inode = vec![0; narrow(inode_bytes)];
     recovery.overlay.read_exact_at(format.place, &mut inode)?;
+    let before = inode.clone();
     let core = item.piece(1).ok_or_else(damaged)?;
     if be16_at(&inode, 0) != Some(MAGIC) || host.u16(core, 0) != Some(MAGIC) {
         return Err(damaged());
     }
-    if is_newer(&inode, core, checkpoint, recovery.sb.is_v5).ok_or_else(damaged)? {
+    let is_newer = if recovery.sb.is_v5 {
+        // Several checkpoints may begin in one record, so the same number says nothing.
+        match be64_at(&inode, 112).ok_or_else(damaged)? {
+            u64::MAX => false,
+            last => recovery.is_newer(last, checkpoint.lsn)?,
+        }
+    } else {
+        was_written_later(&inode, core, host).ok_or_else(damaged)?
+    };
+    if is_newer {
         return Ok(());
     }
     put_core(&mut inode, core, checkpoint).ok_or_else(damaged)?;
     put_forks(&mut inode, item, &format, recovery.sb.is_v5).ok_or_else(damaged)?;
-    Ok(recovery.overlay.write(format.place, &inode)?)
+    Ok(recovery.overlay.write_changed(format.place, &before, &inode)?)
 }
 
-/// Whether the inode on the disk is newer than the logged one.
-fn is_newer(inode: &[u8], core: &[u8], checkpoint: &Checkpoint, is_v5: bool) -> Option<bool> {
-    if is_v5 {
-        let last = be64_at(inode, 112)?;
-        // Several checkpoints may begin in one record, so the same number says nothing.
-        return Some(last != u64::MAX && last > checkpoint.lsn);
-    }
-    let (on_disk, logged) = (be16_at(inode, 30)?, checkpoint.host.u16(core, 30)?);
+/// Whether an inode of version 2 was written to the disk more often than when it was logged.
+fn was_written_later(inode: &[u8], core: &[u8], host: Host) -> Option<bool> {
+    let (on_disk, logged) = (be16_at(inode, 30)?, host.u16(core, 30)?);
     let has_wrapped = on_disk == FLUSH_MAX && logged < FLUSH_MAX / 2;
     Some(logged < on_disk && !has_wrapped)
 }
@@ -168,7 +174,7 @@ fn put_core(inode: &mut [u8], core: &[u8], checkpoint: &Checkpoint) -> Option<()
     Some(())
 }
 
-fn put_forks(inode: &mut [u8], item: &Item, format: &Format, is_v5: bool) -> Option<()> {
+fn put_forks(inode: &mut [u8], item: Item<'_>, format: &Format, is_v5: bool) -> Option<()> {
     let start = if u8_at(inode, 4)? >= 3 { CORE_BYTES_V3 } else { CORE_BYTES };
     let xattrs_at = usize::from(u8_at(inode, 82)?) * 8;
     let room = inode.get_mut(start..)?;
@@ -182,7 +188,7 @@ fn put_forks(inode: &mut [u8], item: &Item, format: &Format, is_v5: bool) -> Opt
     if format.fields & fields::DEVICE != 0 {
         data.get_mut(..4)?.copy_from_slice(&format.device.to_be_bytes());
     }
-    let mut pieces = item.pieces.iter().skip(2);
+    let mut pieces = item.pieces_from(2);
     put_fork(data, &mut pieces, format.fields, (fields::DATA_CONTENT, fields::DATA_ROOT), is_v5)?;
     match xattrs {
         Some(fork) => put_fork(fork, &mut pieces, format.fields, (fields::XATTR_CONTENT, fields::XATTR_ROOT), is_v5),
@@ -193,7 +199,7 @@ fn put_forks(inode: &mut [u8], item: &Item, format: &Format, is_v5: bool) -> Opt
 /// Writes the next piece over a fork, where the fields say that there is one for it.
 fn put_fork<'a>(
     fork: &mut [u8],
-    pieces: &mut impl Iterator<Item = &'a Vec<u8>>,
+    pieces: &mut impl Iterator<Item = &'a [u8]>,
     logged: u32,
     (content, root): (u32, u32),
     is_v5: bool,

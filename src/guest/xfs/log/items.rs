@@ -4,19 +4,20 @@
 //! must not be written again, since their blocks may hold a file's data by now. Then all other changes are made, each
 //! only where what it changes is not already newer; version 5 keeps the number of the last change in each structure.
 //!
-//! Operations that were announced as intents and not finished are finished by a kernel. Those that only give back
-//! space, or keep the indexes of space, change nothing that a reader sees. For the others the log is not used.
+//! What a kernel does besides, such as ending operations that it had begun, is left in the [`Outcome`].
 
 use std::collections::{HashMap, HashSet};
 
 use crate::guest::bytes::{be16_at, be32_at, be64_at, bytes16_at, narrow, slice_at, wide};
 use crate::guest::{BlockRead, Error, StaleReason};
 
+use super::super::space::GROUPS_MAX;
 use super::super::superblock::Superblock;
 use super::Problem;
 use super::inode_item;
+use super::intents::{Intents, Remap, is_intent};
 use super::operations::{Checkpoint, Host, Item};
-use super::overlay::{NEW_BYTES_MAX, Overlay};
+use super::overlay::{CHUNK, NEW_BYTES_MAX, Overlay};
 use super::ring::SECTOR;
 
 /// `blf_flags` of a buffer.
@@ -27,8 +28,6 @@ mod flags {
     pub const QUOTAS: u16 = 0x4 | 0x8 | 0x10;
 }
 
-/// A bit of a buffer's map stands for this many bytes.
-const CHUNK: u64 = 128;
 /// No buffer is larger: the words that its map may have.
 const MAP_WORDS_MAX: u32 = 17;
 const SECTORS_MAX: u16 = 136;
@@ -40,9 +39,8 @@ enum Kind {
     Buffer,
     Inode,
     NewInodes,
-    /// Begins or ends an operation that must have ended.
+    /// Begins or ends an operation of several steps.
     Intent(u16),
-    Done(u16),
     /// Changes nothing that a reader sees.
     Unseen,
 }
@@ -52,17 +50,15 @@ fn kind_of(stored: u16) -> Option<Kind> {
         0x123B => Kind::Inode,
         0x123C => Kind::Buffer,
         0x123F => Kind::NewInodes,
-        // Mapping of blocks to files, extended attributes, exchange of content.
-        0x1244 | 0x1246 | 0x1248 => Kind::Intent(stored),
-        0x1245 | 0x1247 | 0x1249 => Kind::Done(stored - 1),
+        intent if is_intent(intent) => Kind::Intent(intent),
         // Freeing of extents, the two halves; quotas; owners of blocks and counts of sharers; the same of realtime.
         0x1236 | 0x1237 | 0x123D | 0x123E | 0x1240..=0x1243 | 0x124A..=0x124F => Kind::Unseen,
         _ => return None,
     })
 }
 
-impl Item {
-    fn kind(&self, host: Host) -> Result<Kind, Problem> {
+impl Item<'_> {
+    fn kind(self, host: Host) -> Result<Kind, Problem> {
         let stored = self.piece(0).and_then(|piece| host.u16(piece, 0)).ok_or_else(damaged)?;
         kind_of(stored).ok_or(Problem::Stale(StaleReason::UnsupportedJournal))
     }
@@ -75,41 +71,39 @@ fn damaged() -> Problem {
 /// What identifies a buffer: its first sector and its length.
 pub(super) type BufferId = (u64, u64);
 
-/// The first time through: what was taken back, and what was not finished.
+/// The first time through.
 #[derive(Default)]
-pub(super) struct Cancelled {
-    buffers: HashMap<BufferId, u64>,
-    unfinished: HashSet<(u16, u64)>,
+pub(super) struct Collected {
+    pub cancelled: Cancelled,
+    pub intents: Intents,
 }
 
-impl Cancelled {
-    pub fn collect(&mut self, checkpoint: &Checkpoint) -> Result<(), Problem> {
+impl Collected {
+    pub fn collect(&mut self, checkpoint: &Checkpoint, sb: &Superblock) -> Result<(), Problem> {
         let host = checkpoint.host;
-        for item in &checkpoint.items {
-            let id = || item.piece(0).and_then(|piece| host.u64(piece, 8)).ok_or_else(damaged);
+        for item in checkpoint.items() {
             match item.kind(host)? {
                 Kind::Buffer => {
                     let buffer = Buffer::parse(item, host).ok_or_else(damaged)?;
                     if buffer.flags & flags::CANCEL != 0 {
-                        *self.buffers.entry(buffer.id).or_default() += 1;
+                        *self.cancelled.buffers.entry(buffer.id).or_default() += 1;
                     }
                 }
-                Kind::Intent(kind) => {
-                    self.unfinished.insert((kind, id()?));
-                }
-                Kind::Done(kind) => {
-                    self.unfinished.remove(&(kind, id()?));
-                }
+                Kind::Intent(kind) => self.intents.take(kind, item, host, sb).ok_or_else(damaged)?,
                 _ => {}
             }
         }
         Ok(())
     }
+}
 
-    pub fn has_unfinished(&self) -> bool {
-        !self.unfinished.is_empty()
-    }
+/// What was taken back, and how often.
+#[derive(Default)]
+pub(super) struct Cancelled {
+    buffers: HashMap<BufferId, u64>,
+}
 
+impl Cancelled {
     pub fn has(&self, buffer: BufferId) -> bool {
         self.buffers.contains_key(&buffer)
     }
@@ -125,11 +119,23 @@ impl Cancelled {
     }
 }
 
+/// What the changes leave to whoever reads.
+#[derive(Default)]
+pub(in crate::guest::xfs) struct Outcome {
+    /// Blocks that files were to be given or to lose, in order.
+    pub remaps: Vec<Remap>,
+    /// Inodes that exchanged the blocks of their maps, which still name the inode that had them before.
+    pub reowned: HashSet<u64>,
+}
+
 /// The second time through: the changes.
 pub(super) struct Recovery {
     pub overlay: Overlay,
     pub sb: Superblock,
     pub cancelled: Cancelled,
+    pub outcome: Outcome,
+    /// The number of the log's end.
+    pub end: u64,
     pub checkpoints: u64,
 }
 
@@ -140,7 +146,7 @@ impl Recovery {
         let host = checkpoint.host;
         let mut inodes = Vec::new();
         let mut passed = Vec::new();
-        for item in &checkpoint.items {
+        for item in checkpoint.items() {
             match item.kind(host)? {
                 Kind::Inode => inodes.push(item),
                 Kind::NewInodes => self.make_inodes(item)?,
@@ -169,7 +175,13 @@ impl Recovery {
         start.checked_add(length).is_some_and(|end| end <= self.overlay.size_bytes())
     }
 
-    fn change_buffer(&mut self, buffer: &Buffer<'_>, item: &Item, lsn: u64) -> Result<(), Problem> {
+    /// Whether the last change of a structure on the volume is newer than one in the log. One that is newer than all
+    /// of the log tells that the log lost its end: what is on the volume is then of more than one moment.
+    pub fn is_newer(&self, last: u64, lsn: u64) -> Result<bool, Problem> {
+        if last > self.end { Err(damaged()) } else { Ok(last > lsn) }
+    }
+
+    fn change_buffer(&mut self, buffer: &Buffer<'_>, item: Item<'_>, lsn: u64) -> Result<(), Problem> {
         let (first, sectors) = buffer.id;
         let (start, length) = (first.saturating_mul(SECTOR), sectors * SECTOR);
         if !self.is_on_volume(start, length) {
@@ -177,10 +189,13 @@ impl Recovery {
         }
         let mut head = [0; 512];
         self.overlay.read_exact_at(start, &mut head)?;
-        if self.sb.is_v5 && last_change(&head, &self.sb).is_some_and(|last| last >= lsn) {
+        if self.sb.is_v5
+            && let Some(last) = last_change(&head, &self.sb)
+            && self.is_newer(last, lsn.saturating_sub(1))?
+        {
             return Ok(());
         }
-        let mut pieces = item.pieces.iter().skip(1);
+        let mut pieces = item.pieces_from(1);
         let mut bit = 0;
         while let Some((at, run)) = buffer.run_from(bit) {
             let piece = pieces.next().ok_or_else(damaged)?;
@@ -198,7 +213,22 @@ impl Recovery {
         Ok(())
     }
 
-    fn make_inodes(&mut self, item: &Item) -> Result<(), Problem> {
+    /// Looks whether the headers of the groups are newer than the log, as a kernel does when it has replayed it.
+    pub fn check_groups(&self) -> Result<(), Problem> {
+        for group in 0..if self.sb.is_v5 { self.sb.groups.min(GROUPS_MAX) } else { 0 } {
+            let start = group * self.sb.group_blocks * self.sb.block_bytes;
+            for sector in [1, 2] {
+                let mut head = [0; 512];
+                self.overlay.read_exact_at(start + sector * self.sb.sector_bytes, &mut head)?;
+                if let Some(last) = last_change(&head, &self.sb) {
+                    self.is_newer(last, 0)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_inodes(&mut self, item: Item<'_>) -> Result<(), Problem> {
         let piece = item.piece(0).ok_or_else(damaged)?;
         let field = |index: usize| be32_at(piece, 4 + index * 4).map(u64::from).ok_or_else(damaged);
         let (group, block, count, inode_bytes, blocks) = (field(0)?, field(1)?, field(2)?, field(3)?, field(4)?);
@@ -238,7 +268,7 @@ struct Buffer<'a> {
 }
 
 impl<'a> Buffer<'a> {
-    fn parse(item: &'a Item, host: Host) -> Option<Self> {
+    fn parse(item: Item<'a>, host: Host) -> Option<Self> {
         let piece = item.piece(0)?;
         let words = host.u32(piece, 16).filter(|words| *words <= MAP_WORDS_MAX)?;
         let sectors = u64::from(host.u16(piece, 6).filter(|sectors| (1..=SECTORS_MAX).contains(sectors))?);

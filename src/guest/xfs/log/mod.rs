@@ -11,6 +11,7 @@
 
 mod ends;
 mod inode_item;
+mod intents;
 mod items;
 mod operations;
 mod overlay;
@@ -22,11 +23,12 @@ use crate::guest::{BlockRead, Error, MediumError, StaleReason, VolumeState};
 
 use super::features::log_incompat;
 use super::superblock::Superblock;
-use ends::{IN_FLIGHT_SECTORS, Live};
-use items::{Cancelled, Recovery};
+use ends::Live;
+use items::{Collected, Recovery};
 use operations::{Assembly, Checkpoint};
 use ring::Ring;
 
+pub(super) use items::Outcome;
 pub(super) use overlay::Overlay;
 
 /// Why a log can't be replayed.
@@ -56,6 +58,7 @@ impl From<Error> for Problem {
 pub(super) struct Replayed {
     pub overlay: Arc<Overlay>,
     pub sb: Superblock,
+    pub outcome: Outcome,
     pub state: VolumeState,
 }
 
@@ -72,24 +75,23 @@ pub(super) fn replay(volume: &Arc<dyn BlockRead>, sb: &Superblock) -> Result<Opt
     if sb.log_incompat & !log_incompat::KNOWN != 0 {
         return Err(Problem::Stale(StaleReason::UnsupportedJournal));
     }
-    let cancelled = loop {
-        let mut cancelled = Cancelled::default();
-        match walk(&ring, sb, live, &mut |checkpoint| cancelled.collect(checkpoint))? {
-            Walk::Whole => break cancelled,
+    let Collected { cancelled, intents } = loop {
+        let mut collected = Collected::default();
+        match walk(&ring, sb, live, &mut |checkpoint| collected.collect(checkpoint, sb))? {
+            Walk::Whole => break collected,
             Walk::Broken { at } => live.tail = behind_overwritten(&ring, live, at)?,
         }
     };
-    if cancelled.has_unfinished() {
-        return Err(Problem::Stale(StaleReason::UnfinishedOperations));
-    }
+    let outcome = Outcome { remaps: intents.unfinished()?, ..Outcome::default() };
     let overlay = Overlay::new(Arc::clone(volume), sb.clone());
-    let mut recovery = Recovery { overlay, sb: sb.clone(), cancelled, checkpoints: 0 };
+    let mut recovery = Recovery { overlay, sb: sb.clone(), cancelled, outcome, end: live.end, checkpoints: 0 };
     if let Walk::Broken { .. } = walk(&ring, sb, live, &mut |checkpoint| recovery.apply(checkpoint))? {
         return Err(Problem::Stale(StaleReason::DamagedJournal));
     }
-    let blocks = recovery.overlay.blocks();
-    let state = VolumeState::Replayed { transactions: recovery.checkpoints, blocks };
-    Ok(Some(Replayed { overlay: Arc::new(recovery.overlay), sb: recovery.sb, state }))
+    recovery.check_groups()?;
+    let Recovery { overlay, sb, outcome, checkpoints, .. } = recovery;
+    let state = VolumeState::Replayed { transactions: checkpoints, blocks: overlay.blocks() };
+    Ok(Some(Replayed { overlay: Arc::new(overlay), sb, outcome, state }))
 }
 
 /// How a walk along the live part ended.
@@ -132,10 +134,10 @@ fn walk(
 /// machine stopped and the head fell back to before them.
 fn behind_overwritten(ring: &Ring<'_>, live: Live, at: u64) -> Result<u64, Problem> {
     let damaged = Problem::Stale(StaleReason::DamagedJournal);
-    if ring.distance(live.head, at) > IN_FLIGHT_SECTORS {
+    if ring.distance(live.head, at) > live.reach {
         return Err(damaged);
     }
-    let reach = ring.distance(at, live.head).min(IN_FLIGHT_SECTORS);
+    let reach = ring.distance(at, live.head).min(live.reach);
     // Forward at each call, so this ends.
     match ring.header_behind(at, reach.saturating_sub(1))? {
         Some(next) => Ok(next),

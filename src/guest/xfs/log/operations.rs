@@ -14,6 +14,8 @@ const HEADER_BYTES: usize = 12;
 const CHECKPOINT_HEADER_BYTES: usize = 16;
 const CHECKPOINT_MAGIC: u32 = 0x5452_414E;
 const CLIENTS: [u8; 2] = [0x69, 0xAA];
+/// A kernel has a few checkpoints under way at once, an old one a few hundred transactions.
+const OPEN_MAX: usize = 4096;
 /// An item has no more pieces.
 const PIECES_MAX: u16 = 257;
 
@@ -47,28 +49,68 @@ impl Host {
     }
 }
 
-/// One change, in pieces.
-pub(super) struct Item {
-    pub pieces: Vec<Vec<u8>>,
-    pieces_wanted: usize,
-}
-
-impl Item {
-    pub fn piece(&self, index: usize) -> Option<&[u8]> {
-        self.pieces.get(index).map(Vec::as_slice)
-    }
-}
-
-/// A checkpoint, whole once it is handed out.
+/// A checkpoint, whole once it is handed out. Its pieces lie behind each other: what it takes in memory is what it took
+/// in the log, and a few bytes a piece.
 pub(super) struct Checkpoint {
     /// The record in which it began.
     pub lsn: u64,
     pub host: Host,
-    pub items: Vec<Item>,
     header: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Where each piece ends.
+    ends: Vec<u32>,
+    items: Vec<Place>,
+}
+
+/// Which pieces an item has.
+struct Place {
+    first: usize,
+    wanted: usize,
+}
+
+/// One change, in pieces.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    checkpoint: &'a Checkpoint,
+    first: usize,
+    count: usize,
+}
+
+impl<'a> Item<'a> {
+    pub fn piece(&self, index: usize) -> Option<&'a [u8]> {
+        if index < self.count { self.checkpoint.piece(self.first + index) } else { None }
+    }
+
+    /// The pieces from one on.
+    pub fn pieces_from(&self, index: usize) -> impl Iterator<Item = &'a [u8]> {
+        let item = *self;
+        (index..item.count).map_while(move |index| item.piece(index))
+    }
 }
 
 impl Checkpoint {
+    fn new(lsn: u64, host: Host) -> Self {
+        Self { lsn, host, header: Vec::new(), bytes: Vec::new(), ends: Vec::new(), items: Vec::new() }
+    }
+
+    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        let item = |place: &Place| Item { checkpoint: self, first: place.first, count: self.count(place) };
+        self.items.iter().map(item)
+    }
+
+    /// How many pieces of an item there are; fewer than it says that it has, where the checkpoint ends before.
+    fn count(&self, place: &Place) -> usize {
+        place.wanted.min(self.ends.len().saturating_sub(place.first))
+    }
+
+    fn piece(&self, index: usize) -> Option<&[u8]> {
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        self.bytes.get(narrow(start.into())..narrow((*self.ends.get(index)?).into()))
+    }
+
     /// Adds a new piece; `None` where it can't be one.
     fn add(&mut self, data: &[u8]) -> Option<()> {
         if data.is_empty() {
@@ -79,14 +121,12 @@ impl Checkpoint {
             self.header.extend_from_slice(data);
             return is_header.then_some(());
         }
-        match self.items.last_mut() {
-            Some(item) if item.pieces.len() < item.pieces_wanted => item.pieces.push(data.to_vec()),
-            _ => {
-                let wanted = self.host.u16(data, 2).filter(|count| (1..=PIECES_MAX).contains(count))?;
-                self.items.push(Item { pieces: vec![data.to_vec()], pieces_wanted: wanted.into() });
-            }
+        if self.items.last().is_none_or(|last| self.count(last) == last.wanted) {
+            let wanted = self.host.u16(data, 2).filter(|count| (1..=PIECES_MAX).contains(count))?;
+            self.items.push(Place { first: self.ends.len(), wanted: wanted.into() });
         }
-        Some(())
+        self.ends.push(0);
+        self.add_more(data)
     }
 
     /// Adds to the last piece.
@@ -95,12 +135,13 @@ impl Checkpoint {
             self.header.extend_from_slice(data);
             return (self.header.len() <= CHECKPOINT_HEADER_BYTES).then_some(());
         }
-        self.items.last_mut()?.pieces.last_mut()?.extend_from_slice(data);
+        self.bytes.extend_from_slice(data);
+        *self.ends.last_mut()? = u32::try_from(self.bytes.len()).ok()?;
         Some(())
     }
 }
 
-/// The checkpoints that have begun and not ended. What they hold is a copy of a part of the log.
+/// The checkpoints that have begun and not ended, [`OPEN_MAX`] at most. What they hold is a copy of a part of the log.
 #[derive(Default)]
 pub(super) struct Assembly {
     open: HashMap<u32, Checkpoint>,
@@ -127,9 +168,11 @@ impl Assembly {
     fn operation(&mut self, record: &Record, id: u32, flags: u8, data: &[u8]) -> Option<Option<Checkpoint>> {
         let Some(open) = self.open.get_mut(&id) else {
             if flags & flags::START != 0 {
+                if self.open.len() == OPEN_MAX {
+                    return None;
+                }
                 let host = Host { is_big_endian: record.is_big_endian };
-                let begun = Checkpoint { lsn: record.lsn, host, items: Vec::new(), header: Vec::new() };
-                self.open.insert(id, begun);
+                self.open.insert(id, Checkpoint::new(record.lsn, host));
             }
             // Else it began before the tail: all that it changed is in its place.
             return Some(None);

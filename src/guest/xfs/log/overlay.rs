@@ -1,7 +1,7 @@
 //! A volume as it looks once its log is replayed, without a byte of it being written.
 //!
-//! Sectors that the log changes are kept whole; inodes that the log only says were made are made when they are read.
-//! Both are in proportion to the live part of the log: 128 logged bytes change one sector, an inode's core four at most.
+//! Changes are kept in chunks of the size in which the log has them; inodes that the log only says were made are made
+//! when they are read. So what is held is in proportion to what the live part of the log has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,23 +11,24 @@ use crate::guest::{BlockRead, MediumError};
 
 use super::super::inode;
 use super::super::superblock::{Superblock, checksum};
-use super::ring::SECTOR;
 
-const SECTOR_BYTES: usize = 512;
+/// Changes of buffers are logged in chunks of this, and no structure begins elsewhere.
+pub(super) const CHUNK: u64 = 128;
+const CHUNK_BYTES: usize = 128;
 /// No run of new inodes is longer: 64 of 2 KiB, or a block of 64 KiB.
 pub(super) const NEW_BYTES_MAX: u64 = 128 << 10;
 
 pub(in crate::guest::xfs) struct Overlay {
     volume: Arc<dyn BlockRead>,
     sb: Superblock,
-    sectors: BTreeMap<u64, [u8; SECTOR_BYTES]>,
+    chunks: BTreeMap<u64, [u8; CHUNK_BYTES]>,
     /// First byte and end of runs of new inodes, none longer than [`NEW_BYTES_MAX`].
     new_inodes: BTreeMap<u64, u64>,
 }
 
 impl Overlay {
     pub fn new(volume: Arc<dyn BlockRead>, sb: Superblock) -> Self {
-        Self { volume, sb, sectors: BTreeMap::new(), new_inodes: BTreeMap::new() }
+        Self { volume, sb, chunks: BTreeMap::new(), new_inodes: BTreeMap::new() }
     }
 
     /// Goes by another superblock from here on.
@@ -40,43 +41,51 @@ impl Overlay {
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let within = narrow(at % SECTOR);
-            let (now, later) = rest.split_at(rest.len().min(SECTOR_BYTES - within));
-            let number = at / SECTOR;
-            if !self.sectors.contains_key(&number) {
-                let mut sector = [0; SECTOR_BYTES];
-                self.read_exact_at(number * SECTOR, &mut sector)?;
-                self.sectors.insert(number, sector);
+            let within = narrow(at % CHUNK);
+            let (now, later) = rest.split_at(rest.len().min(CHUNK_BYTES - within));
+            let number = at / CHUNK;
+            let mut chunk = [0; CHUNK_BYTES];
+            if now.len() < CHUNK_BYTES {
+                self.read_exact_at(number * CHUNK, &mut chunk)?;
             }
-            let sector = self.sectors.get_mut(&number).and_then(|sector| sector.get_mut(within..));
-            for (into, byte) in sector.unwrap_or_default().iter_mut().zip(now) {
+            for (into, byte) in chunk.iter_mut().skip(within).zip(now) {
                 *into = *byte;
             }
+            self.chunks.insert(number, chunk);
             at += wide(now.len());
             rest = later;
         }
         Ok(())
     }
 
+    /// Writes those chunks of a structure that differ from what it was before.
+    pub fn write_changed(&mut self, offset: u64, before: &[u8], after: &[u8]) -> Result<(), MediumError> {
+        for (index, (was, is)) in before.chunks(CHUNK_BYTES).zip(after.chunks(CHUNK_BYTES)).enumerate() {
+            if was != is {
+                self.write(offset + wide(index) * CHUNK, is)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the bytes `start..end` new inodes.
     pub fn make_inodes(&mut self, start: u64, end: u64) {
-        let gone: Vec<u64> = self.sectors.range(start / SECTOR..end / SECTOR).map(|(number, _)| *number).collect();
+        let gone: Vec<u64> = self.chunks.range(start / CHUNK..end / CHUNK).map(|(number, _)| *number).collect();
         for number in gone {
-            self.sectors.remove(&number);
+            self.chunks.remove(&number);
         }
         self.new_inodes.insert(start, end);
     }
 
     /// Whether any of the bytes `start..end` come from the log.
     pub fn has_any(&self, start: u64, end: u64) -> bool {
-        self.sectors.range(start / SECTOR..end.div_ceil(SECTOR)).next().is_some()
-            || self.runs(start, end).next().is_some()
+        self.chunks.range(start / CHUNK..end.div_ceil(CHUNK)).next().is_some() || self.runs(start, end).next().is_some()
     }
 
     /// Number of distinct blocks that come from the log.
     pub fn blocks(&self) -> u64 {
         let block_bytes = self.sb.block_bytes;
-        let mut blocks: BTreeSet<u64> = self.sectors.keys().map(|sector| sector * SECTOR / block_bytes).collect();
+        let mut blocks: BTreeSet<u64> = self.chunks.keys().map(|chunk| chunk * CHUNK / block_bytes).collect();
         for (start, end) in &self.new_inodes {
             blocks.extend(start / block_bytes..end.div_ceil(block_bytes));
         }
@@ -152,10 +161,10 @@ impl BlockRead for Overlay {
                 self.read_new(from, part);
             }
         }
-        for (number, sector) in self.sectors.range(offset / SECTOR..end.div_ceil(SECTOR)) {
-            let start = number * SECTOR;
-            if let Some((from, part)) = part(buffer, offset, start, start + SECTOR) {
-                let bytes = sector.get(narrow(from - start)..).unwrap_or_default();
+        for (number, chunk) in self.chunks.range(offset / CHUNK..end.div_ceil(CHUNK)) {
+            let start = number * CHUNK;
+            if let Some((from, part)) = part(buffer, offset, start, start + CHUNK) {
+                let bytes = chunk.get(narrow(from - start)..).unwrap_or_default();
                 for (into, byte) in part.iter_mut().zip(bytes) {
                     *into = *byte;
                 }

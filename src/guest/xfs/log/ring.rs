@@ -103,6 +103,10 @@ pub(super) struct Record {
     pub lsn: u64,
     /// The sector at which the live part of the log began when this was written.
     pub tail: u64,
+    /// The turn of the ring that the tail is from.
+    pub tail_cycle: u32,
+    /// Most bytes that a record of this mount has.
+    pub size_bytes: u32,
     pub operations: u32,
     /// In what order of bytes the machine counted that wrote it.
     pub is_big_endian: bool,
@@ -118,7 +122,9 @@ impl Record {
         let record = Self {
             at,
             lsn: be64_at(b, 16)?,
-            tail: be64_at(b, 24)? & u64::from(u32::MAX),
+            tail: be32_at(b, 28)?.into(),
+            tail_cycle: be32_at(b, 24)?,
+            size_bytes: size,
             operations: be32_at(b, 40)?,
             is_big_endian: be32_at(b, 300)? != 1,
             data_bytes: be32_at(b, 12)?,
@@ -132,6 +138,11 @@ impl Record {
             && size <= RECORD_BYTES_MAX
             && record.lsn & u64::from(u32::MAX) == at;
         is_sound.then_some(record)
+    }
+
+    /// The turn of the ring that it is from.
+    pub fn cycle(&self) -> u32 {
+        u32::try_from(self.lsn >> 32).unwrap_or(u32::MAX)
     }
 
     fn data_sectors(&self) -> u64 {

@@ -1,5 +1,5 @@
-//! Makes the seeds and the images below `tests/fuzz` anew: `make-seeds [images]`. Images need `mke2fs` and `debugfs`, and are
-//! made only if asked for. Seeds that libFuzzer found have names of their own, and stay.
+//! Makes the seeds and the images below `tests/fuzz` anew: `make-seeds [images]`. Images need `mke2fs`, `debugfs` and
+//! what `xfs-images.sh` needs, and are made only if asked for. Seeds that libFuzzer found have names of their own, and stay.
 
 use std::process::ExitCode;
 

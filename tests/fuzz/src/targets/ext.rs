@@ -47,7 +47,7 @@ pub fn base_path(name: &str) -> PathBuf {
 }
 
 /// The bytes of a compressed image.
-fn unpack(compressed: &[u8]) -> Vec<u8> {
+pub fn unpack(compressed: &[u8]) -> Vec<u8> {
     zstd::decode_all(compressed).expect("an image that make-seeds packed")
 }
 
@@ -65,12 +65,7 @@ fn base(number: u8) -> &'static Base {
 
 impl Base {
     fn new(bytes: Vec<u8>) -> Self {
-        let is_structure = |piece: &[u8]| {
-            let zeros = piece.iter().filter(|byte| **byte == 0).count();
-            (PIECE_BYTES / 8..PIECE_BYTES).contains(&zeros)
-        };
-        let pieces = (0_u64..).step_by(PIECE_BYTES).zip(bytes.chunks(PIECE_BYTES));
-        let mut structures: Vec<u64> = pieces.filter(|(_, piece)| is_structure(piece)).map(|(at, _)| at).collect();
+        let mut structures = structures(&bytes, PIECE_BYTES / 8);
         let has_checksum = bytes[1024 + 0x65] & 0x4 != 0;
         let fast_at = fast_commit::find(&bytes);
         if let Some(at) = fast_at {
@@ -84,24 +79,37 @@ impl Base {
     }
 }
 
-/// Which image; then changes: a piece of it, where in that, how many bytes, the bytes.
+/// Which image; then changes.
 pub fn run(mut data: &[u8]) -> bool {
     let base = base(take_u8(&mut data));
     let mut disk = PatchedDisk::new(&base.bytes, base.bytes.len() as u64);
-    while let [_, _, _, _, _, ..] = data {
-        let piece = base.structures[usize::from(take_u16(&mut data)) % base.structures.len()];
-        let at = piece + u64::from(take_u8(&mut data));
-        let length = (usize::from(take_u8(&mut data)) % 16 + 1).min(data.len());
-        let (bytes, rest) = data.split_at(length);
-        disk.patch(at, bytes);
-        data = rest;
-    }
+    change(&mut disk, &base.structures, data);
     if base.has_checksum {
         fix_superblock(&mut disk);
     }
     if let Some(at) = base.fast_at {
         fast_commit::fix(&mut disk, at as u64);
     }
+    open_and_walk(disk)
+}
+
+/// Makes the changes that an input has: a piece of the image, where in that, how many bytes, the bytes. Answers where.
+pub fn change(disk: &mut PatchedDisk<'_>, pieces: &[u64], mut data: &[u8]) -> Vec<u64> {
+    let mut changed = Vec::new();
+    while let [_, _, _, _, _, ..] = data {
+        let piece = pieces[usize::from(take_u16(&mut data)) % pieces.len()];
+        let at = piece + u64::from(take_u8(&mut data));
+        let length = (usize::from(take_u8(&mut data)) % 16 + 1).min(data.len());
+        let (bytes, rest) = data.split_at(length);
+        disk.patch(at, bytes);
+        changed.push(at);
+        data = rest;
+    }
+    changed
+}
+
+/// Walks what is on a disk, if it is taken for a file system; whether it is.
+pub fn open_and_walk(disk: PatchedDisk<'static>) -> bool {
     let disk = Arc::new(disk);
     let opened = probe(Arc::clone(&disk) as Arc<dyn icecore::guest::BlockRead>);
     let is_open = if let Ok(Probe::FileSystem(tree)) = &opened {
@@ -113,6 +121,16 @@ pub fn run(mut data: &[u8]) -> bool {
     let (bytes, reads) = disk.read_so_far();
     assert!(bytes <= MOST_READ_BYTES && reads <= MOST_READS, "{bytes} bytes in {reads} reads for one walk");
     is_open
+}
+
+/// Where pieces begin that hold more than zeros and noise, with so many zeros at least.
+pub fn structures(bytes: &[u8], zeros_min: usize) -> Vec<u64> {
+    let is_structure = |piece: &[u8]| {
+        let zeros = piece.iter().filter(|byte| **byte == 0).count();
+        (zeros_min..PIECE_BYTES).contains(&zeros)
+    };
+    let pieces = (0_u64..).step_by(PIECE_BYTES).zip(bytes.chunks(PIECE_BYTES));
+    pieces.filter(|(_, piece)| is_structure(piece)).map(|(at, _)| at).collect()
 }
 
 fn fix_superblock(disk: &mut PatchedDisk<'_>) {

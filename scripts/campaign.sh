@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-parts=(crash_power crash_kill_many crash_block_trace crash_faults damage_everything guest_ext_crash guest_ext_journal_damage)
+parts=(crash_power crash_kill_many crash_block_trace crash_faults damage_everything guest_ext_crash guest_ext_journal_damage guest_lvm_kernel)
 fuzz_seconds=60
 # What the models take, about.
 model_seconds=360

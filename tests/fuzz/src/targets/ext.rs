@@ -47,8 +47,8 @@ pub fn base_path(name: &str) -> PathBuf {
 }
 
 /// The bytes of a compressed image.
-fn unpack(compressed: &[u8]) -> Vec<u8> {
-    zstd::decode_all(compressed).expect("an image that make-seeds packed")
+pub(super) fn unpack(compressed: &[u8]) -> Vec<u8> {
+    zstd::decode_all(compressed).expect("an image that was packed")
 }
 
 fn base(number: u8) -> &'static Base {

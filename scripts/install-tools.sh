@@ -20,7 +20,7 @@ case "${1:-}" in
         # Volumes that are named, and what names them: for their labels and UUIDs.
         wanted+=(mkfs.vfat:dosfstools mkfs.exfat:exfatprogs mkfs.ntfs:ntfs-3g mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools)
         wanted+=(mksquashfs:squashfs-tools mkfs.erofs:erofs-utils cryptsetup:cryptsetup-bin)
-        wanted+=(linux.uml:user-mode-linux modprobe:kmod)
+        wanted+=(linux.uml:user-mode-linux modprobe:kmod lvm:lvm2 dmsetup:dmsetup)
         wanted+=(python3:python3-minimal python3.cryptography:python3-cryptography)
         wanted+=(python3.zstandard:python3-zstandard python3.argon2:python3-argon2)
         wanted+=(shellcheck:shellcheck)
@@ -28,6 +28,7 @@ case "${1:-}" in
     campaign)
         wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs xfs_io:xfsprogs)
         wanted+=(linux.uml:user-mode-linux modprobe:kmod getfattr:attr)
+        wanted+=(lvm:lvm2 dmsetup:dmsetup)
         ;;
     *) die "usage: install-tools.sh build|bench|demo|test|campaign|fuzz" ;;
 esac

@@ -1,4 +1,4 @@
-//! The three checksums that guests' structures carry.
+//! The checksums that guests' structures carry.
 
 /// CRC-32C as Linux's `crc32c()` counts it: the running value goes in and comes out without inversion.
 pub(crate) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
@@ -25,7 +25,12 @@ const fn table32() -> [u32; 256] {
 
 /// CRC-32 of GPT headers and entry arrays (UEFI specification 5.3.2).
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
+    !crc32_raw(u32::MAX, bytes)
+}
+
+/// The same without inversion at either end, as LVM2 counts it from a seed of its own.
+pub(crate) fn crc32_raw(seed: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(seed, |crc, byte| {
         let [low, ..] = crc.to_le_bytes();
         (crc >> 8) ^ CRC32.get(usize::from(low ^ byte)).copied().unwrap_or_default()
     })

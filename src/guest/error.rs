@@ -11,6 +11,9 @@ pub enum Error {
     /// The guest's own structures contradict themselves: only this object is affected.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// A logical volume that can't be read as the guest would.
+    #[error(transparent)]
+    LogicalVolume(#[from] super::lvm::Problem),
     /// The guest uses something that this reader does not know.
     #[error("unsupported: {0}")]
     Unsupported(Feature),
@@ -53,6 +56,7 @@ impl Error {
         match self {
             Self::Medium(_) => ErrorKind::Medium,
             Self::Damaged(_) => ErrorKind::Damaged,
+            Self::LogicalVolume(problem) => problem.kind(),
             Self::Unsupported(_) | Self::Encrypted { .. } => ErrorKind::Unsupported,
             _ => ErrorKind::Caller,
         }
@@ -64,12 +68,23 @@ impl Error {
             Self::Medium(_) => 5,
             Self::Damaged(Damage { fault: Fault::Checksum { .. }, .. }) => 74,
             Self::Damaged(_) => 117,
+            Self::LogicalVolume(problem) => problem.errno(),
             Self::Unsupported(_) => 95,
             Self::NoSuchNode { .. } => 2,
             Self::NotADirectory { .. } => 20,
             Self::IsADirectory { .. } => 21,
             Self::WrongKind { .. } => 22,
             Self::Encrypted { .. } => 126,
+        }
+    }
+}
+
+/// For what a volume reads of its own structures while somebody else reads the volume.
+impl From<Error> for MediumError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Medium(error) => error,
+            error => Self(Box::new(error)),
         }
     }
 }
@@ -84,7 +99,7 @@ pub struct Damage {
     pub fault: Fault,
 }
 
-/// An object of a file system. Blocks are counted in the file system's block size from the volume's start.
+/// An object of a file system, or of what it lies on. Blocks are counted in the file system's block size from the volume's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
     /// The superblock.
@@ -130,6 +145,25 @@ pub enum Object {
         /// Which of the journal's blocks, from zero.
         block: u64,
     },
+    /// The label of an LVM2 physical volume.
+    LvmLabel,
+    /// A copy of the metadata of an LVM2 group.
+    LvmMetadata {
+        /// Where its area begins in the physical volume, in bytes.
+        offset: u64,
+    },
+    /// The superblock of a pool of thin volumes.
+    ThinSuperblock,
+    /// A block of a tree of a pool of thin volumes.
+    ThinNode {
+        /// The block, counted in 4 KiB.
+        block: u64,
+    },
+    /// The store of a snapshot.
+    SnapshotStore {
+        /// Which of its chunks.
+        chunk: u64,
+    },
 }
 
 impl std::fmt::Display for Object {
@@ -151,6 +185,11 @@ impl std::fmt::Display for Object {
             }
             Self::LinkTarget { inode } => write!(f, "target of symbolic link {inode}"),
             Self::Journal { block } => write!(f, "journal block {block}"),
+            Self::LvmLabel => write!(f, "label of an LVM2 physical volume"),
+            Self::LvmMetadata { offset } => write!(f, "LVM2 metadata at byte {offset}"),
+            Self::ThinSuperblock => write!(f, "superblock of a thin pool"),
+            Self::ThinNode { block } => write!(f, "block {block} of a thin pool's metadata"),
+            Self::SnapshotStore { chunk } => write!(f, "chunk {chunk} of a snapshot's store"),
         }
     }
 }

@@ -7,9 +7,10 @@
 //! The way from a disk to a file:
 //! 1. [`partition::find_volumes`] lists the volumes of a disk, lies in the table marked volume by volume;
 //! 2. [`Slice`] narrows the disk to one of them;
-//! 3. [`probe`] opens the file system on it as a [`FileSystem`], or names what is there instead, whose label
+//! 3. [`lvm`] makes volumes of those that are parts of a group;
+//! 4. [`probe`] opens the file system on one as a [`FileSystem`], or names what is there instead, whose label
 //!    [`identify`] reads;
-//! 4. [`facts::find`] asks the file systems of a guest which system it is.
+//! 5. [`facts::find`] asks the file systems of a guest which system it is.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod facts;
 mod filesystem;
 mod identity;
 mod listing;
+pub mod lvm;
 pub mod partition;
 mod probe;
 mod slice;

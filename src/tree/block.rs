@@ -28,7 +28,11 @@ pub(super) fn unwrapped(error: guest::Error) -> Error {
     match error {
         guest::Error::Medium(MediumError(source)) => match source.downcast::<Error>() {
             Ok(error) => *error,
-            Err(source) => Error::Guest(guest::Error::Medium(MediumError(source))),
+            // What a logical volume keeps of its own is the guest's too.
+            Err(source) => match source.downcast::<guest::Error>() {
+                Ok(error) => unwrapped(*error),
+                Err(source) => Error::Guest(guest::Error::Medium(MediumError(source))),
+            },
         },
         error => Error::Guest(error),
     }

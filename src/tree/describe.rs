@@ -4,14 +4,15 @@ use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
-use super::block::{PointDisk, unwrapped};
+use super::block::unwrapped;
 use super::facts::Opened;
-use super::point::{Content, Opener, PointNode, Shown};
+use super::logical::Logical;
+use super::point::{Content, Opener, PointNode, PointVolume, Shown};
 use crate::error::{Error, Result};
 use crate::guest::facts::Facts;
-use crate::guest::partition::{PartitionTable, TableKind, TableProblem, Volume};
-use crate::guest::{self, GuestFileSystem, Slice, StaleReason, VolumeState, identify};
-use crate::point::{DiskMap, Manifest};
+use crate::guest::partition::{PartitionTable, TableKind, TableProblem};
+use crate::guest::{self, BlockRead, GuestFileSystem, VolumeState, identify};
+use crate::point::Manifest;
 
 /// A small text beside a volume.
 #[derive(Clone)]
@@ -24,22 +25,31 @@ pub(super) struct Note {
 }
 
 /// What must be said of a volume in the directory listing itself, if anything.
-pub(super) fn note(volume: &Volume, shown: Option<&Shown>) -> Option<Note> {
+pub(super) fn note(volume: &PointVolume, shown: Option<&Shown>) -> Option<Note> {
+    let caution = shown.and_then(|shown| shown.caution.as_deref());
     let (suffix, text) = match shown.map(|shown| &shown.content) {
-        None => ("ERROR", volume.problem.as_ref()?.to_string()),
-        Some(Content::Failed(why)) => ("ERROR", why.clone()),
-        Some(Content::Other(_)) => return None,
-        Some(Content::Files(file_system)) => match &file_system.info().state {
-            VolumeState::Stale { reason } => ("STALE", stale(*reason)),
-            _ => return None,
-        },
+        None => ("ERROR", volume.problem()?),
+        Some(Content::Failed(why)) => {
+            ("ERROR", [why.as_str()].into_iter().chain(caution).collect::<Vec<_>>().join("; "))
+        }
+        Some(Content::Other(_) | Content::Files(_)) => ("STALE", shown.and_then(stale)?),
     };
     Some(Note { volume: volume.name(), suffix, text })
 }
 
 /// What must be said of a volume that is not shown as the guest would see it.
-pub(super) fn stale(reason: StaleReason) -> String {
-    format!("shown as of its last checkpoint, newer changes are missing: {reason}")
+pub(super) fn stale(shown: &Shown) -> Option<String> {
+    let checkpoint = match &shown.content {
+        Content::Files(file_system) => match file_system.info().state {
+            VolumeState::Stale { reason } => {
+                Some(format!("shown as of its last checkpoint, newer changes are missing: {reason}"))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let parts: Vec<&str> = checkpoint.as_deref().into_iter().chain(shown.caution.as_deref()).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// What must be said of a disk whose table hides some of its volumes.
@@ -51,7 +61,7 @@ pub(super) fn table_note(table: &PartitionTable) -> Option<Note> {
 }
 
 /// What must be said of a volume whose beginning the vault can't give any more.
-pub(super) fn damaged(volume: &Volume, error: &Error) -> Note {
+pub(super) fn damaged(volume: &PointVolume, error: &Error) -> Note {
     Note { volume: volume.name(), suffix: "ERROR", text: error.to_string() }
 }
 
@@ -76,13 +86,17 @@ struct DiskVolumes {
 #[derive(Serialize)]
 struct VolumeJson {
     name: String,
-    start: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<u64>,
     size_bytes: u64,
-    partition_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition_label: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition_uuid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logical_volume: Option<LogicalJson>,
     content: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
@@ -101,15 +115,12 @@ struct VolumeJson {
 
 impl VolumeJson {
     /// Adds what is said by content that can only be named.
-    fn identify(&mut self, map: &Arc<DiskMap>, volume: &Volume, content: &Content) -> Result<()> {
-        let Some(bytes) = Slice::new(Arc::new(PointDisk(Arc::clone(map))), volume.start, volume.size_bytes) else {
-            return Ok(());
-        };
+    fn identify(&mut self, bytes: &dyn BlockRead, content: &Content) -> Result<()> {
         match content {
             Content::Files(_) => {}
-            Content::Failed(_) => guest::name(&bytes).map_err(unwrapped)?.clone_into(&mut self.content),
+            Content::Failed(_) => guest::name(bytes).map_err(unwrapped)?.clone_into(&mut self.content),
             Content::Other(content) => {
-                let identity = identify(&bytes, *content).map_err(unwrapped)?;
+                let identity = identify(bytes, *content).map_err(unwrapped)?;
                 (self.label, self.uuid, self.used_bytes) = (identity.label, identity.uuid, identity.used_bytes);
             }
         }
@@ -119,6 +130,19 @@ impl VolumeJson {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[derive(Serialize)]
+struct LogicalJson {
+    group: String,
+    group_uuid: String,
+    name: String,
+    uuid: String,
+    layouts: Vec<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    snapshot: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caution: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -182,17 +206,19 @@ fn disk_volumes(
     opened: &mut Opened,
     keep: &mut bool,
 ) -> Result<DiskVolumes> {
-    let table = point.volumes(opener, disk)?;
-    *keep &= !table.problems.iter().any(TableProblem::may_pass);
+    let table = point.table(opener, disk)?;
+    let logical = point.logical(opener)?;
+    *keep &= !table.problems.iter().any(TableProblem::may_pass) && !logical.has_unread();
     let mut volumes = Vec::new();
-    for (number, volume) in table.volumes.iter().enumerate() {
-        let mut json = describe(volume, None);
-        if volume.problem.is_none() {
+    for (number, volume) in point.volumes(opener, disk)? {
+        let mut json = describe(&volume, None);
+        if volume.problem().is_none() {
             // Nor must a damaged volume hide its neighbours.
             let described = point.shown(opener, disk, number).and_then(|shown| {
-                opened.add(name, volume, &shown);
-                json = describe(volume, Some(&shown));
-                json.identify(&point.disk(opener, disk)?, volume, &shown.content)
+                opened.add(name, &volume, &shown);
+                json = describe(&volume, Some(&shown));
+                let bytes = point.bytes(opener, disk, &volume, &shown)?;
+                bytes.map_or(Ok(()), |bytes| json.identify(bytes.as_ref(), &shown.content))
             });
             if let Err(error) = described {
                 json.problem = Some(error.to_string());
@@ -209,26 +235,31 @@ fn disk_volumes(
             TableKind::Gpt => "gpt",
             TableKind::Hybrid => "hybrid",
         },
-        problems: table.problems.iter().map(ToString::to_string).collect(),
+        problems: table.problems.iter().map(ToString::to_string).chain(logical.problems(disk, name)).collect(),
         volumes,
     })
 }
 
-fn describe(volume: &Volume, shown: Option<&Shown>) -> VolumeJson {
+fn describe(volume: &PointVolume, shown: Option<&Shown>) -> VolumeJson {
+    let (partition, logical) = match volume {
+        PointVolume::Partition(volume) => (Some(volume), None),
+        PointVolume::Logical(logical) => (None, Some(logical)),
+    };
     let mut json = VolumeJson {
         name: volume.name(),
-        start: volume.start,
-        size_bytes: volume.size_bytes,
-        partition_type: volume.kind.name(),
-        partition_label: volume.label.clone(),
-        partition_uuid: volume.uuid.as_ref().map(ToString::to_string),
+        start: partition.map(|volume| volume.start),
+        size_bytes: volume.size_bytes(),
+        partition_type: partition.map(|volume| volume.kind.name()),
+        partition_label: partition.and_then(|volume| volume.label.clone()),
+        partition_uuid: partition.and_then(|volume| volume.uuid.as_ref()).map(ToString::to_string),
+        logical_volume: logical.map(|logical| describe_logical(logical, shown)),
         content: "unknown".to_owned(),
         label: None,
         uuid: None,
         used_bytes: None,
         state: None,
         has_recorded_errors: false,
-        problem: volume.problem.as_ref().map(ToString::to_string),
+        problem: volume.problem(),
     };
     match shown.map(|shown| &shown.content) {
         Some(Content::Files(file_system)) => {
@@ -250,4 +281,17 @@ fn describe(volume: &Volume, shown: Option<&Shown>) -> VolumeJson {
         None => {}
     }
     json
+}
+
+fn describe_logical(logical: &Logical, shown: Option<&Shown>) -> LogicalJson {
+    let volume = &logical.volume;
+    LogicalJson {
+        group: volume.group_name().to_owned(),
+        group_uuid: volume.group_id().to_string(),
+        name: volume.name().to_owned(),
+        uuid: volume.id().to_string(),
+        layouts: volume.layouts().into_iter().map(str::to_owned).collect(),
+        snapshot: volume.is_snapshot(),
+        caution: shown.and_then(|shown| shown.caution.clone()),
+    }
 }

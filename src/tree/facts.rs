@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::point::{Content, MOST_VOLUMES, Shown};
+use super::point::{Content, MOST_VOLUMES, PointVolume, Shown};
 use crate::guest::facts::{self, Facts, Part};
-use crate::guest::partition::Volume;
-use crate::guest::{Error, FileSystem};
+use crate::guest::{Error, FileSystem, Uuid};
 
 /// The volumes of a point that have been opened, for as long as questions are asked.
 #[derive(Default)]
@@ -14,16 +13,22 @@ pub(super) struct Opened(Vec<OpenVolume>);
 struct OpenVolume {
     /// Its name in the point: `os/p2`.
     name: String,
-    volume: Volume,
+    volume: String,
+    partition_label: Option<String>,
+    partition_uuid: Option<Uuid>,
     shown: Arc<Shown>,
 }
 
 impl Opened {
     /// Adds a volume. No more are held than are kept open anyway.
-    pub(super) fn add(&mut self, disk: &str, volume: &Volume, shown: &Arc<Shown>) {
+    pub(super) fn add(&mut self, disk: &str, volume: &PointVolume, shown: &Arc<Shown>) {
         if matches!(shown.content, Content::Files(_)) && self.0.len() < MOST_VOLUMES {
-            let name = format!("{disk}/{}", volume.name());
-            self.0.push(OpenVolume { name, volume: volume.clone(), shown: Arc::clone(shown) });
+            let (partition_label, partition_uuid) = match volume {
+                PointVolume::Partition(volume) => (volume.label.clone(), volume.uuid),
+                PointVolume::Logical(_) => (None, None),
+            };
+            let (name, volume) = (format!("{disk}/{}", volume.name()), volume.name());
+            self.0.push(OpenVolume { name, volume, partition_label, partition_uuid, shown: Arc::clone(shown) });
         }
     }
 
@@ -39,9 +44,9 @@ impl OpenVolume {
         let Content::Files(tree) = &self.shown.content else { return None };
         Some(Part {
             name: self.name.clone(),
-            volume: self.volume.name(),
-            partition_label: self.volume.label.as_deref(),
-            partition_uuid: self.volume.uuid,
+            volume: self.volume.clone(),
+            partition_label: self.partition_label.as_deref(),
+            partition_uuid: self.partition_uuid,
             tree,
         })
     }

@@ -4,12 +4,15 @@
 //! <machine>/<point>/disks/<disk>.raw             the disk, byte for byte
 //! <machine>/<point>/files/<disk>/<volume>/...    the guest's own files
 //! <machine>/<point>/files/<disk>/<volume>.raw    a volume without a file system that can be read
-//! <machine>/<point>/files/<disk>/<volume>.STALE  why a volume is shown as of its last checkpoint
+//! <machine>/<point>/files/<disk>/<volume>.STALE  why a volume may lack its newest changes
 //! <machine>/<point>/files/<disk>/<volume>.ERROR  why a volume is not shown as files
 //! <machine>/<point>/files/<disk>/table.ERROR     why volumes may be missing there
 //! <machine>/<point>/point.json                   what it is
 //! <machine>/latest -> <point>
 //! ```
+//!
+//! A volume is a partition, `p1`, a whole disk without a table, `whole`, or a logical volume, `<group>-<name>`, below the
+//! disk that it begins on.
 //!
 //! Invariants:
 //! - a node's number follows from what it is, so it is the same in the next mount too, but for rare collisions;
@@ -19,6 +22,7 @@
 mod block;
 mod describe;
 mod facts;
+mod logical;
 mod nodes;
 mod point;
 mod resolve;
@@ -34,7 +38,7 @@ use crate::guest::FileSystem;
 use crate::point::Catalog;
 use crate::store::Reader;
 use nodes::{Node, Nodes};
-use point::{Content, Opener, PointNode, Shown};
+use point::{Content, Opener, PointNode, PointVolume, Shown};
 pub use state::StaleVolume;
 
 /// New points show up after this time at the latest.
@@ -112,7 +116,7 @@ impl VaultTree {
                     add(disk.name.clone(), Node::Volumes(Arc::clone(point), number));
                 }
             }
-            Node::Volumes(point, disk) => return self.volume_entries(point, *disk),
+            Node::Volumes(point, disk) => return self.volume_entries(point, *disk, None),
             Node::Latest(_) | Node::PointJson(_) | Node::Disk(..) | Node::RawVolume(..) | Node::Note(..) => {
                 return Err(Error::WrongNode { path: directory.describe(), wanted: "a directory" });
             }
@@ -131,16 +135,25 @@ impl VaultTree {
         }
     }
 
-    fn volume_entries(&self, point: &Arc<PointNode>, disk: usize) -> Result<Vec<(Vec<u8>, NodeId)>> {
+    /// What a disk's volumes show; where a name is wanted, only those that may have it: all others need not be opened.
+    fn volume_entries(
+        &self,
+        point: &Arc<PointNode>,
+        disk: usize,
+        wanted: Option<&[u8]>,
+    ) -> Result<Vec<(Vec<u8>, NodeId)>> {
         let mut entries = Vec::new();
-        let table = point.volumes(&self.opener, disk)?;
-        if let Some(note) = describe::table_note(&table) {
+        let note = describe::table_note(point.table(&self.opener, disk)?.as_ref());
+        if let Some(note) = note {
             let file = format!("{}.{}", note.volume, note.suffix);
             entries.push((file.into_bytes(), self.nodes.add(Node::Note(Arc::clone(point), disk, note))));
         }
-        for (number, volume) in table.volumes.iter().enumerate() {
+        for (number, volume) in point.volumes(&self.opener, disk)? {
             let (name, place) = (volume.name(), (Arc::clone(point), disk, number));
-            let shown = match volume.problem {
+            if wanted.is_some_and(|wanted| !wanted.starts_with(name.as_bytes())) {
+                continue;
+            }
+            let shown = match volume.problem() {
                 Some(_) => None,
                 None => match point.shown(&self.opener, disk, number) {
                     Ok(shown) => Some(shown),
@@ -148,7 +161,7 @@ impl VaultTree {
                     Err(error @ (Error::Damaged(_) | Error::Missing { .. })) => {
                         let raw = self.nodes.add(Node::RawVolume(Arc::clone(point), disk, number));
                         entries.push((format!("{name}.raw").into_bytes(), raw));
-                        let note = describe::damaged(volume, &error);
+                        let note = describe::damaged(&volume, &error);
                         let file = format!("{name}.{}", note.suffix);
                         entries.push((file.into_bytes(), self.nodes.add(Node::Note(Arc::clone(point), disk, note))));
                         continue;
@@ -161,18 +174,29 @@ impl VaultTree {
                     let prefix = self.nodes.prefix(&place);
                     entries.push((name.clone().into_bytes(), nodes::guest_node(prefix, file_system.root())?));
                 }
-                Some(Content::Other(_) | Content::Failed(_)) => {
+                Some(Content::Other(_) | Content::Failed(_))
+                    if shown.as_ref().is_some_and(|shown| shown.has_bytes(&volume)) =>
+                {
                     let node = Node::RawVolume(Arc::clone(point), disk, number);
                     entries.push((format!("{name}.raw").into_bytes(), self.nodes.add(node)));
                 }
-                None => {}
+                _ => {}
             }
-            if let Some(note) = describe::note(volume, shown.as_deref()) {
+            let lost = || self.lost_note(point, disk, &volume);
+            if let Some(note) = describe::note(&volume, shown.as_deref()).map_or_else(lost, |note| Ok(Some(note)))? {
                 let file = format!("{name}.{}", note.suffix);
                 entries.push((file.into_bytes(), self.nodes.add(Node::Note(Arc::clone(point), disk, note))));
             }
         }
         Ok(entries)
+    }
+
+    /// What must be said of a physical volume whose group can't be shown.
+    fn lost_note(&self, point: &PointNode, disk: usize, volume: &PointVolume) -> Result<Option<describe::Note>> {
+        let PointVolume::Partition(partition) = volume else { return Ok(None) };
+        let name = point.manifest_disk(&self.opener, disk)?.name;
+        let why = point.logical(&self.opener)?.why_lost(disk, &name, &partition.name());
+        Ok(why.map(|text| describe::Note { volume: partition.name(), suffix: "ERROR", text }))
     }
 
     /// The whole content of a small file of the tree's own; `None` for disks and volumes.
@@ -203,9 +227,15 @@ impl VaultTree {
             }
             Node::RawVolume(point, disk, volume) => {
                 let volume = point.volume(&self.opener, *disk, *volume)?;
-                let end = volume.start.saturating_add(volume.size_bytes);
-                let stored = point.disk(&self.opener, *disk)?.data_bytes(volume.start, end)?;
-                (FileType::Regular, 0o444, volume.size_bytes, stored)
+                let size_bytes = volume.size_bytes();
+                let stored = match volume {
+                    PointVolume::Partition(volume) => {
+                        let end = volume.start.saturating_add(size_bytes);
+                        point.disk(&self.opener, *disk)?.data_bytes(volume.start, end)?
+                    }
+                    PointVolume::Logical(_) => size_bytes,
+                };
+                (FileType::Regular, 0o444, size_bytes, stored)
             }
         };
         let time = match node.point() {
@@ -294,6 +324,10 @@ impl ReadOnlyTree for VaultTree {
             Found::Own(own) => match own.as_ref() {
                 // A machine may have thousands of points: no need to go through them all.
                 Node::Machine(machine) if name != b"latest" => self.point_named(machine, name),
+                Node::Volumes(point, disk) => {
+                    let entries = self.volume_entries(point, *disk, Some(name))?;
+                    Ok(entries.into_iter().find(|(entry, _)| entry == name).map(|(_, node)| node))
+                }
                 own => Ok(self.entries(own)?.into_iter().find(|(entry, _)| entry == name).map(|(_, node)| node)),
             },
             Found::Guest(shown, prefix, inode) => {
@@ -368,12 +402,7 @@ impl ReadOnlyTree for VaultTree {
             Found::Guest(shown, _, inode) => Self::guest(&shown, |guest| guest.read(inode, offset, buffer)),
             Found::Own(own) => match own.as_ref() {
                 Node::Disk(point, disk) => point.disk(&self.opener, *disk)?.read(offset, buffer),
-                Node::RawVolume(point, disk, volume) => {
-                    let volume = point.volume(&self.opener, *disk, *volume)?;
-                    let left = usize::try_from(volume.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-                    let length = left.min(buffer.len());
-                    point.disk(&self.opener, *disk)?.read(volume.start.saturating_add(offset), &mut buffer[..length])
-                }
+                Node::RawVolume(point, disk, number) => self.read_raw(point, *disk, *number, offset, buffer),
                 other => {
                     let text = self.small_file(other)?;
                     let text = text.ok_or_else(|| Error::WrongNode { path: other.describe(), wanted: "a file" })?;
@@ -393,9 +422,14 @@ impl ReadOnlyTree for VaultTree {
                 Node::Disk(point, disk) => point.disk(&self.opener, *disk)?.seek(offset, what == Seek::Data),
                 Node::RawVolume(point, disk, volume) => {
                     let volume = point.volume(&self.opener, *disk, *volume)?;
-                    if offset >= volume.size_bytes {
+                    let size_bytes = volume.size_bytes();
+                    if offset >= size_bytes {
                         return Ok(None);
                     }
+                    let PointVolume::Partition(volume) = volume else {
+                        // Its holes are not looked for.
+                        return Ok(Some(if what == Seek::Data { offset } else { size_bytes }));
+                    };
                     let map = point.disk(&self.opener, *disk)?;
                     let found = map.seek(volume.start.saturating_add(offset), what == Seek::Data)?;
                     let found = found.map(|at| (at - volume.start).min(volume.size_bytes));
@@ -435,6 +469,36 @@ impl ReadOnlyTree for VaultTree {
 }
 
 impl VaultTree {
+    /// Reads a volume's bytes, whatever is on it.
+    fn read_raw(
+        &self,
+        point: &Arc<PointNode>,
+        disk: usize,
+        number: usize,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize> {
+        let volume = point.volume(&self.opener, disk, number)?;
+        let left = usize::try_from(volume.size_bytes().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let length = left.min(buffer.len());
+        let buffer = &mut buffer[..length];
+        match volume {
+            PointVolume::Partition(volume) => {
+                point.disk(&self.opener, disk)?.read(volume.start.saturating_add(offset), buffer)
+            }
+            PointVolume::Logical(logical) => {
+                let shown = point.shown(&self.opener, disk, number).ok().and_then(|shown| shown.device.clone());
+                let device = match shown {
+                    Some(device) => device,
+                    // Its first bytes may be damaged, which is no reason to refuse the others.
+                    None => logical.volume.open().map_err(block::unwrapped)?.device,
+                };
+                device.read_exact_at(offset, buffer).map_err(|error| block::unwrapped(error.into()))?;
+                Ok(length)
+            }
+        }
+    }
+
     /// Kind of a node that the tree itself just handed out.
     fn kind(&self, node: NodeId) -> FileType {
         match self.nodes.get(node).as_deref() {

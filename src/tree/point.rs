@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quick_cache::sync::Cache;
 
 use super::block::{PointDisk, unwrapped};
+use super::logical::{self, Logical, LogicalVolumes};
 use crate::error::{Error, Result};
 use crate::guest::partition::{PartitionTable, TableProblem, Volume, find_volumes};
-use crate::guest::{self, FileSystem, Probe, Slice, probe};
+use crate::guest::{self, BlockRead, FileSystem, Probe, Slice, probe};
 use crate::point::{DiskMap, Manifest, ManifestDisk, PointInfo};
 use crate::store::Reader;
 
@@ -23,6 +24,38 @@ struct OpenPoint {
     disks: Vec<Arc<OpenDisk>>,
 }
 
+/// A volume of a disk of a point.
+pub(super) enum PointVolume {
+    /// As the disk's table tells.
+    Partition(Volume),
+    /// One that lies on partitions, and begins on this disk.
+    Logical(Arc<Logical>),
+}
+
+impl PointVolume {
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Partition(volume) => volume.name(),
+            Self::Logical(logical) => logical.name.clone(),
+        }
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Partition(volume) => volume.size_bytes,
+            Self::Logical(logical) => logical.volume.size_bytes(),
+        }
+    }
+
+    /// Why the table itself rules it out, where it does.
+    pub(super) fn problem(&self) -> Option<String> {
+        match self {
+            Self::Partition(volume) => volume.problem.as_ref().map(ToString::to_string),
+            Self::Logical(_) => None,
+        }
+    }
+}
+
 struct OpenDisk {
     map: Arc<DiskMap>,
     table: Mutex<Option<Arc<PartitionTable>>>,
@@ -34,20 +67,36 @@ pub(super) struct Opener {
     /// By point, disk and volume. Bounded, because an open file system has caches and perhaps a replayed journal; one
     /// that was dropped is opened again.
     volumes: Cache<(String, usize, usize), Arc<Shown>>,
+    /// By point. Bounded, because hostile metadata may be large.
+    logical: Cache<String, Arc<LogicalVolumes>>,
 }
 
 /// Most volumes that are open at a time.
 pub(super) const MOST_VOLUMES: usize = 32;
 
+/// Most points of which the logical volumes are known at a time.
+const MOST_POINTS: usize = 16;
+
 impl Opener {
     pub(super) fn new(reader: Arc<Reader>) -> Self {
-        Self { reader, volumes: Cache::new(MOST_VOLUMES) }
+        Self { reader, volumes: Cache::new(MOST_VOLUMES), logical: Cache::new(MOST_POINTS) }
     }
 }
 
 /// What is shown of a volume.
 pub(super) struct Shown {
     pub content: Content,
+    /// A logical volume's bytes, where it has any.
+    pub device: Option<Arc<dyn BlockRead>>,
+    /// What must be said of those bytes, if anything.
+    pub caution: Option<String>,
+}
+
+impl Shown {
+    /// Whether its bytes can be read, whatever is on it.
+    pub(super) fn has_bytes(&self, volume: &PointVolume) -> bool {
+        matches!(volume, PointVolume::Partition(_)) || self.device.is_some()
+    }
 }
 
 pub(super) enum Content {
@@ -107,8 +156,8 @@ impl PointNode {
         Ok(Arc::clone(&self.open_disk(opener, number)?.map))
     }
 
-    /// The volumes of a disk, as its table tells.
-    pub(super) fn volumes(&self, opener: &Opener, disk: usize) -> Result<Arc<PartitionTable>> {
+    /// The partition table of a disk.
+    pub(super) fn table(&self, opener: &Opener, disk: usize) -> Result<Arc<PartitionTable>> {
         let disk = self.open_disk(opener, disk)?;
         let table = once(&disk.table, || find_volumes(&PointDisk(Arc::clone(&disk.map))).map_err(unwrapped))?;
         if table.problems.iter().any(TableProblem::may_pass) {
@@ -117,29 +166,93 @@ impl PointNode {
         Ok(table)
     }
 
-    pub(super) fn volume(&self, opener: &Opener, disk: usize, volume: usize) -> Result<Volume> {
-        self.volumes(opener, disk)?.volumes.get(volume).cloned().ok_or_else(super::gone)
+    /// The volumes of a disk with their numbers: those of its table, then the logical ones that begin on it.
+    pub(super) fn volumes(&self, opener: &Opener, disk: usize) -> Result<Vec<(usize, PointVolume)>> {
+        let table = self.table(opener, disk)?;
+        let partitions = table.volumes.iter().cloned().map(PointVolume::Partition).enumerate();
+        let logical = self.logical(opener)?;
+        let here = logical.volumes.iter().filter(|logical| logical.volume.home() == disk);
+        Ok(partitions.chain(here.map(|logical| (logical.number, PointVolume::Logical(Arc::clone(logical))))).collect())
+    }
+
+    pub(super) fn volume(&self, opener: &Opener, disk: usize, number: usize) -> Result<PointVolume> {
+        // Who asks for a partition need not know what lies on the others.
+        if let Some(volume) = self.table(opener, disk)?.volumes.get(number) {
+            return Ok(PointVolume::Partition(volume.clone()));
+        }
+        let logical = self.logical(opener)?;
+        let found = logical.volumes.iter().find(|logical| logical.number == number && logical.volume.home() == disk);
+        found.map(|logical| PointVolume::Logical(Arc::clone(logical))).ok_or_else(super::gone)
+    }
+
+    /// The logical volumes of all disks. Looked for again after a while where something could not be read.
+    pub(super) fn logical(&self, opener: &Opener) -> Result<Arc<LogicalVolumes>> {
+        let open = self.open(opener)?;
+        if opener.logical.get(&self.info.id).is_some_and(|known| known.is_outdated()) {
+            opener.logical.remove(&self.info.id);
+        }
+        opener.logical.get_or_insert_with(&self.info.id, || {
+            let tables = open.disks.iter().zip(&open.manifest.disks).enumerate();
+            Ok(Arc::new(logical::find(tables.map(|(number, (disk, described))| {
+                (described.name.as_str(), PointDisk(Arc::clone(&disk.map)), self.table(opener, number))
+            }))))
+        })
+    }
+
+    /// The bytes of a partition; `None` where it reaches past the end of its disk.
+    fn partition(&self, opener: &Opener, disk: usize, volume: &Volume) -> Result<Option<Arc<dyn BlockRead>>> {
+        let map = PointDisk(self.disk(opener, disk)?);
+        let slice = Slice::new(Arc::new(map), volume.start, volume.size_bytes);
+        Ok(slice.map(|slice| Arc::new(slice) as Arc<dyn BlockRead>))
+    }
+
+    /// The bytes of a volume that was opened, where it has any.
+    pub(super) fn bytes(
+        &self,
+        opener: &Opener,
+        disk: usize,
+        volume: &PointVolume,
+        shown: &Shown,
+    ) -> Result<Option<Arc<dyn BlockRead>>> {
+        match volume {
+            PointVolume::Partition(volume) => self.partition(opener, disk, volume),
+            PointVolume::Logical(_) => Ok(shown.device.clone()),
+        }
     }
 
     /// What a volume shows. A failure of the vault below is an error; one of the guest's own is what is shown.
     pub(super) fn shown(&self, opener: &Opener, disk: usize, number: usize) -> Result<Arc<Shown>> {
         opener.volumes.get_or_insert_with(&(self.info.id.clone(), disk, number), || {
-            let volume = self.volume(opener, disk, number)?;
-            let content = open_volume(&self.disk(opener, disk)?, &volume)?;
-            Ok(Arc::new(Shown { content }))
+            let shown = match self.volume(opener, disk, number)? {
+                PointVolume::Partition(volume) => {
+                    let content = match self.partition(opener, disk, &volume)? {
+                        Some(slice) => open_device(slice)?,
+                        None => Content::Failed("it reaches past the end of the disk".to_owned()),
+                    };
+                    Shown { content, device: None, caution: None }
+                }
+                PointVolume::Logical(logical) => match logical.volume.open().map_err(unwrapped) {
+                    Ok(opened) => Shown {
+                        content: open_device(Arc::clone(&opened.device))?,
+                        device: Some(opened.device),
+                        caution: opened.caution.map(|caution| caution.to_string()),
+                    },
+                    Err(Error::Guest(error)) => {
+                        Shown { content: Content::Failed(error.to_string()), device: None, caution: None }
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            Ok(Arc::new(shown))
         })
     }
 }
 
-fn open_volume(map: &Arc<DiskMap>, volume: &Volume) -> Result<Content> {
-    let slice = Slice::new(Arc::new(PointDisk(Arc::clone(map))), volume.start, volume.size_bytes);
-    match slice.map(|slice| probe(Arc::new(slice))) {
-        Some(Ok(Probe::FileSystem(file_system))) => Ok(Content::Files(file_system)),
-        Some(Ok(Probe::Other(content))) => Ok(Content::Other(content)),
-        Some(Err(error)) => match unwrapped(error) {
-            Error::Guest(error) => Ok(Content::Failed(error.to_string())),
-            error => Err(error),
-        },
-        None => Ok(Content::Failed("it reaches past the end of the disk".to_owned())),
+fn open_device(device: Arc<dyn BlockRead>) -> Result<Content> {
+    match probe(device).map_err(unwrapped) {
+        Ok(Probe::FileSystem(file_system)) => Ok(Content::Files(file_system)),
+        Ok(Probe::Other(content)) => Ok(Content::Other(content)),
+        Err(Error::Guest(error)) => Ok(Content::Failed(error.to_string())),
+        Err(error) => Err(error),
     }
 }

@@ -4,7 +4,6 @@ use icecore_fuse::NodeId;
 
 use super::{VaultTree, describe};
 use crate::error::Result;
-use crate::guest::{GuestFileSystem, VolumeState};
 
 /// A volume that is shown as of its last checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,15 +17,15 @@ pub struct StaleVolume {
 }
 
 impl VaultTree {
-    /// The volume that a guest's node lies in, where that is shown as of its last checkpoint; `None` for any other node.
+    /// The volume that a guest's node lies in, where that is shown as of its last checkpoint, or from a copy that may be
+    /// behind; `None` for any other node.
     pub fn stale(&self, node: NodeId) -> Result<Option<StaleVolume>> {
         let super::Found::Guest(shown, prefix, _) = self.find(node)? else { return Ok(None) };
-        let state = Self::guest(&shown, |guest| Ok(guest.info().state))?;
-        let VolumeState::Stale { reason } = state else { return Ok(None) };
+        let Some(text) = describe::stale(&shown) else { return Ok(None) };
         let (point, disk, volume) = self.nodes.volume(prefix).ok_or_else(super::gone)?;
         let name = point.manifest_disk(&self.opener, disk)?.name;
         let volume = point.volume(&self.opener, disk, volume)?.name();
         let path = format!("{}/{}/files/{name}/{volume}", point.info.machine, point.info.name);
-        Ok(Some(StaleVolume { volume: prefix, path, text: describe::stale(reason) }))
+        Ok(Some(StaleVolume { volume: prefix, path, text }))
     }
 }

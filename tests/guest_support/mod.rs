@@ -5,6 +5,8 @@
 pub mod compare;
 pub mod ext;
 pub mod image;
+pub mod lvm;
+pub mod physical;
 pub mod source;
 pub mod uml;
 pub mod xfs;

@@ -24,7 +24,7 @@ use icecore::vault::{LOCKS, OpenOptions};
 
 use crate::keys::{self, vault_keys};
 use crate::mutate::Random;
-use crate::targets::{BASES, PATHS, XFS_BASES, base_path, crc32, fast_commits, unsealed};
+use crate::targets::{BASES, PATHS, XFS_BASES, base_path, crc32, fast_commits, hand_made, unsealed};
 
 /// One input: its target, its name, its bytes.
 struct Seed {
@@ -68,6 +68,7 @@ pub fn write() -> io::Result<usize> {
     seeds.extend(of_volumes());
     seeds.extend(of_guests());
     seeds.extend(of_images());
+    seeds.extend(of_groups());
     for seed in &seeds {
         std::fs::create_dir_all(folder(seed.target))?;
         std::fs::write(folder(seed.target).join(&seed.name), &seed.bytes)?;
@@ -488,6 +489,17 @@ fn of_images() -> Vec<Seed> {
         seeds.push(seed("xfs", format!("{name}-changed"), [&[number], changes.as_slice()].concat()));
         seeds.push(seed("xfs", format!("{name}-unfixed"), [&[number | 0x80], &changes[7..]].concat()));
     }
+    seeds
+}
+
+fn of_groups() -> Vec<Seed> {
+    // Changes that hurt little, for their form: of a label, a header, a text, and somewhere behind.
+    let changed = |number: u8, piece: u8| [number, piece, 0, 0xF0, 1, 0, 0].to_vec();
+    let text = [b"T", hand_made().as_bytes()].concat();
+    let mut seeds = vec![seed("lvm", "unchanged", []), seed("lvm", "text", text)];
+    seeds.extend([(0, 0), (1, 2), (0, 7), (0, 40), (1, 40)].map(|(number, piece)| {
+        seed("lvm", format!("changed-{number}-{piece}"), [changed(number, piece), changed(1 - number, piece)].concat())
+    }));
     seeds
 }
 

@@ -48,7 +48,7 @@ pub fn base_path(name: &str) -> PathBuf {
 
 /// The bytes of a compressed image.
 pub fn unpack(compressed: &[u8]) -> Vec<u8> {
-    zstd::decode_all(compressed).expect("an image that make-seeds packed")
+    zstd::decode_all(compressed).expect("an image that was packed")
 }
 
 fn base(number: u8) -> &'static Base {

@@ -9,6 +9,7 @@ mod fast_commit;
 mod header;
 mod index_run;
 mod key_slot;
+mod lvm;
 mod manifest;
 mod map_node;
 mod partition;
@@ -24,6 +25,7 @@ mod xfs;
 pub(crate) use ext::{BASES, base_path};
 pub(crate) use facts::PATHS;
 pub(crate) use fast_commit::area as fast_commits;
+pub(crate) use lvm::hand_made;
 pub(crate) use partition::crc32;
 pub(crate) use segment::unsealed;
 pub(crate) use store::header as vault_header;
@@ -44,7 +46,7 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 20] = [
+pub static TARGETS: [Target; 21] = [
     of("header", 256, header::run),
     of("key_slot", 512, key_slot::run),
     of("key_slot_payload", 256, key_slot::run_payload),
@@ -65,6 +67,7 @@ pub static TARGETS: [Target; 20] = [
     of("ext", 512, ext::run),
     of("facts", 2 << 10, facts::run),
     of("xfs", 512, xfs::run),
+    of("lvm", 4 << 10, lvm::run),
 ];
 
 /// The target of that name.

@@ -5,7 +5,7 @@
 //! mount, writes its log, and that is all that the kernel lets it do.
 //!
 //! - Landlock: files outside the vault can't be opened; inside nothing can be written; no sockets, no signals to others.
-//! - seccomp: a list of the system calls that serving takes; any other is answered with `ENOSYS`, see [`calls`].
+//! - seccomp: a list of the system calls that serving takes; any other is answered with `ENOSYS`.
 //! - no new privileges, no capabilities but the one that reading may take, no core dump, not even to be looked at by a
 //!   debugger of the same user.
 //!

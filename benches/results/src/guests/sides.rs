@@ -1,6 +1,6 @@
 //! The two sides: a vault's mount, and the kernel's own of the raw image. Both begin with empty caches.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -58,7 +58,7 @@ impl Vault {
     pub fn mount(&self, dir: &Path, image: &Image) -> Result<ThroughVault> {
         let at = dir.join("vault-mount");
         let root = at.join("vm/latest/files").join(image.disk()).join("whole");
-        super::drop_caches()?;
+        super::forget(dir)?;
         let mut command = self.command(&["mount", "--foreground"]);
         let mounted = Mounted::start(command.arg(&at), &at, &root.join(FIRST), &self.log)?;
         Ok(ThroughVault { mounted, root })
@@ -107,8 +107,9 @@ impl Kernel {
         let copy = (image.state == "dirty").then(|| dir.join("copy.raw"));
         if let Some(copy) = &copy {
             images::copy(&image.path, copy, &dir.join("log"))?;
+            File::open(copy)?.sync_all()?;
         }
-        super::drop_caches()?;
+        super::forget(dir)?;
         let began = Instant::now();
         let options = if copy.is_some() { "rw" } else { "ro" };
         let mounted = Loop::mount(dir, copy.as_ref().unwrap_or(&image.path), image.kind, options)?;

@@ -144,3 +144,16 @@ fn an_lvm_physical_volume_has_the_uuid_that_lvm_prints() {
     assert_eq!(content, Content::Lvm2PhysicalVolume);
     assert_eq!(identity.uuid.as_deref(), Some("abcdef-GHIJ-klmn-OPQR-stuv-WXYZ-012345"));
 }
+
+// Promise 5. Hostile numbers in a boot sector are numbers.
+#[test]
+fn an_absurd_ntfs_boot_sector_is_named_all_the_same() {
+    let mut bytes = vec![0; 64 << 10];
+    bytes[3..11].copy_from_slice(b"NTFS    ");
+    bytes[11..13].copy_from_slice(&512_u16.to_le_bytes());
+    bytes[13] = 8;
+    // Records of 2^63 bytes.
+    bytes[64] = 0xC1;
+    let (content, _) = named(Arc::new(MemoryDisk(bytes)));
+    assert_eq!(content, Content::Ntfs);
+}

@@ -141,3 +141,14 @@ fn a_disk_smaller_than_a_sector_is_whole() {
     assert_eq!(names_of(vec![0; 100]), [("whole".to_owned(), 0, 0)]);
     assert_eq!(names_of(Vec::new()), [("whole".to_owned(), 0, 0)]);
 }
+
+// Promise 3. What can't be read at a disk's end, where some formats keep a record, costs nothing of its table.
+#[test]
+fn an_unreadable_end_hides_no_partition() {
+    let mut bytes = disk(1000);
+    entry(&mut bytes, 0, 0, 0x83, 10, 90);
+    let end = bytes.len() as u64;
+    let disk = FailingDisk { bytes, bad: end - 200 * 512..end };
+    let table = find_volumes(&disk).expect("a table");
+    assert_eq!(table.volumes.iter().map(|volume| volume.name()).collect::<Vec<_>>(), ["p1"]);
+}

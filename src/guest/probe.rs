@@ -146,7 +146,8 @@ pub(super) fn name_content(volume: &dyn BlockRead) -> Result<Named, Error> {
     let mut head = vec![0; narrow(volume.size_bytes().min(HEAD_BYTES))];
     volume.read_exact_at(0, &mut head)?;
     let named = name_head(&head);
-    if !named.is_known() && raid::ends_in_superblock(volume)? {
+    // An end that can't be read must not hide what the beginning says, which is a partition table on most disks.
+    if !named.is_known() && raid::ends_in_superblock(volume).unwrap_or(false) {
         return Ok(Named::Other(Content::LinuxRaidMember));
     }
     Ok(named)

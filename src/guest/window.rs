@@ -102,8 +102,9 @@ impl Window {
     /// The window of the same number of the changed map.
     pub fn with(self, number: u64, edits: &Edits) -> Self {
         let start = number.saturating_mul(WINDOW_BLOCKS);
-        // Edits behind that are the next window's.
-        let end = self.end.min(start.saturating_add(WINDOW_BLOCKS));
+        // Up to the first edit that is another window's: a hole that reaches far stays one step.
+        let next = edits.stretches.range(start.saturating_add(WINDOW_BLOCKS)..).next();
+        let end = self.end.min(next.map_or(u64::MAX, |(logical, _)| *logical));
         let before = edits.stretches.range(..start).next_back().filter(|(_, stretch)| stretch.end > start);
         let stretches: Vec<_> = before.into_iter().chain(edits.stretches.range(start..end)).collect();
         let mut changed = Vec::new();
@@ -196,6 +197,19 @@ mod tests {
             Some(run.physical + (block - run.logical))
         };
         (0..blocks).map(place).collect()
+    }
+
+    // Promise 5. A hole that reaches far stays one step, whatever was changed elsewhere: else a search for data never ends.
+    #[test]
+    fn an_edit_cuts_no_hole_that_it_is_not_in() {
+        let mut edits = Edits::default();
+        edits.set(3, 1, Some(7));
+        assert_eq!(Builder::new(0).finish().with(0, &edits).end, u64::MAX);
+        edits.set(WINDOW_BLOCKS * 5, 1, Some(9));
+        let window = Builder::new(0).finish().with(0, &edits);
+        assert_eq!(window.end, WINDOW_BLOCKS * 5, "the next window with a change is looked at by itself");
+        assert_eq!(places(&window, 5), [None, None, None, Some(7), None]);
+        assert_eq!(Builder::new(5).finish().with(5, &edits).run_from(WINDOW_BLOCKS * 5).expect("a run").physical, 9);
     }
 
     // Promise 2. However stretches overlap, each block lies where the last one that names it says.

@@ -208,7 +208,7 @@ fn disk_volumes(
 ) -> Result<DiskVolumes> {
     let table = point.table(opener, disk)?;
     let logical = point.logical(opener)?;
-    *keep &= !table.problems.iter().any(TableProblem::may_pass) && !logical.has_unread();
+    *keep &= !table.problems.iter().any(TableProblem::may_pass);
     let mut volumes = Vec::new();
     for (number, volume) in point.volumes(opener, disk)? {
         let mut json = describe(&volume, None);
@@ -227,6 +227,8 @@ fn disk_volumes(
         }
         volumes.push(json);
     }
+    // Opening them is what reads some of it.
+    *keep &= !logical.has_unread();
     Ok(DiskVolumes {
         disk: name.to_owned(),
         table: match table.kind {

@@ -75,7 +75,7 @@ pub(super) struct Opener {
 pub(super) const MOST_VOLUMES: usize = 32;
 
 /// Most points of which the logical volumes are known at a time.
-const MOST_POINTS: usize = 16;
+const MOST_POINTS: usize = 8;
 
 impl Opener {
     pub(super) fn new(reader: Arc<Reader>) -> Self {
@@ -222,7 +222,8 @@ impl PointNode {
 
     /// What a volume shows. A failure of the vault below is an error; one of the guest's own is what is shown.
     pub(super) fn shown(&self, opener: &Opener, disk: usize, number: usize) -> Result<Arc<Shown>> {
-        opener.volumes.get_or_insert_with(&(self.info.id.clone(), disk, number), || {
+        let key = (self.info.id.clone(), disk, number);
+        let shown = opener.volumes.get_or_insert_with(&key, || {
             let shown = match self.volume(opener, disk, number)? {
                 PointVolume::Partition(volume) => {
                     let content = match self.partition(opener, disk, &volume)? {
@@ -233,7 +234,13 @@ impl PointNode {
                 }
                 PointVolume::Logical(logical) => match logical.volume.open().map_err(unwrapped) {
                     Ok(opened) => Shown {
-                        content: open_device(Arc::clone(&opened.device))?,
+                        content: match open_device(Arc::clone(&opened.device)) {
+                            // Its other bytes can be read, and making it may have been long work.
+                            Err(error @ (Error::Damaged(_) | Error::Missing { .. })) => {
+                                Content::Failed(error.to_string())
+                            }
+                            content => content?,
+                        },
                         device: Some(opened.device),
                         caution: opened.caution.map(|caution| caution.to_string()),
                     },
@@ -244,7 +251,13 @@ impl PointNode {
                 },
             };
             Ok(Arc::new(shown))
-        })
+        })?;
+        // What could not be read may come back, and make more of the volume than this.
+        let is_less = shown.caution.is_some() || matches!(shown.content, Content::Failed(_));
+        if is_less && self.logical(opener)?.has_unread() {
+            opener.volumes.remove(&key);
+        }
+        Ok(shown)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::guest::{Error, GuestFileSystem};
 const MOST_BYTES: u64 = 64 << 10;
 /// Most names that are read of a directory.
 const MOST_NAMES: usize = 4096;
+/// A larger directory is not looked into: a look-up may have to walk all of it.
+const MOST_DIRECTORY_BYTES: u64 = 16 << 20;
 /// Most names and links that one path leads through.
 const MOST_STEPS: u32 = 128;
 
@@ -97,7 +99,7 @@ impl<'a, T: GuestFileSystem> View<'a, T> {
     pub(super) fn list(&self, path: &str) -> Result<Vec<Vec<u8>>, Error> {
         let mut names = Vec::new();
         let Some(place) = self.walk(path, true)? else { return Ok(names) };
-        let Some(tree) = self.tree(place.part).filter(|_| self.kind(place).ok() == Some(FileType::Directory)) else {
+        let Some(tree) = self.tree(place.part).filter(|_| self.is_small_directory(place).unwrap_or(false)) else {
             return Ok(names);
         };
         let read = tree.read_directory(place.node, 0, &mut |entry| {
@@ -114,6 +116,14 @@ impl<'a, T: GuestFileSystem> View<'a, T> {
     fn kind(&self, place: Place) -> Result<FileType, Error> {
         let attributes = self.tree(place.part).map(|tree| tree.attributes(place.node)).transpose()?;
         attributes.map(|attributes| attributes.kind).ok_or(Error::NoSuchNode { node: place.node })
+    }
+
+    fn is_small_directory(&self, place: Place) -> Result<bool, Error> {
+        let attributes = self.tree(place.part).map(|tree| tree.attributes(place.node)).transpose()?;
+        let is_small = |attributes: icecore_fuse::Attributes| {
+            attributes.kind == FileType::Directory && attributes.size_bytes <= MOST_DIRECTORY_BYTES
+        };
+        Ok(attributes.is_some_and(is_small))
     }
 
     /// The root of a part.
@@ -162,11 +172,11 @@ impl<'a, T: GuestFileSystem> View<'a, T> {
     }
 
     fn step(&self, here: Place, name: &[u8]) -> Result<Option<Place>, Error> {
-        let Some(tree) = self.tree(here.part) else { return Ok(None) };
-        match tree.lookup(here.node, name) {
-            Ok(node) => Ok(node.map(|node| Place { node, ..here })),
-            Err(Error::NotADirectory { .. }) => Ok(None),
-            Err(error) => Err(error),
+        match self.tree(here.part) {
+            Some(tree) if self.is_small_directory(here)? => {
+                Ok(tree.lookup(here.node, name)?.map(|node| Place { node, ..here }))
+            }
+            _ => Ok(None),
         }
     }
 

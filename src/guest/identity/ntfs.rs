@@ -42,7 +42,8 @@ pub(super) fn identify(volume: &dyn BlockRead) -> Result<Identity, Error> {
             0..=127 => u64::from(record).checked_mul(cluster_bytes)?,
             _ => power_or_count(record, 127)?,
         };
-        let record_at = u64_at(&sector, 48)?.checked_mul(cluster_bytes)?.checked_add(VOLUME_RECORD * record_bytes)?;
+        let record_at =
+            u64_at(&sector, 48)?.checked_mul(cluster_bytes)?.checked_add(VOLUME_RECORD.checked_mul(record_bytes)?)?;
         let identity = Identity {
             label: None,
             uuid: u64_at(&sector, 72).map(|serial| format!("{serial:016X}")),

@@ -18,6 +18,9 @@ use super::{Assembly, GroupProblem, LogicalVolume, LvmId, PhysicalVolume};
 /// much memory.
 const TEXTS_BYTES_MAX: usize = 32 << 20;
 
+/// Volumes and segments in all texts of one point together: a segment takes a few bytes there, and twenty times as many here.
+const PARTS_MAX: usize = 1 << 18;
+
 /// Volumes of one point at most. A listing looks at the beginning of each.
 const SHOWN_MAX: usize = 10_000;
 
@@ -99,7 +102,7 @@ fn add(instance: Arc<Instance>, assembly: &mut Assembly) {
 /// The newest whole copy of the metadata on each physical volume.
 fn read_copies(physical: &[PhysicalVolume], assembly: &mut Assembly) -> Vec<Copy> {
     let mut known: HashMap<blake3::Hash, Result<Arc<Group>, &'static str>> = HashMap::new();
-    let (mut copies, mut bytes_left) = (Vec::new(), TEXTS_BYTES_MAX);
+    let (mut copies, mut bytes_left, mut parts_left) = (Vec::new(), TEXTS_BYTES_MAX, PARTS_MAX);
     for (on, volume) in physical.iter().enumerate() {
         let mut newest: Option<Arc<Group>> = None;
         let mut tell = |what: String| assembly.problems.push(GroupProblem { place: volume.place.clone(), what });
@@ -119,7 +122,11 @@ fn read_copies(physical: &[PhysicalVolume], assembly: &mut Assembly) -> Vec<Copy
                 None => match bytes_left.checked_sub(text.len()) {
                     Some(left) => {
                         bytes_left = left;
-                        let group = group::parse(&text).map(Arc::new);
+                        let group = group::parse(&text).and_then(|group| {
+                            let left = parts_left.checked_sub(group.parts());
+                            parts_left = left.ok_or("there are more volumes on these disks than are read")?;
+                            Ok(Arc::new(group))
+                        });
                         known.insert(hash, group.clone());
                         group
                     }

@@ -21,6 +21,10 @@ use super::segment::{Layout, Level, On, Place, Segment};
 use super::snapshot::Snapshot;
 use super::thin::{Nodes, PoolParts, Thin};
 
+/// Snapshots of the old kind in one group: opening one reads all of its exceptions, and a listing opens them all. Each
+/// write to an origin is written once more for each of its snapshots, so that nobody keeps many.
+const SNAPSHOTS_MAX: usize = 64;
+
 /// A physical volume that a group names.
 pub(super) enum Presence {
     /// It is there: the volume, and the disk that it lies on.
@@ -175,16 +179,20 @@ impl Instance {
             Ok(Opened { device: Arc::new(snapshot), caution: origin.caution.or_else(|| store.caution.clone()) })
         };
         if let Some((origin, _)) = self.snapshots.get(&at) {
-            // What is merged into its origin is not there any more; the origin is what it was.
-            let origin = if self.merging.contains_key(origin) {
-                return Err(Problem::Layout {
-                    layout: "snapshot of a volume that another one is merged into".to_owned(),
-                }
-                .into());
+            if self.snapshots.len() > SNAPSHOTS_MAX {
+                return Err(Problem::TooMany { what: "snapshots" }.into());
+            }
+            // What is merged into its origin is not there any more; the origin is what it was. Snapshots of snapshots
+            // LVM2 does not make.
+            let layout = if self.merging.contains_key(origin) {
+                Some("snapshot of a volume that another one is merged into")
             } else {
-                self.open_at(*origin, below)?
+                self.snapshots.contains_key(origin).then_some("snapshot of a snapshot")
             };
-            return of_snapshot(origin, at, self.size_bytes(at));
+            if let Some(layout) = layout {
+                return Err(Problem::Layout { layout: layout.to_owned() }.into());
+            }
+            return of_snapshot(self.open_at(*origin, below)?, at, self.size_bytes(at));
         }
         let opened = match volume.segments.as_slice() {
             [Segment { start: 0, layout: Ok(Layout::Thin { pool, device, origin }), .. }] => {

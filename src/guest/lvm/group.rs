@@ -61,6 +61,13 @@ pub(super) struct Logical {
     pub segments: Vec<Segment>,
 }
 
+impl Group {
+    /// Volumes and segments: what memory goes by.
+    pub fn parts(&self) -> usize {
+        self.logical.iter().map(|volume| volume.segments.len().saturating_add(1)).fold(0, usize::saturating_add)
+    }
+}
+
 impl Logical {
     /// Its length in extents, as far as its segments can be believed.
     pub fn extents(&self) -> u64 {

@@ -21,6 +21,12 @@ use super::fast::{Change, Entry};
 /// Bytes of directories that may be walked to learn what names lead to.
 const DIRECTORY_BYTES_MAX: u64 = 1 << 30;
 
+/// Memory for the names that are spoken of, about: as much as changes may take.
+const NAMES_BYTES_MAX: u64 = 64 << 20;
+/// What a directory and a name take of it.
+const DIRECTORY_WEIGHT: u64 = 512;
+const NAME_WEIGHT: u64 = 64;
+
 const MAP_AT: usize = 0x28;
 const MAP_END: usize = 0x64;
 const MODE_DIRECTORY: u16 = 0x4;
@@ -63,9 +69,13 @@ pub(in crate::guest::ext) fn replay_fast(ext: &Ext, all: &[Change]) -> Result<Ch
 
 /// What the names that are spoken of lead to before anything is replayed.
 fn stored_names<'a>(ext: &Ext, all: &'a [Change]) -> Result<Stored<'a>, Problem> {
-    let mut stored = Stored::new();
+    let too_much = || Problem::Stale(StaleReason::UnsupportedJournal);
+    let (mut stored, mut room_left) = (Stored::new(), NAMES_BYTES_MAX);
     for change in all {
         if let Change::Create(entry) | Change::Link(entry) | Change::Unlink(entry) = change {
+            let is_new = !stored.contains_key(&entry.directory);
+            let weight = NAME_WEIGHT + if is_new { DIRECTORY_WEIGHT } else { 0 };
+            room_left = room_left.checked_sub(weight).ok_or_else(too_much)?;
             stored.entry(entry.directory).or_default().insert(&entry.name, None);
         }
     }
@@ -73,8 +83,7 @@ fn stored_names<'a>(ext: &Ext, all: &'a [Change]) -> Result<Stored<'a>, Problem>
     for (number, names) in &mut stored {
         // One that does not exist yet has no names; one that is no directory is found out when it is used.
         let Some(directory) = existing(ext.directory(*number))? else { continue };
-        let too_much = Problem::Stale(StaleReason::UnsupportedJournal);
-        bytes_left = bytes_left.checked_sub(directory.size_bytes).ok_or(too_much)?;
+        bytes_left = bytes_left.checked_sub(directory.size_bytes).ok_or_else(too_much)?;
         let damage = ext.walk_stored(&directory, 0, &mut |raw| {
             if let Some(node) = names.get_mut(raw.name) {
                 node.get_or_insert(raw.node);

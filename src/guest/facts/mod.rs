@@ -156,7 +156,7 @@ impl Facts {
         let link = self.note("etc/localtime", view.read_link("etc/localtime"));
         let zone = link.and_then(|target| {
             let target = text(&target)?;
-            target.split_once("zoneinfo/").map(|(_, zone)| zone.to_owned())
+            target.split_once("zoneinfo/").map(|(_, zone)| zone.to_owned()).filter(|zone| !zone.is_empty())
         });
         zone.or_else(|| self.line(view, "etc/timezone"))
     }

@@ -1,4 +1,4 @@
-//! The memory that a process has to itself, looked at while it runs.
+//! The memory that a process and those that it started have to themselves, looked at while they run.
 //!
 //! The kernel keeps a peak of the resident set only, in which pages of mapped files count that it may drop at any time. So
 //! the anonymous part is looked at often, and its largest value kept; a peak shorter than [`EVERY`] may be missed.
@@ -21,14 +21,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to look at a process.
+    /// Begins to look at a process, and at those below it: a mount is served by a child of the one that was started.
     pub fn start(pid: libc::pid_t) -> Self {
         let (peak_bytes, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (peak, done) = (Arc::clone(&peak_bytes), Arc::clone(&over));
         let thread = thread::spawn(move || {
             while !done.load(Ordering::Relaxed) {
-                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-                peak.fetch_max(anonymous_bytes(&status), Ordering::Relaxed);
+                peak.fetch_max(family_bytes(pid), Ordering::Relaxed);
                 thread::sleep(EVERY);
             }
         });
@@ -48,6 +47,15 @@ impl Drop for Watch {
             let _ = thread.join();
         }
     }
+}
+
+/// What a process and all below it have now.
+fn family_bytes(pid: libc::pid_t) -> u64 {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let own = anonymous_bytes(&read(format!("/proc/{pid}/status")));
+    // Of the first thread: none of those who start a child here does so from another.
+    let children = read(format!("/proc/{pid}/task/{pid}/children"));
+    own + children.split_whitespace().filter_map(|child| child.parse().ok()).map(family_bytes).sum::<u64>()
 }
 
 /// What `/proc/PID/status` says; zero of a process that has ended.

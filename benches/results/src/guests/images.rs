@@ -66,7 +66,7 @@ pub struct Image {
     pub state: &'static str,
     /// Where it is.
     pub path: PathBuf,
-    /// What a reader must know of it.
+    /// What a reader must know of it, if anything.
     pub fact: String,
 }
 
@@ -109,7 +109,7 @@ pub fn make(dir: &Path, from: &Path) -> Result<Vec<Image>> {
         }
         images.push(Image { kind, state: "files", path: files, fact: format!("{}: {entries} entries", kind.name()) });
         for (state, path) in [("clean", clean), ("dirty", dirty)] {
-            images.push(Image { kind, state, path, fact: format!("{}, {state}", kind.name()) });
+            images.push(Image { kind, state, path, fact: String::new() });
         }
     }
     Ok(images)

@@ -66,14 +66,14 @@ pub fn run(place: &Place, options: &Options) -> Result<String> {
 }
 
 fn explanation(options: &Options, images: &[Image]) -> String {
-    let names: Vec<String> = images.iter().map(|image| image.fact.clone()).collect();
+    let facts: Vec<&str> = images.iter().map(|image| image.fact.as_str()).filter(|fact| !fact.is_empty()).collect();
     format!(
         "The files below 8 MiB of {}, and a file of 65,536 fragments of 4 KiB, on a disk of 8 GiB; and disks of 100 GiB, \
          sparse, clean and with a live log. {}. Cold: icecore's mount and the kernel's are new, and the page cache \
          holds nothing of vault and image. In brackets: how many times as fast icecore is; the goal is 0.5x or more. \
          Memory is the largest anonymous memory of the mounting process. The vault is opened with a key file.\n",
         options.from.display(),
-        names.join("; "),
+        facts.join("; "),
     )
 }
 

@@ -28,6 +28,8 @@ pub mod lvm;
 pub mod partition;
 mod probe;
 mod slice;
+#[cfg(test)]
+mod testing;
 mod uuid;
 mod volume;
 mod window;

@@ -15,7 +15,7 @@ use crate::guest::listing::Raw;
 use crate::guest::window::Edits;
 
 /// More would not fit in the memory that a volume may take.
-const BYTES_MAX: u64 = 64 << 20;
+pub(super) const BYTES_MAX: u64 = 64 << 20;
 /// About what an entry of a map takes beside what it holds.
 const ENTRY_BYTES: u64 = 160;
 

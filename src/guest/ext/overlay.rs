@@ -69,19 +69,7 @@ impl BlockRead for Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Bytes(Vec<u8>);
-
-    impl BlockRead for Bytes {
-        fn size_bytes(&self) -> u64 {
-            wide(self.0.len())
-        }
-
-        fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-            buffer.copy_from_slice(&self.0[narrow(offset)..][..buffer.len()]);
-            Ok(())
-        }
-    }
+    use crate::guest::testing::Bytes;
 
     // Promise 2. Any range reads as if the journal had been written over the volume, magic numbers put back.
     #[test]

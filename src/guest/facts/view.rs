@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use icecore_fuse::{FileType, NodeId};
+use icecore_fuse::{Attributes, FileType, NodeId};
 
 use super::fstab::Mount;
 use super::{Part, text};
@@ -113,17 +113,18 @@ impl<'a, T: GuestFileSystem> View<'a, T> {
         self.parts.get(part).map(|part| part.tree)
     }
 
-    fn kind(&self, place: Place) -> Result<FileType, Error> {
+    fn attributes(&self, place: Place) -> Result<Attributes, Error> {
         let attributes = self.tree(place.part).map(|tree| tree.attributes(place.node)).transpose()?;
-        attributes.map(|attributes| attributes.kind).ok_or(Error::NoSuchNode { node: place.node })
+        attributes.ok_or(Error::NoSuchNode { node: place.node })
+    }
+
+    fn kind(&self, place: Place) -> Result<FileType, Error> {
+        Ok(self.attributes(place)?.kind)
     }
 
     fn is_small_directory(&self, place: Place) -> Result<bool, Error> {
-        let attributes = self.tree(place.part).map(|tree| tree.attributes(place.node)).transpose()?;
-        let is_small = |attributes: icecore_fuse::Attributes| {
-            attributes.kind == FileType::Directory && attributes.size_bytes <= MOST_DIRECTORY_BYTES
-        };
-        Ok(attributes.is_some_and(is_small))
+        let attributes = self.attributes(place)?;
+        Ok(attributes.kind == FileType::Directory && attributes.size_bytes <= MOST_DIRECTORY_BYTES)
     }
 
     /// The root of a part.

@@ -130,19 +130,7 @@ impl BlockRead for Mapped {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Bytes(Vec<u8>);
-
-    impl BlockRead for Bytes {
-        fn size_bytes(&self) -> u64 {
-            wide(self.0.len())
-        }
-
-        fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-            buffer.copy_from_slice(&self.0[narrow(offset)..][..buffer.len()]);
-            Ok(())
-        }
-    }
+    use crate::guest::testing::Bytes;
 
     fn device(from: u8) -> Arc<dyn BlockRead> {
         Arc::new(Bytes((from..from + 64).collect()))

@@ -12,7 +12,7 @@ use crate::guest::bytes::{slice_at, u16_at, u32_at};
 use crate::guest::{Error, StaleReason};
 
 use super::super::Ext;
-use super::super::changes::{ChangedInode, Changes, TooMuch};
+use super::super::changes::{BYTES_MAX, ChangedInode, Changes, TooMuch};
 use super::super::extent;
 use super::super::inode::flags;
 use super::Problem;
@@ -21,9 +21,7 @@ use super::fast::{Change, Entry};
 /// Bytes of directories that may be walked to learn what names lead to.
 const DIRECTORY_BYTES_MAX: u64 = 1 << 30;
 
-/// Memory for the names that are spoken of, about: as much as changes may take.
-const NAMES_BYTES_MAX: u64 = 64 << 20;
-/// What a directory and a name take of it.
+/// Memory that a directory and a name take that are spoken of, about; all of them together have as much as changes.
 const DIRECTORY_WEIGHT: u64 = 512;
 const NAME_WEIGHT: u64 = 64;
 
@@ -70,7 +68,7 @@ pub(in crate::guest::ext) fn replay_fast(ext: &Ext, all: &[Change]) -> Result<Ch
 /// What the names that are spoken of lead to before anything is replayed.
 fn stored_names<'a>(ext: &Ext, all: &'a [Change]) -> Result<Stored<'a>, Problem> {
     let too_much = || Problem::Stale(StaleReason::UnsupportedJournal);
-    let (mut stored, mut room_left) = (Stored::new(), NAMES_BYTES_MAX);
+    let (mut stored, mut room_left) = (Stored::new(), BYTES_MAX);
     for change in all {
         if let Change::Create(entry) | Change::Link(entry) | Change::Unlink(entry) = change {
             let is_new = !stored.contains_key(&entry.directory);

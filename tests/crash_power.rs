@@ -5,16 +5,12 @@
 
 mod common;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use common::power::{Counts, Thoroughness, Workload, walk};
 
 /// Seeds of workloads that are walked through each time.
 const SEEDS: [u64; 3] = [1, 2, 3];
-
-fn is_campaign() -> bool {
-    std::env::var_os("ICECORE_CAMPAIGN").is_some()
-}
 
 fn tell(what: &str, counts: &Counts, began: Instant) {
     println!(
@@ -30,7 +26,7 @@ fn tell(what: &str, counts: &Counts, began: Instant) {
 #[test]
 fn at_every_call_of_a_workload_and_again_in_the_recovery() {
     let began = Instant::now();
-    let thoroughness = if is_campaign() {
+    let thoroughness = if common::campaign().is_some() {
         Thoroughness { throws: 20, one_in: 1, recoveries_one_in: 4 }
     } else {
         Thoroughness { throws: 2, one_in: 3, recoveries_one_in: 40 }
@@ -54,13 +50,6 @@ fn in_workloads_of_many_small_chunks() {
         all.second_crashes += counts.second_crashes;
     };
     SEEDS.iter().copied().for_each(&mut walk_seed);
-    if is_campaign() {
-        let seconds = std::env::var("ICECORE_CAMPAIGN_SECONDS").map_or(120, |text| text.parse().expect("seconds"));
-        let mut seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now").as_secs();
-        while began.elapsed() < Duration::from_secs(seconds) {
-            walk_seed(seed);
-            seed += 1;
-        }
-    }
+    common::campaign_seeds(began).for_each(&mut walk_seed);
     tell("random workloads", &all, began);
 }

@@ -4,6 +4,7 @@
 //! With `ICECORE_CAMPAIGN` set, random file systems under random loads go on for `ICECORE_CAMPAIGN_SECONDS` (120, if not
 //! set). A seed tells the file system and what each thread does, not when they meet: an image that is shown wrongly is kept.
 
+mod common;
 mod guest_support;
 
 use std::path::Path;
@@ -180,18 +181,12 @@ fn copies_under_load_show_what_the_kernel_recovers() {
         Err(why) => return not_run.add("all of it", &why),
     };
     let mut counts = Counts::default();
-    let is_campaign = std::env::var_os("ICECORE_CAMPAIGN").is_some();
     let only = std::env::var("ICECORE_CAMPAIGN_SEED").ok().map(|seed| seed.parse().expect("a seed"));
     match only {
         Some(seed) => crash(&place, seed, 30, &mut counts),
-        None => SEEDS.for_each(|seed| crash(&place, seed, 2, &mut counts)),
-    }
-    if is_campaign && only.is_none() {
-        let seconds = std::env::var("ICECORE_CAMPAIGN_SECONDS").map_or(120, |text| text.parse().expect("seconds"));
-        let mut seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now").as_secs();
-        while began.elapsed() < Duration::from_secs(seconds) {
-            crash(&place, seed, 8, &mut counts);
-            seed += 1;
+        None => {
+            SEEDS.for_each(|seed| crash(&place, seed, 2, &mut counts));
+            common::campaign_seeds(began).for_each(|seed| crash(&place, seed, 8, &mut counts));
         }
     }
     let Counts { images, entries, bytes, transactions, with_fast_commits, cut, refused, not_made } = counts;

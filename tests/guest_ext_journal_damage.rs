@@ -2,11 +2,12 @@
 //!
 //! With `ICECORE_CAMPAIGN` set, more damage is done, for `ICECORE_CAMPAIGN_SECONDS` (120, if not set).
 
+mod common;
 mod guest_support;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use guest_support::compare::{Against, compare};
 use guest_support::ext::{Load, Random};
@@ -141,9 +142,7 @@ fn judge(place: &Path, bytes: Vec<u8>, what: &str) -> bool {
 fn damage_is_judged_as_the_kernel_does() {
     let began = Instant::now();
     let mut not_run = NotRun::new("damage_is_judged_as_the_kernel_does");
-    let is_campaign = std::env::var_os("ICECORE_CAMPAIGN").is_some();
-    let seconds = std::env::var("ICECORE_CAMPAIGN_SECONDS").map_or(120, |text| text.parse().expect("seconds"));
-    let share = Duration::from_secs(seconds) / u32::try_from(MADE_WITH.len()).expect("few");
+    let share = common::campaign().unwrap_or_default() / u32::try_from(MADE_WITH.len()).expect("few");
     let place = xfs::scratch();
     let (mut recovered, mut refused) = (0, 0);
     for (name, options, mount, has_checksums) in MADE_WITH {
@@ -157,7 +156,7 @@ fn damage_is_judged_as_the_kernel_does() {
         let from = Instant::now();
         assert!(judge(place.path(), logged.bytes.clone(), name), "{name}: whole, it is recovered");
         for seed in 0.. {
-            if seed >= TIMES && !(is_campaign && from.elapsed() < share) {
+            if seed >= TIMES && from.elapsed() >= share {
                 break;
             }
             let (bytes, what) = logged.damaged(&mut Random::new(seed));

@@ -91,7 +91,7 @@ fn no_bytes_panic_or_hang() {
         let whole = std::fs::read(&made).expect("the image");
         assert!(walk(whole.clone()) > 120, "{name}: the whole image is walked");
         let used = used_blocks(&whole);
-        let mut random = random(42, 8 * 1500);
+        let mut random = source::random(42, 8 * 1500);
         let mut met = 0;
         for round in 0..1500 {
             let mut bytes = whole.clone();
@@ -131,7 +131,7 @@ fn no_journal_panics_or_hangs() {
         let used: Vec<usize> =
             whole.chunks(1024).enumerate().filter(|(_, block)| is_journal(block)).map(|(index, _)| index).collect();
         assert!(used.len() > 8, "{} blocks of a journal", used.len());
-        for (round, value) in random(7, 3000).enumerate() {
+        for (round, value) in source::random(7, 3000).enumerate() {
             let mut bytes = whole.clone();
             // Most fields lie at the start of their block.
             let at = used[(value >> 40) as usize % used.len()] * 1024 + (value >> 20) as usize % 100;
@@ -141,11 +141,6 @@ fn no_journal_panics_or_hangs() {
             assert!(start.elapsed() < TIME_MAX, "round {round} takes too long");
         }
     }
-}
-
-fn random(seed: u64, count: usize) -> impl Iterator<Item = u64> {
-    let bytes = source::noise(seed, count * 8);
-    (0..count).map(move |index| u64::from_le_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes")))
 }
 
 /// Blocks of 1 KiB with anything in them that could be structure: zeros and noise of files teach nothing.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guest_support::physical::{AREA_AT, DATA_AT, found_on, put_checksums};
-use guest_support::{PatchedDisk, lvm, source::noise};
+use guest_support::{PatchedDisk, lvm, source};
 use icecore::guest::BlockRead;
 
 const ROUNDS: usize = 1500;
@@ -32,11 +32,6 @@ fn look(disks: &[Arc<dyn BlockRead>]) -> usize {
         opened += 1;
     }
     opened
-}
-
-fn random(seed: u64, count: usize) -> impl Iterator<Item = u64> {
-    let bytes = noise(seed, count * 8);
-    (0..count).map(move |index| u64::from_le_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes")))
 }
 
 /// One change: a bit, a byte, a word of ones, zeros or another place, or eight bytes of one of them.
@@ -78,7 +73,7 @@ fn no_label_header_or_text_panics_or_hangs() {
     let whole = look(&lvm::in_memory(&disks));
     assert_eq!(whole, 7, "the whole images");
     let mut opened = 0;
-    for (round, value) in random(3, ROUNDS).enumerate() {
+    for (round, value) in source::random(3, ROUNDS).enumerate() {
         let number = round % disks.len();
         let mut head = disks[number][..DATA_AT].to_vec();
         // Where the text is that counts.
@@ -138,7 +133,7 @@ fn no_pool_store_or_record_panics_or_hangs() {
     }
     assert!(places.len() > 12, "{} blocks of structures", places.len());
     let mut opened = 0;
-    for (round, value) in random(4, ROUNDS).enumerate() {
+    for (round, value) in source::random(4, ROUNDS).enumerate() {
         let (number, at, xor) = places[round % places.len()];
         let mut block = disks[number][at..at + BLOCK].to_vec();
         for step in 0..=round % 3 {

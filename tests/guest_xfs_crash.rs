@@ -7,12 +7,13 @@
 //! With `ICECORE_CAMPAIGN` set, random file systems go on for `ICECORE_CAMPAIGN_SECONDS` (120, if not set). A seed that
 //! fails there belongs into `SEEDS`.
 
+mod common;
 mod guest_support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use guest_support::compare::{Against, compare};
 use guest_support::image::{Mount, run};
@@ -51,10 +52,6 @@ struct Counts {
     unfinished: u64,
     refused: u64,
     entries: u64,
-}
-
-fn is_campaign() -> bool {
-    std::env::var_os("ICECORE_CAMPAIGN").is_some()
 }
 
 /// A file system that shares blocks, for images of others.
@@ -184,13 +181,8 @@ fn any_moment_of_a_busy_volume_is_what_the_kernel_recovers() {
     for seed in SEEDS {
         crash_and_compare(&shelf, seed, 2, 1, &mut counts);
     }
-    if is_campaign() {
-        let seconds = std::env::var("ICECORE_CAMPAIGN_SECONDS").map_or(120, |text| text.parse().expect("seconds"));
-        let mut seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now").as_secs();
-        while began.elapsed() < Duration::from_secs(seconds) {
-            crash_and_compare(&shelf, seed, 6, 2, &mut counts);
-            seed += 1;
-        }
+    for seed in common::campaign_seeds(began) {
+        crash_and_compare(&shelf, seed, 6, 2, &mut counts);
     }
     println!(
         "CAMPAIGN: guest_xfs_crash: {} images compared, {} of them with a torn log, {} replayed, {} with an unfinished \

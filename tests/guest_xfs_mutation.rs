@@ -56,11 +56,6 @@ fn walk(disk: PatchedDisk) -> u32 {
     steps
 }
 
-fn random(seed: u64, count: usize) -> impl Iterator<Item = u64> {
-    let bytes = source::noise(seed, count * 8);
-    (0..count).map(move |index| u64::from_le_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes")))
-}
-
 /// One change: a bit, a byte, a word of ones, of zeros, or a small number.
 fn damage_at(bytes: &mut [u8], at: usize, value: u64) {
     match value % 5 {
@@ -108,7 +103,7 @@ fn fill_xattrs(root: &Path) {
 fn try_damaged(name: &str, whole: &Arc<Vec<u8>>, block_bytes: usize, inode_bytes: Option<usize>, rounds: usize) {
     let used = used_blocks(whole, block_bytes);
     assert!(used.len() > 20, "{name}: {} blocks of structure", used.len());
-    let mut random = random(42, 8 * rounds);
+    let mut random = source::random(42, 8 * rounds);
     let mut met = 0;
     for round in 0..rounds {
         let mut disk = PatchedDisk { bytes: Arc::clone(whole), patches: Vec::new() };
@@ -180,7 +175,7 @@ fn no_log_panics_or_hangs() {
     let records: Vec<usize> =
         whole.chunks(512).enumerate().filter(|(_, sector)| is_header(sector)).map(|(index, _)| index * 512).collect();
     assert!(records.len() > 3, "{} records", records.len());
-    let mut random = random(7, 3 * 800);
+    let mut random = source::random(7, 3 * 800);
     let mut met = 0;
     for round in 0..800 {
         let mut disk = PatchedDisk { bytes: Arc::clone(&whole), patches: Vec::new() };

@@ -5,13 +5,14 @@
 //! With `ICECORE_CAMPAIGN` set, this goes on for `ICECORE_CAMPAIGN_SECONDS` (120, if not set). A seed that fails there
 //! belongs into `SEEDS`.
 
+mod common;
 mod guest_support;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use guest_support::compare::list;
 use guest_support::xfs_load::Random;
@@ -232,13 +233,8 @@ fn a_machine_that_is_ended_in_the_midst_shows_what_its_kernel_recovers() {
     for seed in SEEDS {
         crash_and_compare(place.path(), seed, &MADE_WITH[..COMPACT], &mut counts);
     }
-    if std::env::var_os("ICECORE_CAMPAIGN").is_some() {
-        let seconds = std::env::var("ICECORE_CAMPAIGN_SECONDS").map_or(120, |text| text.parse().expect("seconds"));
-        let mut seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now").as_secs();
-        while began.elapsed() < Duration::from_secs(seconds) {
-            crash_and_compare(place.path(), seed, MADE_WITH, &mut counts);
-            seed += 1;
-        }
+    for seed in common::campaign_seeds(began) {
+        crash_and_compare(place.path(), seed, MADE_WITH, &mut counts);
     }
     println!(
         "CAMPAIGN: guest_xfs_v4_log: {} images compared, {} replayed, {} refused by the kernel, {} entries, 0 \

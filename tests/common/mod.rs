@@ -214,6 +214,13 @@ pub fn campaign() -> Option<std::time::Duration> {
     Some(std::time::Duration::from_secs(seconds))
 }
 
+/// Seeds that nobody had before, for as long as a test that began then goes on in a campaign; none without one.
+pub fn campaign_seeds(began: std::time::Instant) -> impl Iterator<Item = u64> {
+    let time = campaign().unwrap_or_default();
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    (now.expect("now").as_secs()..).take_while(move |_| began.elapsed() < time)
+}
+
 /// Waits until something is so, and fails where it never comes to be.
 #[track_caller]
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {

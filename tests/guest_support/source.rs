@@ -128,3 +128,9 @@ fn owners(root: &Path) {
         rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).expect("times");
     }
 }
+
+/// Numbers that do not repeat, the same for the same seed.
+pub fn random(seed: u64, count: usize) -> impl Iterator<Item = u64> {
+    let bytes = noise(seed, count * 8);
+    (0..count).map(move |index| u64::from_le_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes")))
+}

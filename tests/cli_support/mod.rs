@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, dead_code, reason = "each test file uses its own part")]
 
+pub mod mounting;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -40,7 +40,11 @@ fn what_serves_a_mount_has_given_up_all_else() {
         let all = [&["mount", "points", "--log", "log"][..], arguments].concat();
         let mut shell = Command::new("sh");
         shell.args(["-c", &line, "sh"]).args(&all).current_dir(sandbox.path("."));
-        shell.env("ICECORE_VAULT", "vault").env("ICECORE_PASSWORD_FILE", "password").env("TMPDIR", sandbox.path("."));
+        shell
+            .env("ICECORE_VAULT", "vault")
+            .env("ICECORE_PASSWORD_FILE", "password")
+            .env("TMPDIR", sandbox.path("."))
+            .env("XDG_STATE_HOME", "/dev/null");
         assert!(shell.stdout(Stdio::null()).status().expect("runs").success());
         let (_, server) = processes(&sandbox);
         let server = server.as_raw_nonzero();
@@ -144,7 +148,12 @@ fn in_own_name_space(sandbox: &Sandbox, script: &str) -> Ran {
     let ran = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-euc", &format!("{open}\n{script}")])
         .current_dir(sandbox.path("."))
-        .envs([("ICECORE_VAULT", "vault"), ("ICECORE_PASSWORD_FILE", "password"), ("TMPDIR", ".")])
+        .envs([
+            ("ICECORE_VAULT", "vault"),
+            ("ICECORE_PASSWORD_FILE", "password"),
+            ("TMPDIR", "."),
+            ("XDG_STATE_HOME", "/dev/null"),
+        ])
         .stdin(Stdio::null())
         .output();
     Ran::of(ran.expect("runs"))
@@ -243,7 +252,11 @@ fn limits_of_the_system_make_a_mount_slower_or_are_told() {
         let line = format!("ulimit -n 64 && exec {} mount points --threads 200", env!("CARGO_BIN_EXE_icecore"));
         let mut shell = Command::new("sh");
         shell.args(["-c", &line]).current_dir(sandbox.path("."));
-        shell.envs([("ICECORE_VAULT", "vault"), ("ICECORE_PASSWORD_FILE", "password")]);
+        shell.envs([
+            ("ICECORE_VAULT", "vault"),
+            ("ICECORE_PASSWORD_FILE", "password"),
+            ("XDG_STATE_HOME", "/dev/null"),
+        ]);
         Ran::of(shell.output().expect("runs"))
     };
     // Fewer descriptors than threads.

@@ -29,6 +29,7 @@ mod problem;
 mod progress;
 mod restore;
 mod secrets;
+mod seen;
 mod signals;
 mod size;
 mod stale;

@@ -9,7 +9,7 @@ use icecore::vault::OpenOptions;
 
 use super::arguments::Global;
 use super::problem::Problem;
-use super::{secrets, signals};
+use super::{secrets, seen, signals};
 
 impl Global {
     /// Where the vault is.
@@ -44,6 +44,8 @@ impl Global {
         let path = self.existing_vault()?;
         let credential = secrets::credential(self)?;
         let options = OpenOptions { read_mode: self.read_mode.into(), ..OpenOptions::default() };
-        Ok(Vault::open(&path, &credential, &options)?)
+        let vault = Vault::open(&path, &credential, &options)?;
+        seen::look(&vault, self.json);
+        Ok(vault)
     }
 }

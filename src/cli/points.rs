@@ -1,7 +1,8 @@
 //! `icecore points`
 
 use clap::Args;
-use icecore::point::{Manifest, PointInfo};
+use icecore::Vault;
+use icecore::point::{ChainHead, Manifest, PointInfo};
 use serde_json::{Value, json};
 
 use super::arguments::Global;
@@ -17,12 +18,16 @@ Examples:
   icecore points
   icecore points web01
   icecore points web01/latest
+  icecore points --head > /mnt/usb/heads
   icecore points web01 --json | jq -r '.[-1].point'";
 
 /// List recovery points
 ///
 /// Lists recovery points, oldest first: all, or those of one machine. Times are UTC. Of one point, tells what is in it: the
 /// guest's system, and each volume with what it holds and whether it is shown as the guest would see it.
+///
+/// With --head: a few lines to keep outside of the vault, on paper or on another machine. Given to `icecore verify --expect`,
+/// they tell whether anything that was there is gone or was replaced, an older copy of the whole vault included.
 ///
 /// With --json: one array of objects, sizes in bytes; of one point, its `point.json`.
 #[derive(Args, Debug)]
@@ -31,6 +36,9 @@ pub struct Arguments {
     /// List the points of this machine only, or tell of this point
     #[arg(value_name = "MACHINE[/POINT]")]
     machine: Option<String>,
+    /// Print how far each machine's chain of points has come, for `verify --expect`
+    #[arg(long)]
+    head: bool,
 }
 
 /// Lists them. A point that can't be read does not hide the others.
@@ -41,6 +49,9 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         .transpose()
         .map_err(|rule: &str| Problem::usage("that is neither a machine nor a point", rule))?;
     let vault = global.open()?;
+    if arguments.head {
+        return heads(&vault, arguments.machine.as_deref(), global);
+    }
     if let Some(point) = point {
         return details::run(&vault, &point, global);
     }
@@ -75,6 +86,28 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         output::warning(text, global.json);
     }
     Ok(if damaged.is_empty() { Exit::Done } else { Exit::Incomplete })
+}
+
+fn heads(vault: &Vault, machine: Option<&str>, global: &Global) -> Result<Exit, Problem> {
+    let mut heads = vault.heads();
+    if let Some(machine) = machine {
+        // A machine that is not there, or a point, is told so as everywhere.
+        vault.points(machine)?;
+        heads = heads.of_machine(machine);
+    }
+    let mut out = Output::open();
+    if global.json {
+        let chain = |head: &ChainHead| {
+            json!({
+                "machine": head.machine, "chain": head.chain_hex(), "entries": head.entries, "hash": head.hash_hex(),
+            })
+        };
+        out.json(&json!({"vault": heads.vault, "chains": heads.chains.iter().map(chain).collect::<Vec<_>>()}))?;
+    } else {
+        out.text(&heads.encode())?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
 }
 
 fn describe(point: &PointInfo, manifest: Option<&Manifest>) -> Value {

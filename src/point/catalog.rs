@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::Consistency;
 use super::entries::{self, ReadEntry};
+use super::heads::ChainHead;
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::catalog_entry::{self, PointMade};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
@@ -246,6 +247,22 @@ impl Catalog {
     /// What is damaged or missing in the chains.
     pub fn damage(&self) -> Vec<Damage> {
         self.chains().values().flat_map(|chain| chain.damage.iter().cloned()).collect()
+    }
+
+    /// How far each chain has come. One whose last entry the medium does not give is left out: nothing is known of that.
+    pub fn heads(&self) -> Vec<ChainHead> {
+        let chains = self.chains();
+        let known = chains.iter().filter(|(_, chain)| chain.next > 0 && chain.unreadable != chain.next.checked_sub(1));
+        let mut heads: Vec<ChainHead> = known
+            .map(|(id, chain)| ChainHead {
+                chain: *id,
+                entries: chain.next,
+                hash: chain.head,
+                machine: chain.points.first().map(|point| point.machine.clone()),
+            })
+            .collect();
+        heads.sort_by(|one, other| one.machine.cmp(&other.machine));
+        heads
     }
 
     /// The number of entries in all chains: any point made since shows as a change.

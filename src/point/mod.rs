@@ -3,6 +3,7 @@
 mod catalog;
 mod disk_map;
 mod entries;
+mod heads;
 mod manifest;
 mod map_builder;
 mod scrub;
@@ -10,6 +11,8 @@ mod streams;
 
 pub use catalog::{Catalog, PointInfo};
 pub use disk_map::{DiskMap, Extent};
+pub(crate) use heads::setbacks;
+pub use heads::{ChainHead, Found, Heads, MOST_HEADS_BYTES, Setback};
 pub use manifest::{ByteRange, Manifest, ManifestDisk};
 pub use map_builder::MapBuilder;
 pub(crate) use scrub::scrub;

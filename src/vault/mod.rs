@@ -22,9 +22,10 @@ use crate::format::header::{self, Header};
 use crate::format::index_run;
 use crate::format::key_slot::{self, KeySlot, Role};
 use crate::format::segment::{self, RecordType};
-use crate::media::{DirectoryMedia, Media};
+use crate::format::{Id, hex};
+use crate::media::{DirectoryMedia, Media, ReadMode};
 use crate::meter::Meter;
-use crate::point::{ByteRange, Catalog, DiskMap, Manifest, PointInfo};
+use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, open_any, random, wrap};
 use crate::store::{Reader, Store, WRITERS_LOCK};
@@ -182,6 +183,31 @@ impl Vault {
         self.catalog.point(machine, point)
     }
 
+    /// How far each chain of the catalog has come: who keeps that outside the vault can tell later whether the vault was set
+    /// back to an older state.
+    pub fn heads(&self) -> Heads {
+        Heads { vault: hex(&self.header.vault), chains: self.catalog.heads() }
+    }
+
+    /// The chains that did not go on from where they were. Looks at the files as they are now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for the heads of another vault; the medium's.
+    pub fn setbacks(&self, heads: &Heads) -> Result<Vec<Setback>> {
+        setbacks_on(self.media.as_ref(), Some(&self.header.vault), heads)
+    }
+
+    /// The same without any key, in a vault's directory.
+    ///
+    /// # Errors
+    /// As [`Self::setbacks`].
+    pub fn setbacks_without_key(path: &Path, heads: &Heads) -> Result<Vec<Setback>> {
+        let media = DirectoryMedia::new(path, ReadMode::Pread);
+        refuse_absent(&media)?;
+        let known = [header::OBJECT, header::COPY].iter().find_map(|name| read_header(&media, name).ok());
+        setbacks_on(&media, known.map(|known| known.header.vault).as_ref(), heads)
+    }
+
     /// What is known to be damaged in the catalog.
     pub fn catalog_damage(&self) -> Vec<Damage> {
         self.catalog.damage()
@@ -248,6 +274,15 @@ impl Vault {
     pub fn tree(&self) -> VaultTree {
         VaultTree::new(Arc::clone(&self.reader), Arc::clone(&self.catalog))
     }
+}
+
+/// Where nobody knows which vault it is, only whole entries of the right one fit their hash.
+fn setbacks_on(media: &dyn Media, vault: Option<&Id>, heads: &Heads) -> Result<Vec<Setback>> {
+    if vault.is_some_and(|vault| hex(vault) != heads.vault) {
+        let rule = "it tells of another vault";
+        return Err(Error::Invalid { what: "heads file", value: heads.vault.clone(), rule });
+    }
+    point::setbacks(media, heads)
 }
 
 /// Fails where there is no vault. Keys without a header are a vault that lost it, or an `init` that did not get to its end.

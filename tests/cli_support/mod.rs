@@ -66,6 +66,7 @@ impl Sandbox {
         }
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("ICECORE_VAULT", "vault").env("ICECORE_PASSWORD_FILE", "password");
+        command.env("XDG_STATE_HOME", self.path("state"));
         command
     }
 

@@ -31,7 +31,7 @@ use super::{Arguments, Sandbox, daemon, with_source};
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
 use crate::cli::problem::Problem;
-use crate::cli::signals;
+use crate::cli::{seen, signals};
 
 /// Serves until the mount ends. What fails once the terminal is left goes to the keeper, who tells it.
 pub fn run(
@@ -50,7 +50,9 @@ pub fn run(
     }
     let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
     let options = OpenOptions { read_mode: global.read_mode.into(), cache };
-    let tree = Arc::new(Vault::open(needs.vault, credential, &options)?.tree());
+    let vault = Vault::open(needs.vault, credential, &options)?;
+    seen::look(&vault, global.json);
+    let tree = Arc::new(vault.tree());
     // Whoever ends this process wants the mount to end, which is the other one's to do.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let keeper = keeper.try_clone().map_err(signals::refused)?;

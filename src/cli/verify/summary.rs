@@ -1,6 +1,9 @@
 //! What a check found, as people and programs read it.
 
+use std::path::Path;
+
 use icecore::error::Error;
+use icecore::point::{Heads, Setback};
 use icecore::vault::{Coverage, ScrubReport, VerifyReport};
 use serde_json::{Map, Value, json};
 
@@ -113,6 +116,44 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
     let safe = "points that do not need those bytes are whole";
     let next = "run `icecore verify` with a key to see which points are hit, and check the disk under the vault";
     Err(Problem::said(Exit::Failed, Sentence::new(format!("scrub found {damage}"), safe, next)))
+}
+
+/// Tells which chains went back behind what was expected; that alone ends the check.
+pub fn compared(setbacks: &[Setback], file: &Path, heads: &Heads, global: &Global) -> Result<(), Problem> {
+    let mut out = Output::open();
+    for setback in setbacks {
+        if global.json {
+            out.json(&json!({
+                "message_type": "setback",
+                "machine": setback.head.machine,
+                "chain": setback.head.chain_hex(),
+                "entries": setback.head.entries,
+                "certain": setback.is_certain(),
+                "message": setback.to_string(),
+            }))?;
+        } else {
+            out.line(&human::escaped(setback.to_string().as_bytes()))?;
+        }
+    }
+    let file = human::escaped(file.as_os_str().as_encoded_bytes());
+    let all = heads.chains.len() as u64;
+    if setbacks.is_empty() {
+        if !global.json && !global.quiet {
+            out.line(&format!(
+                "every chain went on from where {file} has it: {}",
+                human::count(all, "chain", "chains")
+            ))?;
+        }
+        return out.flush();
+    }
+    out.flush()?;
+    let back = setbacks.len() as u64;
+    let happened =
+        format!("{} of {} did not go on from where {file} has them", back, human::count(all, "chain", "chains"));
+    let safe = "the points that are listed are whole as far as nothing else is said";
+    let next =
+        "find out whether this is an older copy of the vault and who could write to it, and look for a newer copy";
+    Err(Problem::said(Exit::Failed, Sentence::new(happened, safe, next)))
 }
 
 /// `40 segments`, or `12 of 40 segments (30 %)`.

@@ -212,6 +212,8 @@ fn read_newest_mount(places: &Path) {
         let lived = lives();
         match read() {
             Ok(()) => say("right"),
+            // Nobody is left to answer. The look at what lives may find in the kernel's cache what nobody answers for any more.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED)) => {}
             Err(error) => {
                 assert!(!(lived && lives()), "the mount lives and says: {error}");
                 std::thread::sleep(Duration::from_millis(5));

@@ -43,6 +43,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use arguments::{CommandLine, Global, Verb};
 use exit::Exit;
@@ -50,6 +51,7 @@ use problem::{Doing, Problem};
 
 /// Runs the command.
 pub fn main() -> ExitCode {
+    keep_to_itself();
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => return usage::refuse(&error).into(),
@@ -64,6 +66,15 @@ pub fn main() -> ExitCode {
             problem.exit().into()
         }
     }
+}
+
+/// This process will have keys: nobody of the same user may look into it, and no dump of it is written. What it starts, such
+/// as a command for the password, may set its own limit again.
+fn keep_to_itself() {
+    // Refused, all works as well.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let limit = getrlimit(Resource::Core);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
 }
 
 fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {

@@ -92,7 +92,7 @@ pub(super) fn derive(context: &'static str, secret: &Secret, ids: &[&[u8]]) -> S
     for id in ids {
         hasher.update(id);
     }
-    Secret(*hasher.finalize().as_bytes())
+    Secret::from(*hasher.finalize().as_bytes())
 }
 
 /// An AES-256-GCM cipher of a derived key.

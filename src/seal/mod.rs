@@ -6,7 +6,8 @@
 //! under one nonce: segments and catalog entries have keys of their own, records of a segment differ in their number.
 //!
 //! Invariants:
-//! - secrets are wiped when dropped and have no `Debug`;
+//! - secrets are wiped when dropped, have no `Debug`, and lie in locked memory where the system gives it; what is derived from
+//!   them for a cipher that is in use does not;
 //! - the private half exists in memory only where a slot of role `restore` or `admin` was opened.
 
 #![forbid(unsafe_code)]
@@ -19,30 +20,29 @@ pub use keys::{IdKind, RoleKeys, VaultKeys};
 pub use segment::{ContentKey, SegmentSeal};
 pub use slot::{Credential, PasswordCost, SlotInfo, open_any, wrap};
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
-
 use crate::error::{Error, Result};
 use crate::format::hex;
+use crate::locked::LockedKey;
 
-/// A secret of 32 bytes, wiped when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Secret([u8; 32]);
+/// A secret of 32 bytes, in memory that is kept out of swap and core dumps where that can be had, wiped when dropped.
+#[derive(Clone)]
+pub struct Secret(LockedKey);
 
 impl Secret {
     /// A fresh random secret.
     pub fn random() -> Result<Self> {
-        random().map(Self)
+        random().map(Self::from)
     }
 
     /// Its bytes.
     pub(crate) fn expose(&self) -> &[u8; 32] {
-        &self.0
+        self.0.expose()
     }
 }
 
 impl From<[u8; 32]> for Secret {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    fn from(mut bytes: [u8; 32]) -> Self {
+        Self(LockedKey::take(&mut bytes))
     }
 }
 

@@ -125,14 +125,24 @@ impl Logged {
 fn judge(place: &Path, bytes: Vec<u8>, what: &str) -> bool {
     let theirs = place.join("theirs");
     std::fs::write(&theirs, &bytes).expect("an image");
+    // No two runs make the same image: one that is judged otherwise must stay.
+    let kept = std::env::temp_dir().join(format!("icecore-damaged-journal-{}", std::process::id()));
+    xfs::copy(&theirs, &kept);
+    let what = format!("{what} (kept as {})", kept.display());
+    let recovered = compare_with_kernel(place, &theirs, bytes, &what);
+    std::fs::remove_file(&kept).expect("removed");
+    recovered
+}
+
+fn compare_with_kernel(place: &Path, theirs: &Path, bytes: Vec<u8>, what: &str) -> bool {
     let tree = open(Arc::new(MemoryDisk(bytes)));
     let state = tree.info().state;
-    if let Err(why) = Mount::new(&theirs, &place.join("mount"), "rw") {
+    if let Err(why) = Mount::new(theirs, &place.join("mount"), "rw") {
         let is_labelled = state == VolumeState::Stale { reason: StaleReason::DamagedJournal };
         assert!(is_labelled, "{what}: {state:?}, but the kernel: {why}");
         return false;
     }
-    let mount = Mount::new(&theirs, &place.join("mount"), "ro").expect("it was mounted before");
+    let mount = Mount::new(theirs, &place.join("mount"), "ro").expect("it was mounted before");
     assert!(matches!(state, VolumeState::Replayed { .. }), "{what}: {state:?}, but the kernel recovers it");
     compare(&tree, &mount.path, Against::Kernel).expect_same(&format!("{what}, {state:?}"));
     true

@@ -92,8 +92,8 @@ impl Step {
             }
             Self::RemoveKey => {
                 let slots = vault.key_slots().expect("slots");
-                let added = slots.iter().find(|slot| slot.role == Role::Restore).expect("the added slot");
-                vault.remove_key(&added.id).expect("removed");
+                let added = slots.iter().find(|slot| slot.info.role == Role::Restore).expect("the added slot");
+                vault.remove_key(&added.info.id, false).expect("removed");
             }
             Self::LoseIndex => {
                 drop(vault);

@@ -30,6 +30,7 @@ use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
 use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
+use crate::point::vault_chain;
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
 use crate::source::Source;
 use crate::store::{Place, Reader, Store, Stored, WRITERS_LOCK, Writer};
@@ -176,6 +177,8 @@ pub(crate) fn run(
     let started = Timestamp::now();
     // Shared with other backups; whoever removes segments waits until we are through, and we for them.
     let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
+    // The lock keeps rotations out; one that was before it must have been seen by these keys.
+    vault_chain::check(store.media().as_ref(), store.keys())?;
     store.media().clear_abandoned()?;
     store.refresh_for_writing()?;
     catalog.refresh()?;

@@ -3,18 +3,20 @@
 use clap::Args;
 use icecore::Vault;
 use icecore::error::Error;
+use icecore::format::key_slot::Role;
 use icecore::format::{header, hex};
 use icecore::vault::InitOptions;
 use serde_json::json;
 
-use super::arguments::Global;
+use super::arguments::{ASK, Global};
 use super::exit::Exit;
 use super::problem::Problem;
-use super::{human, output, secrets, signals, size};
+use super::{human, key, output, recovery, secrets, signals, size};
 
 const EXAMPLES: &str = "\
 Examples:
   icecore --vault /srv/vault init
+  icecore --vault /srv/vault init --recovery-key     # and print a key for the safe
   icecore --vault /srv/vault --password-file /root/pw init --chunk-size 64KiB --level 3
   head -c 64 /dev/urandom > /root/key && icecore --vault /srv/vault --key-file /root/key init";
 
@@ -22,6 +24,9 @@ Examples:
 ///
 /// Makes a vault in a directory that is empty or not there yet. Its first key has the role `admin`. Chunk size and
 /// level stay as they are for the vault's whole life.
+///
+/// With --recovery-key a second key is made and printed, once, as 24 words and a QR code: for the safe, for the day when
+/// password and key file are gone.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -31,6 +36,12 @@ pub struct Arguments {
     /// zstd level, -7 to 22: higher is smaller and slower
     #[arg(long, default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-7..=22))]
     level: i8,
+    /// What people call the first key, as alice
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    label: String,
+    /// Make a first key that this command wraps and --unwrap-command unwraps, see `icecore key add --help`
+    #[arg(long, value_name = "COMMAND", value_hint = clap::ValueHint::CommandString)]
+    wrap_command: Option<String>,
 }
 
 pub fn parse_chunk_size(text: &str) -> Result<u32, String> {
@@ -45,16 +56,24 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     if path.join(header::OBJECT).exists() {
         return Err(Error::VaultExists { path }.into());
     }
-    let credential = secrets::new_credential(global)?;
+    if global.recovery_key.as_ref().is_some_and(|file| file.as_os_str() != ASK) {
+        return Err(Problem::usage("a new vault has no recovery key yet", "give --recovery-key without a file"));
+    }
+    let credential = secrets::new_credential(global, arguments.wrap_command.as_deref())?;
     signals::end_at_once().map_err(signals::refused)?;
     let options = InitOptions {
         chunk_bytes: arguments.chunk_size,
         level: arguments.level,
+        label: arguments.label.clone(),
         read_mode: global.read_mode.into(),
         ..InitOptions::default()
     };
     let vault = Vault::init(&path, &credential, &options)?;
     let id = hex(&vault.header().vault);
+    let recovery = match global.recovery_key {
+        Some(_) => Some(key::add_recovery(&vault, Role::Admin, "recovery")?),
+        None => None,
+    };
     if global.json {
         output::json(&json!({
             "message_type": "initialized",
@@ -62,6 +81,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
             "vault": path.to_string_lossy(),
             "chunk_bytes": options.chunk_bytes,
             "level": options.level,
+            "recovery_key": recovery.as_ref().map(|(slot, key)| json!({"id": slot.info.id, "words": key.words().as_str()})),
         }))?;
     } else if !global.quiet {
         let path = human::escaped(path.as_os_str().as_encoded_bytes());
@@ -74,6 +94,11 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         output::line(
             "Keep the password or key file in a second place: without it nobody can read the vault, and nobody can help.",
         )?;
+    }
+    if let Some((slot, key)) = recovery.filter(|_| !global.json) {
+        let mut out = output::Output::open();
+        recovery::print(&mut out, &key, &id, &slot.info.id)?;
+        out.flush()?;
     }
     Ok(Exit::Done)
 }

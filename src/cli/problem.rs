@@ -152,6 +152,8 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             | Error::UnknownDisk { .. }
             | Error::Missing { .. }
             | Error::WrongKey { .. }
+            | Error::Rotated { .. }
+            | Error::External { .. }
             | Error::NoVault { .. }
     );
     match doing {
@@ -197,6 +199,9 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::TargetInUse { .. } => "unmount it or stop what uses it",
         Error::WrongKey { .. } => "check the password or key file (ICECORE_PASSWORD_FILE, --key-file)",
         Error::NotPermitted { .. } => "use a password or key file of that role (`icecore key list`)",
+        Error::Rotated { .. } => "use a key that `icecore key list` shows, or have an administrator add yours again",
+        Error::External { .. } => "try that command by itself, or open the vault with another key",
+        Error::OwnSlot => "add --own to remove it all the same",
         Error::LastAdminSlot => "add another admin key with `icecore key add --role admin` first",
         Error::Vault { .. } if error.is_out_of_space() => "free some space there and run it again",
         Error::Source { .. } => "check that disk, or keep what can be read with --allow-incomplete",

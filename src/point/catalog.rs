@@ -72,7 +72,10 @@ impl Catalog {
     /// Reads the entries that came since. Damaged ones are remembered, see [`Self::damage`].
     pub fn refresh(&self) -> Result<()> {
         let folders = self.media.list_folders(catalog_entry::FOLDER)?;
-        self.refresh_chains(&folders.iter().filter_map(|folder| id_from_hex(folder)).collect::<Vec<_>>())
+        // The vault's own chain tells of no points.
+        let own = self.keys.own_chain();
+        let machines = folders.iter().filter_map(|folder| id_from_hex(folder)).filter(|id| *id != own);
+        self.refresh_chains(&machines.collect::<Vec<_>>())
     }
 
     fn chains(&self) -> MutexGuard<'_, BTreeMap<Id, Chain>> {

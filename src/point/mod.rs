@@ -8,6 +8,7 @@ mod manifest;
 mod map_builder;
 mod scrub;
 mod streams;
+pub(crate) mod vault_chain;
 
 pub use catalog::{Catalog, PointInfo};
 pub use disk_map::{DiskMap, Extent};

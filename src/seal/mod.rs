@@ -1,24 +1,31 @@
 //! Key slots, key derivation, seal and open. Nothing else in the engine sees a key.
 //!
-//! Three random secrets make a vault: the id key (chunk ids), the meta key (maps, manifests, catalog, tables, index) and
-//! an X25519 pair for data. What seals a structure is derived from one of them with BLAKE3's key derivation mode, under
+//! Random secrets make a vault: the id key (chunk ids, names of chains), which stays, and for each epoch a meta key (maps,
+//! manifests, catalog, tables, index), an X25519 pair for data and an admin key (slots). A rotation of the keys begins a
+//! new epoch. What seals a structure is derived from one of them with BLAKE3's key derivation mode, under
 //! a context string of its own, from the secret and the ids of vault, segment, chain or entry. No key seals two things
 //! under one nonce: segments and catalog entries have keys of their own, records of a segment differ in their number.
 //!
 //! Invariants:
 //! - secrets are wiped when dropped, have no `Debug`, and lie in locked memory where the system gives it; what is derived from
 //!   them for a cipher that is in use does not;
-//! - the private half exists in memory only where a slot of role `restore` or `admin` was opened.
+//! - the private half exists in memory only where a slot of role `restore` or `admin` was opened, the admin key only where
+//!   one of role `admin` was;
+//! - what is under the keys of an older epoch counts only where the newest epoch's inventory lists it.
 
 #![forbid(unsafe_code)]
 
 mod keys;
+mod recovery;
 mod segment;
 mod slot;
 
-pub use keys::{IdKind, RoleKeys, VaultKeys};
+pub use keys::{Earlier, EpochKeys, IdKind, RoleKeys, VaultKeys};
+pub(crate) use keys::{open_inventory, seal_inventory};
+pub use recovery::{RecoveryKey, WORDS as RECOVERY_WORDS};
 pub use segment::{ContentKey, SegmentSeal};
-pub use slot::{Credential, PasswordCost, SlotInfo, open_any, wrap};
+pub use slot::{Credential, ExternalKey, PasswordCost, SlotInfo, Wish, open_any, wrap};
+pub(crate) use slot::{renew, update_key};
 
 use crate::error::{Error, Result};
 use crate::format::hex;

@@ -16,7 +16,7 @@ use super::{Place, Store, decode, encode};
 use crate::error::{Error, Problem, Result};
 use crate::format::index_run::Tag;
 use crate::format::segment::{
-    self, ALIGNMENT, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TableEntry, Trailer, padded,
+    self, ALIGNMENT, Encoding, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TableEntry, Trailer, padded,
 };
 use crate::format::{Hash, Id, TAG_BYTES};
 use crate::media::ObjectWriter;
@@ -163,24 +163,58 @@ impl Writer {
             let room = scratch.sealed(RECORD_HEADER_BYTES + plain.len() + TAG_BYTES + ALIGNMENT as usize);
             let compress = || encode(plain, level, &mut room[RECORD_HEADER_BYTES..]);
             let (encoding, encoded_bytes) = store.meter.time(Stage::Compress, plain.len(), compress);
-            let stored_bytes = u32::try_from(encoded_bytes + TAG_BYTES).expect("no longer than plain");
-            let (file, number, offset) = self.allocate(kind == RecordType::Chunk, stored_bytes)?;
-            let end = RECORD_HEADER_BYTES + stored_bytes as usize;
-            let record = &mut room[..end];
-            let seal = || file.seal.seal_record(number, kind, encoding, plain_bytes, id, record);
-            let header = store.meter.time(Stage::Seal, stored_bytes as usize, seal);
-            if self.verify {
-                verify(store, &file.seal, &header, id, offset, scratch)?;
-            }
-            let length = RECORD_HEADER_BYTES + usize::try_from(padded(stored_bytes)).expect("a record is small");
-            let bytes = scratch.sealed(length);
-            bytes[end..].fill(0);
-            store.meter.time(Stage::Append, length, || file.object.write_at(offset, bytes))?;
-            let entry = TableEntry { id: *id, offset, stored_bytes, plain_bytes, kind };
-            self.written(&file, header, entry, length as u64)?;
-            self.shared.stored_bytes.fetch_add(length as u64, Ordering::Relaxed);
-            Ok(Place { segment: *file.seal.segment(), offset, stored_bytes, plain_bytes })
+            let check = if self.verify { Check::Decoded } else { Check::Nothing };
+            self.seal_and_write(kind, id, encoding, plain_bytes, encoded_bytes, scratch, &check)
         })
+    }
+
+    /// Stores a record as another segment has it encoded, also where the vault has it already.
+    pub(super) fn copy(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        encoding: Encoding,
+        plain_bytes: u32,
+        encoded: &[u8],
+    ) -> Result<Place> {
+        self.check()?;
+        let copied = Scratch::with(|scratch| {
+            let room = scratch.sealed(RECORD_HEADER_BYTES + encoded.len() + TAG_BYTES + ALIGNMENT as usize);
+            room[RECORD_HEADER_BYTES..][..encoded.len()].copy_from_slice(encoded);
+            let check = Check::Encoded(encoded);
+            self.seal_and_write(kind, id, encoding, plain_bytes, encoded.len(), scratch, &check)
+        });
+        copied.inspect_err(|_| self.shared.poison_quietly())
+    }
+
+    /// Seals an encoded record that lies behind the room for its header, for the next place, and writes it there.
+    #[expect(clippy::too_many_arguments, reason = "a record's fields, and where it lies")]
+    fn seal_and_write(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        encoding: Encoding,
+        plain_bytes: u32,
+        encoded_bytes: usize,
+        scratch: &mut Scratch,
+        check: &Check<'_>,
+    ) -> Result<Place> {
+        let store = &self.shared.store;
+        let stored_bytes = u32::try_from(encoded_bytes + TAG_BYTES).expect("no longer than plain");
+        let (file, number, offset) = self.allocate(kind == RecordType::Chunk, stored_bytes)?;
+        let end = RECORD_HEADER_BYTES + stored_bytes as usize;
+        let record = scratch.sealed(end);
+        let seal = || file.seal.seal_record(number, kind, encoding, plain_bytes, id, record);
+        let header = store.meter.time(Stage::Seal, stored_bytes as usize, seal);
+        verify(store, &file.seal, &header, id, offset, scratch, check)?;
+        let length = RECORD_HEADER_BYTES + usize::try_from(padded(stored_bytes)).expect("a record is small");
+        let bytes = scratch.sealed(length);
+        bytes[end..].fill(0);
+        store.meter.time(Stage::Append, length, || file.object.write_at(offset, bytes))?;
+        let entry = TableEntry { id: *id, offset, stored_bytes, plain_bytes, kind };
+        self.written(&file, header, entry, length as u64)?;
+        self.shared.stored_bytes.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(Place { segment: *file.seal.segment(), offset, stored_bytes, plain_bytes })
     }
 
     /// Takes note of a record that is written. The last one of a segment that takes no more hands it to the sealer.
@@ -321,6 +355,16 @@ impl Shared {
     }
 }
 
+/// How a sealed record is looked at before it is written.
+enum Check<'a> {
+    /// Not at all.
+    Nothing,
+    /// It must come back as what its id says.
+    Decoded,
+    /// It must come back as these encoded bytes, which are what the id says.
+    Encoded(&'a [u8]),
+}
+
 /// What is about to be stored must come back as what its id says: encoders have had bugs, and memory has bits that flip.
 fn verify(
     store: &Store,
@@ -329,11 +373,20 @@ fn verify(
     id: &Hash,
     offset: u64,
     scratch: &mut Scratch,
+    check: &Check<'_>,
 ) -> Result<()> {
+    if matches!(check, Check::Nothing) {
+        return Ok(());
+    }
     let stored_bytes = header.stored_bytes as usize;
     let (payload, plain) = scratch.copy(RECORD_HEADER_BYTES, RECORD_HEADER_BYTES + stored_bytes);
     let encoded =
         store.meter.time(Stage::VerifyOpen, stored_bytes, || seal.open_payload(header, id, offset, payload))?;
+    if let Check::Encoded(expected) = check {
+        let problem = Problem::Authentication("record just sealed");
+        let error = || Error::damaged(segment::object(seal.segment()), offset, problem);
+        return if encoded == *expected { Ok(()) } else { Err(error()) };
+    }
     let plain_bytes = header.plain_bytes as usize;
     let decoding = || decode(header.encoding, encoded, header.plain_bytes, plain);
     let decoded = store.meter.time(Stage::VerifyDecompress, plain_bytes, decoding);

@@ -6,7 +6,7 @@ mod options;
 mod stats;
 
 pub use check::{Coverage, DamagedRange, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport};
-pub use keys::NewSlot;
+pub use keys::{KeyRequest, ListedSlot, NewSlot, RewriteProgress, RewriteReport, RotationReport, Standing};
 pub use options::{InitOptions, OpenOptions};
 pub use stats::{MachineStats, Stats};
 
@@ -20,21 +20,29 @@ use crate::format::catalog_entry;
 use crate::format::check_note;
 use crate::format::header::{self, Header};
 use crate::format::index_run;
-use crate::format::key_slot::{self, KeySlot, Role};
+use crate::format::inventory;
+use crate::format::key_slot::{self, Role};
 use crate::format::segment::{self, RecordType};
 use crate::format::{Id, hex};
 use crate::media::{DirectoryMedia, Media, ReadMode};
 use crate::meter::Meter;
+use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
 use crate::restore::{self, RestoreOptions, RestoreReport};
-use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, open_any, random, wrap};
+use crate::seal::{Credential, Earlier, RoleKeys, SlotInfo, VaultKeys, Wish, open_any, random, wrap};
 use crate::store::{Reader, Store, WRITERS_LOCK};
 use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
 
 /// Folders of a vault.
-pub const FOLDERS: [&str; 5] =
-    [key_slot::FOLDER, segment::FOLDER, catalog_entry::FOLDER, index_run::FOLDER, check_note::FOLDER];
+pub const FOLDERS: [&str; 6] = [
+    key_slot::FOLDER,
+    segment::FOLDER,
+    catalog_entry::FOLDER,
+    index_run::FOLDER,
+    check_note::FOLDER,
+    inventory::FOLDER,
+];
 
 /// Lock files of a vault.
 pub const LOCKS: [&str; 2] = [WRITERS_LOCK, keys::KEYS_LOCK];
@@ -46,6 +54,9 @@ pub struct Vault {
     slot: SlotInfo,
     reader: Arc<Reader>,
     catalog: Arc<Catalog>,
+    /// What is wrong with the vault's own chain, and with the list of what there was before the newest epoch.
+    own_damage: Vec<Damage>,
+    options: OpenOptions,
 }
 
 impl Vault {
@@ -72,7 +83,15 @@ impl Vault {
         };
         let keys = VaultKeys::new(header.vault, Role::Admin, role_keys.clone());
         // The slot before the header: what has a header is a vault, and a vault can be opened.
-        let slot = wrap(header.vault, &role_keys, Role::Admin, credential, options.password_cost, now)?;
+        let wish = Wish {
+            role: Role::Admin,
+            credential,
+            cost: options.password_cost,
+            label: &options.label,
+            now_unix_seconds: now,
+            epoch_unix_seconds: now,
+        };
+        let slot = wrap(header.vault, &role_keys, &wish)?;
         keys::publish(media.as_ref(), &slot)?;
         let header_bytes = header.encode(keys.authenticate_header(&header));
         // An earlier `init` that failed may have left its copy.
@@ -83,11 +102,11 @@ impl Vault {
             .and_then(|()| put(media.as_ref(), header::OBJECT, &header_bytes));
         if let Err(error) = written {
             // Without its header, the slot would be a stranger in whatever vault somebody else made here meanwhile.
-            let _ = media.remove(&keys::object(&slot));
+            let _ = media.remove(&slot.object());
             return Err(error);
         }
         media.sync_folder("")?;
-        Self::assemble(media, header, keys, SlotInfo::from(&slot), &OpenOptions::default())
+        Self::assemble(media, header, keys, SlotInfo::from(&slot), Vec::new(), &OpenOptions::default())
     }
 
     /// Opens the vault in a directory.
@@ -104,16 +123,30 @@ impl Vault {
         let mut open_by = |name| {
             let decoded = read_header(media.as_ref(), name)?;
             let vault = decoded.header.vault;
-            let (slot, role_keys) = match open_any(&slots, &vault, credential) {
+            let opened = open_any(&slots, &vault, credential, |slot, role_keys| {
+                let keys = VaultKeys::new(vault, slot.role, role_keys.clone());
+                let chain = VaultChain::read(media.as_ref(), &keys)?;
+                if chain.is_newer {
+                    return Err(Error::Rotated { since_unix_seconds: keys::newer_since(&slots, slot.epoch) });
+                }
+                // A rotation that did not get to its end left keys that nobody writes under.
+                let keys = VaultKeys::new(vault, slot.role, role_keys.up_to(chain.epoch));
+                Ok((slot, keys, chain.damage))
+            });
+            let (slot, keys, mut damage) = match opened {
                 // A damaged slot may be the one that would have opened: that is no wrong password.
                 Err(wrong @ Error::WrongKey { .. }) => return Err(damaged.next().unwrap_or(wrong)),
                 opened => opened?,
             };
-            let keys = VaultKeys::new(vault, slot.role, role_keys);
+            let earlier = vault_chain::earlier(media.as_ref(), &keys);
+            if let Earlier::Lost(lost) = &earlier {
+                damage.push(lost.clone());
+            }
+            let keys = keys.after(earlier);
             keys.check_header(name, &decoded)?;
-            Ok((decoded.header, keys, slot))
+            Ok((decoded.header, keys, slot, damage))
         };
-        let (header, keys, slot) = match open_by(header::OBJECT) {
+        let (header, keys, slot, damage) = match open_by(header::OBJECT) {
             // The copy decides only where the header itself is damaged, unreadable, or another vault's; the error is then
             // the header's.
             Err(error @ (Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. })) => {
@@ -121,7 +154,7 @@ impl Vault {
             }
             opened => opened?,
         };
-        Self::assemble(media, header, keys, slot, options)
+        Self::assemble(media, header, keys, slot, damage, options)
     }
 
     fn assemble(
@@ -129,6 +162,7 @@ impl Vault {
         header: Header,
         keys: VaultKeys,
         slot: SlotInfo,
+        own_damage: Vec<Damage>,
         options: &OpenOptions,
     ) -> Result<Self> {
         let keys = Arc::new(keys);
@@ -140,7 +174,8 @@ impl Vault {
             (store, catalog.join().unwrap_or(Err(Error::Poisoned)))
         });
         let reader = Arc::new(Reader::new(Arc::new(store?), options.cache));
-        Ok(Self { media, header, slot, reader, catalog: Arc::new(catalog?) })
+        let catalog = Arc::new(catalog?);
+        Ok(Self { media, header, slot, reader, catalog, own_damage, options: *options })
     }
 
     /// What `init` decided.
@@ -210,7 +245,7 @@ impl Vault {
 
     /// What is known to be damaged in the catalog.
     pub fn catalog_damage(&self) -> Vec<Damage> {
-        self.catalog.damage()
+        self.own_damage.iter().cloned().chain(self.catalog.damage()).collect()
     }
 
     /// A point's manifest.
@@ -227,7 +262,7 @@ impl Vault {
 
     /// Backs up a machine's disks as a new point.
     pub fn backup(&self, request: &BackupRequest, progress: &Progress) -> Result<BackupReport> {
-        backup::run(&self.reader, &self.catalog, request, progress)
+        backup::run(&self.reader, &self.catalog, request, progress).map_err(|error| self.dated(error))
     }
 
     /// Restores one disk of a point to a file or a block device.
@@ -320,10 +355,4 @@ pub(crate) fn read_manifest(store: &Store, point: &PointInfo) -> Result<Manifest
         return Err(Error::damaged(object, point.entry.offset, Problem::Misplaced("point id")));
     }
     Ok(manifest)
-}
-
-impl From<&KeySlot> for NewSlot {
-    fn from(slot: &KeySlot) -> Self {
-        Self { info: SlotInfo::from(slot) }
-    }
 }

@@ -17,6 +17,8 @@ pub struct InitOptions {
     pub segment_bytes: u32,
     /// What a password costs to try.
     pub password_cost: PasswordCost,
+    /// What people call the first key; may be empty.
+    pub label: String,
     /// How published objects are read in this process.
     pub read_mode: ReadMode,
 }
@@ -28,6 +30,7 @@ impl Default for InitOptions {
             level: 1,
             segment_bytes: 64 << 20,
             password_cost: PasswordCost::default(),
+            label: String::new(),
             read_mode: ReadMode::default(),
         }
     }

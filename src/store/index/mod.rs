@@ -190,7 +190,19 @@ impl Index {
             return Some(*place);
         }
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        runs.iter().find_map(|run| run.lookup(tag))
+        runs.iter().find_map(|run| run.lookup(tag, &|_| true))
+    }
+
+    /// The place of a record in another segment than those.
+    pub(super) fn lookup_besides(&self, tag: &Tag, leaving: &HashSet<Id>) -> Option<Place> {
+        let fits = |place: &Place| !leaving.contains(&place.segment);
+        let corrected = self.corrected.read().unwrap_or_else(PoisonError::into_inner).get(tag).copied();
+        let fresh = || self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.get(tag).copied();
+        let of_runs = || {
+            let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+            runs.iter().find_map(|run| run.lookup(tag, &fits))
+        };
+        corrected.filter(fits).or_else(|| fresh().filter(fits)).or_else(of_runs)
     }
 
     /// Adds the records of a segment that was just published by a writer who holds the writers' lock. `tag_of` makes the

@@ -118,8 +118,9 @@ impl Run {
         }
     }
 
-    /// The place that a tag has in this run. What can't be read or makes no sense is not there.
-    pub(super) fn lookup(&self, tag: &Tag) -> Option<Place> {
+    /// The place that a tag has in this run, of several the first that `fits`. What can't be read or makes no sense is not
+    /// there.
+    pub(super) fn lookup(&self, tag: &Tag, fits: &dyn Fn(&Place) -> bool) -> Option<Place> {
         let mut bounds = [0; 2 * BUCKET_BYTES];
         let offset = self.header.buckets_offset() + self.header.bucket(tag) * BUCKET_BYTES as u64;
         self.object.read_exact_at(offset, &mut bounds).ok()?;
@@ -142,8 +143,12 @@ impl Run {
                 self.object.read_past_map(offset, piece).ok()?;
             }
             let (entries, _) = piece.as_chunks::<ENTRY_BYTES>();
-            if let Some(entry) = entries.iter().find(|entry| entry[..16] == *tag) {
-                return self.place(&RunEntry::decode(entry));
+            // A record that was moved is there twice: the place that is gone must not hide the other.
+            let mut places = entries.iter().filter(|entry| entry[..16] == *tag);
+            if let Some(place) =
+                places.find_map(|entry| self.place(&RunEntry::decode(entry)).filter(|place| fits(place)))
+            {
+                return Some(place);
             }
             at += entries.len() as u64;
             left -= entries.len();

@@ -13,7 +13,7 @@ pub(crate) use scrub::scrub;
 
 use walk::{Found, walk};
 
-use super::scratch::Scratch;
+use super::scratch::{Scratch, room};
 use super::{Place, decode};
 use crate::error::{Error, Problem, Result};
 use crate::format::segment::{
@@ -94,6 +94,27 @@ impl Segments {
         place: &Place,
         plain: &mut Vec<u8>,
     ) -> std::result::Result<(), RecordFault> {
+        // Header and payload in one piece, into memory of our own, where the payload is opened in place.
+        Scratch::with(|scratch| {
+            let sealed = scratch.sealed_vec();
+            let (header, encoded) = self.open_record(kind, id, place, sealed)?;
+            let decoding = || decode(header.encoding, encoded, header.plain_bytes, plain);
+            if self.meter.time(Stage::Decompress, header.plain_bytes as usize, decoding) {
+                return Ok(());
+            }
+            let problem = Problem::Decompression(header.plain_bytes);
+            Err(RecordFault::Here(Error::damaged(segment::object(&place.segment), place.offset, problem)))
+        })
+    }
+
+    /// The encoded bytes of the record `id` of `kind` at `place`, and its header.
+    pub(super) fn open_record<'a>(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        place: &Place,
+        sealed: &'a mut Vec<u8>,
+    ) -> std::result::Result<(RecordHeader, &'a [u8]), RecordFault> {
         let open = self.open(&place.segment).map_err(RecordFault::Here)?;
         let name = open.object.name();
         let elsewhere = |problem| RecordFault::Elsewhere(Error::damaged(name, place.offset, problem));
@@ -106,44 +127,60 @@ impl Segments {
                 found: open.object.length(),
             }));
         }
-        // Header and payload in one piece, into memory of our own, where the payload is opened in place.
-        Scratch::with(|scratch| {
-            let record = scratch.sealed(RECORD_HEADER_BYTES + place.stored_bytes as usize);
-            let fetch = || open.object.read_exact_at(place.offset, record);
-            self.meter.time(Stage::Fetch, length as usize, fetch).map_err(RecordFault::Here)?;
-            let (header, payload) = record.split_first_chunk_mut().expect("a record begins with its header");
-            let header =
-                RecordHeader::decode(header).map_err(|error| RecordFault::Elsewhere(error.at(name, place.offset)))?;
-            if header.kind != kind
-                || header.stored_bytes != place.stored_bytes
-                || header.plain_bytes != place.plain_bytes
-            {
-                return Err(elsewhere(Problem::Misplaced("record")));
-            }
-            let opened = self.meter.time(Stage::Open, place.stored_bytes as usize, || {
-                open.seal.open_payload(&header, id, place.offset, payload)
-            });
-            // Either the payload is damaged or this is another chunk's record: the sealed id in the header tells.
-            let encoded = opened.map_err(|error| match open.seal.open_id(&header, place.offset) {
-                Ok(found) if found != *id => elsewhere(Problem::Misplaced("record id")),
-                _ => RecordFault::Here(error),
-            })?;
-            let decoding = || decode(header.encoding, encoded, header.plain_bytes, plain);
-            if self.meter.time(Stage::Decompress, header.plain_bytes as usize, decoding) {
-                return Ok(());
-            }
-            let problem = Problem::Decompression(header.plain_bytes);
-            Err(RecordFault::Here(Error::damaged(name, place.offset, problem)))
-        })
+        let record = room(sealed, RECORD_HEADER_BYTES + place.stored_bytes as usize);
+        let fetch = || open.object.read_exact_at(place.offset, record);
+        self.meter.time(Stage::Fetch, length as usize, fetch).map_err(RecordFault::Here)?;
+        let (header, payload) = record.split_first_chunk_mut().expect("a record begins with its header");
+        let header =
+            RecordHeader::decode(header).map_err(|error| RecordFault::Elsewhere(error.at(name, place.offset)))?;
+        if header.kind != kind || header.stored_bytes != place.stored_bytes || header.plain_bytes != place.plain_bytes {
+            return Err(elsewhere(Problem::Misplaced("record")));
+        }
+        let opened = self.meter.time(Stage::Open, place.stored_bytes as usize, || {
+            open.seal.open_payload(&header, id, place.offset, payload)
+        });
+        // Either the payload is damaged or this is another chunk's record: the sealed id in the header tells.
+        let encoded = opened.map_err(|error| match open.seal.open_id(&header, place.offset) {
+            Ok(found) if found != *id => elsewhere(Problem::Misplaced("record id")),
+            _ => RecordFault::Here(error),
+        })?;
+        Ok((header, encoded))
     }
 
-    /// The records of a segment by its own table. Needs no intact header: the table's key follows from the name.
-    fn table(&self, id: &Id) -> Result<Vec<TableEntry>> {
+    /// The epoch of the keys that a segment is under.
+    pub fn epoch(&self, id: &Id) -> Result<u32> {
+        Ok(self.open(id)?.seal.epoch())
+    }
+
+    /// The records of a segment by its own table. Needs no intact header: the table's key follows from name and epoch.
+    pub(super) fn table(&self, id: &Id) -> Result<Vec<TableEntry>> {
         let object = self.open_object(id)?;
         let (trailer, _) = read_trailer(object.as_ref(), id)?;
         let mut sealed = vec![0; trailer.sealed_table_bytes()];
         object.read_exact_at(trailer.table_offset, &mut sealed)?;
-        SegmentSeal::of_table(&self.keys, id).open_table(&trailer, sealed)
+        let mut first = None;
+        for seal in self.table_seals(object.as_ref(), id) {
+            match seal.and_then(|seal| seal.open_table(&trailer, sealed.clone()).map(|entries| (seal, entries))) {
+                Ok((seal, entries)) => return seal.admit(&self.keys).map(|()| entries),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.expect("there is a first epoch"))
+    }
+
+    /// What may open a segment's table: of the epoch that its header tells, then of all others, in case that is damaged.
+    fn table_seals(&self, object: &dyn Object, id: &Id) -> impl Iterator<Item = Result<SegmentSeal>> {
+        let mut told = [0; 4];
+        let told = object.read_exact_at(48, &mut told).map_or(0, |()| u32::from_le_bytes(told));
+        let others = (0..=self.keys.epoch()).rev().filter(move |epoch| *epoch != told);
+        std::iter::once(told).chain(others).map(|epoch| SegmentSeal::of_table(&self.keys, id, epoch))
+    }
+
+    /// Whether a segment is one that counts: of the newest epoch, or there when that began. Only what the medium does not
+    /// give is taken for one unseen.
+    pub(crate) fn counts(&self, id: &Id) -> bool {
+        let is_ours = |found: Result<()>| !matches!(found, Err(Error::Damaged(_) | Error::UnsupportedVersion { .. }));
+        is_ours(self.open(id).map(|_| ())) || is_ours(self.table(id).map(|_| ()))
     }
 
     /// The records of a segment, by its table or, where that is damaged, by their own headers.
@@ -157,12 +194,17 @@ impl Segments {
     /// The records of a segment whose table can't be used, found by their own headers.
     fn salvage(&self, id: &Id) -> Result<Vec<TableEntry>> {
         let object = self.open_object(id)?;
-        let seal = SegmentSeal::of_table(&self.keys, id);
+        let mut seals: Vec<SegmentSeal> = self.table_seals(object.as_ref(), id).filter_map(Result::ok).collect();
         let mut entries = Vec::new();
         walk(object.as_ref(), object.length(), &mut |offset, found| {
             if let Found::Record(header, _) = found
-                && let Ok(id) = seal.open_id(&header, offset)
+                && let Some(at) = seals.iter().position(|seal| seal.open_id(&header, offset).is_ok())
+                && let Ok(id) = seals[at].open_id(&header, offset)
             {
+                // All records of a segment are under keys of one epoch.
+                seals.swap(0, at);
+                seals.truncate(1);
+                seals[0].admit(&self.keys)?;
                 entries.push(TableEntry {
                     id,
                     offset,

@@ -102,7 +102,7 @@ impl Vault {
 
 impl Vault {
     /// Waits until no backup runs, as long as nobody wants to stop. The inner error is the medium's.
-    fn writers_lock_alone(&self, progress: &VerifyProgress) -> Result<Result<Lock>> {
+    pub(super) fn writers_lock_alone(&self, progress: &VerifyProgress) -> Result<Result<Lock>> {
         loop {
             match self.media.lock(WRITERS_LOCK, LockKind::Exclusive, false) {
                 Ok(Some(lock)) => return Ok(Ok(lock)),

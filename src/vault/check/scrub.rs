@@ -9,8 +9,9 @@ use super::report::ScrubReport;
 use super::round::Round;
 use super::{VerifyOptions, VerifyProgress};
 use crate::error::{Error, Problem, Result};
-use crate::format::{Id, header, segment};
+use crate::format::{Id, header, inventory, segment};
 use crate::media::{DirectoryMedia, Media, ReadMode};
+use crate::point::vault_chain;
 use crate::vault::{Vault, keys, read_header, refuse_absent};
 
 impl Vault {
@@ -28,6 +29,7 @@ impl Vault {
         let mut report = ScrubReport::default();
         let vault = check_headers(media.as_ref(), &mut report.damage)?;
         report.damage.extend(keys::read_slots(media.as_ref())?.1);
+        report.damage.extend(check_inventories(media.as_ref(), vault.as_ref())?);
         report.damage.extend(crate::point::scrub(media.as_ref(), vault.as_ref())?);
         if let Some(vault) = &vault {
             report.harmless.extend(crate::store::scrub_index(media.as_ref(), vault)?);
@@ -46,6 +48,22 @@ impl Vault {
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
     }
+}
+
+/// What is wrong with inventories, as far as that shows without a key.
+fn check_inventories(media: &dyn Media, vault: Option<&Id>) -> Result<Vec<Error>> {
+    let mut damage = Vec::new();
+    for name in media.list(inventory::FOLDER)? {
+        let name = format!("{}/{name}", inventory::FOLDER);
+        let checked = vault_chain::read_inventory(media, &name).and_then(|bytes| {
+            let (prefix, ..) = inventory::split(&bytes).map_err(|error| error.at(&name, 0))?;
+            let right = vault.is_none_or(|vault| *vault == prefix.vault)
+                && name == inventory::object(prefix.epoch, blake3::hash(&bytes).as_bytes());
+            if right { Ok(()) } else { Err(Error::damaged(&name, 12, Problem::Misplaced("vault id or epoch"))) }
+        });
+        damage.extend(checked.err());
+    }
+    Ok(damage)
 }
 
 /// Checks both copies of the header and returns the vault's id, where one of them tells it.

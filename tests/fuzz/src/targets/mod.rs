@@ -8,6 +8,7 @@ mod facts;
 mod fast_commit;
 mod header;
 mod index_run;
+mod inventory;
 mod key_slot;
 mod lvm;
 mod manifest;
@@ -20,6 +21,7 @@ mod segment;
 mod segment_header;
 mod segment_table;
 mod store;
+mod vault_event;
 mod xfs;
 
 pub(crate) use ext::{BASES, base_path};
@@ -46,10 +48,10 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 21] = [
+pub static TARGETS: [Target; 23] = [
     of("header", 256, header::run),
-    of("key_slot", 512, key_slot::run),
-    of("key_slot_payload", 256, key_slot::run_payload),
+    of("key_slot", 1024, key_slot::run),
+    of("key_slot_payload", 512, key_slot::run_payload),
     of("segment_header", 256, segment_header::run),
     of("segment_table", 1024, segment_table::run),
     of("segment", 16 << 10, segment::run),
@@ -61,6 +63,8 @@ pub static TARGETS: [Target; 21] = [
     of("manifest", 4 << 10, manifest::run),
     of("catalog_entry", 1024, catalog_entry::run),
     of("check_note", 1024, check_note::run),
+    of("inventory", 1024, inventory::run),
+    of("vault_event", 256, vault_event::run),
     of("index_run", 8 << 10, index_run::run),
     of("partition", 16 << 10, partition::run),
     of("probe", 2 << 10, probe::run),

@@ -77,6 +77,16 @@ fn heads_that_were_kept_tell_what_went_back() {
     for ran in verify(&sandbox, "now") {
         assert!(ran.text().contains("web01: entry 3 of its catalog is another one than it was"), "{}", ran.text());
     }
+    // So does a rotation that is undone: the vault's own chain is one of them.
+    copy(&sandbox, "new", "vault");
+    fs::remove_dir_all(sandbox.path("state")).expect("removed");
+    sandbox.ok(&["key", "rotate", "--quiet"]);
+    keep(&sandbox, "rotated");
+    copy(&sandbox, "new", "vault");
+    for ran in verify(&sandbox, "rotated") {
+        assert!(ran.text().contains("had 1 entry and has 0: the newest are gone"), "{}", ran.text());
+        assert!(ran.stderr.contains("1 of 4 chains did not go on"), "{}", ran.stderr);
+    }
     // Damage there is no proof of anything.
     copy(&sandbox, "new", "vault");
     fs::remove_dir_all(sandbox.path("state")).expect("removed");

@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
 }
 
 fn heads(vault: &Vault, machine: Option<&str>, global: &Global) -> Result<Exit, Problem> {
-    let mut heads = vault.heads();
+    let mut heads = vault.heads()?;
     if let Some(machine) = machine {
         // A machine that is not there, or a point, is told so as everywhere.
         vault.points(machine)?;

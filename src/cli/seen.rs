@@ -16,7 +16,7 @@ use super::{human, output};
 
 /// Compares a vault that was just opened with what was seen of it, and notes how far it is now.
 pub fn look(vault: &Vault, as_json: bool) {
-    let now = vault.heads();
+    let Ok(now) = vault.heads() else { return };
     let Some(path) = file(&now.vault) else { return };
     let seen = read(&path);
     let setbacks = seen.as_ref().and_then(|seen| vault.setbacks(seen).ok()).unwrap_or_default();

@@ -172,6 +172,7 @@ impl fmt::Display for Setback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.head.machine {
             Some(machine) => write!(f, "{machine}: ")?,
+            // The vault's own has none.
             None => write!(f, "chain {}: ", self.head.chain_hex())?,
         }
         let entries = self.head.entries;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::entries;
+use super::heads::ChainHead;
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::catalog_entry::{self, split};
 use crate::format::vault_event::{Event, VaultEvent};
@@ -65,6 +66,16 @@ impl VaultChain {
             chain.epoch = keys.epoch();
         }
         Ok(chain)
+    }
+
+    /// How far it has come; nothing where it has no entries, or can't be read to its end.
+    pub(crate) fn chain_head(&self, keys: &VaultKeys) -> Option<ChainHead> {
+        (self.next > 0 && self.hides.is_none()).then(|| ChainHead {
+            chain: keys.own_chain(),
+            entries: self.next,
+            hash: self.head,
+            machine: None,
+        })
     }
 
     fn is_damaged(&mut self, damage: Damage) {

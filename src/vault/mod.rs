@@ -220,8 +220,14 @@ impl Vault {
 
     /// How far each chain of the catalog has come: who keeps that outside the vault can tell later whether the vault was set
     /// back to an older state.
-    pub fn heads(&self) -> Heads {
-        Heads { vault: hex(&self.header.vault), chains: self.catalog.heads() }
+    ///
+    /// # Errors
+    /// The medium's.
+    pub fn heads(&self) -> Result<Heads> {
+        let mut chains = self.catalog.heads();
+        let own = VaultChain::read(self.media.as_ref(), self.reader.store().keys())?;
+        chains.extend(own.chain_head(self.reader.store().keys()));
+        Ok(Heads { vault: hex(&self.header.vault), chains })
     }
 
     /// The chains that did not go on from where they were. Looks at the files as they are now.

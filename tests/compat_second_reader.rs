@@ -146,3 +146,28 @@ fn a_vault_whose_keys_were_rotated_and_whose_segments_moved_reads_as_the_documen
         assert!(restored(&path, &way, "web01", &point.name, "os") == bytes, "{}", point.name);
     }
 }
+
+#[test]
+fn what_follows_from_known_secrets_is_what_the_document_says() {
+    if let Some(why) = why_not() {
+        return common::not_run("what_follows_from_known_secrets_is_what_the_document_says", &why);
+    }
+    let checker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second_reader/check_vectors.py");
+    let check = |text: &str| {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("vectors.json");
+        std::fs::write(&path, text).expect("written");
+        Command::new(python()).args(["-B", checker]).arg(path).output().expect("python3")
+    };
+    let vectors = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/vectors/v1.json"));
+    let vectors = vectors.expect("the vectors");
+    let right = check(&vectors);
+    assert!(right.status.success() && said(&right).contains("contexts"), "{}", said(&right));
+    // A key, an associated data and a context that are others.
+    for (part, other) in
+        [("\"key\": \"", "\"key\": \"00"), ("\"bound\": \"49", "\"bound\": \"48"), ("meta payloads", "meta")]
+    {
+        assert!(vectors.contains(part), "{part}");
+        assert!(!check(&vectors.replacen(part, other, 1)).status.success(), "{part}");
+    }
+}

@@ -45,16 +45,21 @@ pub struct RoleKeys {
 impl EpochKeys {
     fn generate(inventory: Hash) -> Result<Self> {
         // The pair comes from key material of ours, so that randomness has one source.
-        let material = Secret::random()?;
-        let (private, public) = X25519HkdfSha256::derive_keypair(material.expose());
-        let bytes: [u8; 32] = private.to_bytes().into();
-        Ok(Self {
-            meta: Secret::random()?,
-            public: public.to_bytes().into(),
-            private: Some(bytes.into()),
-            admin: Some(Secret::random()?),
-            inventory,
-        })
+        Ok(Self::of(&Secret::random()?, Secret::random()?, Secret::random()?, inventory))
+    }
+
+    fn of(pair: &Secret, meta: Secret, admin: Secret, inventory: Hash) -> Self {
+        let (private, public) = X25519HkdfSha256::derive_keypair(pair.expose());
+        let private: [u8; 32] = private.to_bytes().into();
+        let (private, admin) = (Some(private.into()), Some(admin));
+        Self { meta, public: public.to_bytes().into(), private, admin, inventory }
+    }
+
+    /// Secrets that everybody knows.
+    #[cfg(test)]
+    pub(super) fn known(number: u8, inventory: Hash) -> Self {
+        let secret = |add| Secret::from([number + add; 32]);
+        Self::of(&secret(1), secret(2), secret(3), inventory)
     }
 }
 
@@ -162,7 +167,18 @@ pub(super) fn derive(context: &'static str, secret: &Secret, ids: &[&[u8]]) -> S
     for id in ids {
         hasher.update(id);
     }
-    Secret::from(*hasher.finalize().as_bytes())
+    let key = Secret::from(*hasher.finalize().as_bytes());
+    #[cfg(test)]
+    super::vectors::derived(context, &[&[secret.expose().as_slice()], ids].concat(), key.expose());
+    key
+}
+
+/// BLAKE3 in keyed mode: an authenticator or an id.
+pub(super) fn keyed(key: &Secret, message: &[u8]) -> Hash {
+    let hash = *blake3::keyed_hash(key.expose(), message).as_bytes();
+    #[cfg(test)]
+    super::vectors::keyed(key.expose(), message, &hash);
+    hash
 }
 
 /// An AES-256-GCM cipher of a derived key.
@@ -177,7 +193,14 @@ pub(super) fn seal(cipher: &Aes256Gcm, nonce: [u8; 12], bound: &[u8], bytes: &mu
 
 /// Opens `bytes` in place and removes the tag; false where they are not what was sealed.
 pub(super) fn open(cipher: &Aes256Gcm, nonce: [u8; 12], bound: &[u8], bytes: &mut Vec<u8>) -> bool {
-    cipher.decrypt_in_place(&Nonce::from(nonce), bound, bytes).is_ok()
+    #[cfg(test)]
+    let sealed = bytes.clone();
+    let opened = cipher.decrypt_in_place(&Nonce::from(nonce), bound, bytes).is_ok();
+    #[cfg(test)]
+    if opened {
+        super::vectors::opened(&nonce, bound, &sealed, bytes);
+    }
+    opened
 }
 
 /// Seals what lies before the last [`TAG_BYTES`] of `bytes` in place, and puts the tag there.
@@ -194,8 +217,12 @@ pub(super) fn open_slice<'a>(
     bound: &[u8],
     bytes: &'a mut [u8],
 ) -> Option<&'a [u8]> {
+    #[cfg(test)]
+    let sealed = bytes.to_vec();
     let (message, tag) = bytes.split_last_chunk_mut::<TAG_BYTES>()?;
     cipher.decrypt_inout_detached(&Nonce::from(nonce), bound, (&mut *message).into(), &(*tag).into()).ok()?;
+    #[cfg(test)]
+    super::vectors::opened(&nonce, bound, &sealed, message);
     Some(message)
 }
 
@@ -295,7 +322,7 @@ impl VaultKeys {
             IdKind::MapNode => &self.node_id,
             IdKind::Manifest => &self.manifest_id,
         };
-        *blake3::keyed_hash(key.expose(), plain).as_bytes()
+        keyed(key, plain)
     }
 
     /// The tag that an id has in the index.
@@ -304,14 +331,19 @@ impl VaultKeys {
         block.copy_from_slice(&id[..16]);
         let mut block = block.into();
         self.tags.encrypt_block(&mut block);
+        #[cfg(test)]
+        {
+            let key = derive("icecore 1 index tag", &self.keys.id, &[&self.vault]);
+            super::vectors::tagged(key.expose(), id, &block);
+        }
         block.into()
     }
 
     /// The chain of a machine.
     pub fn chain_of(&self, machine: &str) -> Id {
-        let hash = blake3::keyed_hash(self.chain_name.expose(), machine.as_bytes());
+        let hash = keyed(&self.chain_name, machine.as_bytes());
         let mut id = [0; 16];
-        id.copy_from_slice(&hash.as_bytes()[..16]);
+        id.copy_from_slice(&hash[..16]);
         id
     }
 
@@ -325,13 +357,13 @@ impl VaultKeys {
     /// lost his key calls known must not count.
     pub fn authenticate_run(&self, front: &Hash, entries: &Hash) -> Hash {
         let key = derive("icecore 1 index run", &self.keys.newest().meta, &[&self.vault]);
-        *blake3::Hasher::new_keyed(key.expose()).update(front).update(entries).finalize().as_bytes()
+        keyed(&key, &[*front, *entries].concat())
     }
 
     /// The authenticator of a vault header.
     pub fn authenticate_header(&self, header: &Header) -> Hash {
         let key = derive("icecore 1 vault header", &self.keys.id, &[&self.vault]);
-        *blake3::keyed_hash(key.expose(), &header.authenticated_bytes()).as_bytes()
+        keyed(&key, &header.authenticated_bytes())
     }
 
     /// Checks a vault header, which is the object `name`, against the key that was opened.
@@ -355,7 +387,7 @@ impl VaultKeys {
     pub(super) fn authenticate_segment(&self, header: &SegmentHeader) -> Result<blake3::Hash> {
         let newer = || Error::damaged(segment::object(&header.segment), 48, Problem::Epoch(header.epoch));
         let key = self.segment_headers.get(header.epoch as usize).ok_or_else(newer)?;
-        Ok(blake3::keyed_hash(key.expose(), &header.authenticated_bytes()))
+        Ok(keyed(key, &header.authenticated_bytes()).into())
     }
 
     /// Seals a catalog entry; the whole object.

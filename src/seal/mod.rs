@@ -19,6 +19,8 @@ mod keys;
 mod recovery;
 mod segment;
 mod slot;
+#[cfg(test)]
+mod vectors;
 
 pub use keys::{Earlier, EpochKeys, IdKind, RoleKeys, VaultKeys};
 pub(crate) use keys::{open_inventory, seal_inventory};

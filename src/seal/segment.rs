@@ -86,6 +86,15 @@ impl SegmentSeal {
                 );
                 let opened = zeroize::Zeroizing::new(opened.map_err(|_| unauthentic())?);
                 let key: [u8; 32] = opened.as_slice().try_into().map_err(|_| unauthentic())?;
+                #[cfg(test)]
+                super::vectors::received(
+                    &keys.hpke_private(header.epoch)?.to_bytes(),
+                    &encapsulated.to_bytes(),
+                    &info(keys.vault(), expected),
+                    expected,
+                    &sealed_key,
+                    &key,
+                );
                 Some(ContentKey(key.into()))
             }
             _ => None,

@@ -20,7 +20,7 @@ use hpke::kem::{Kem, X25519HkdfSha256};
 use hpke::{Deserializable, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal};
 use zeroize::Zeroizing;
 
-use super::keys::{EpochKeys, RoleKeys, cipher, derive, open, seal};
+use super::keys::{EpochKeys, RoleKeys, cipher, derive, keyed, open, seal};
 use super::{Secret, random};
 use crate::error::{Error, Problem, Result};
 use crate::format::key_slot::{
@@ -162,7 +162,10 @@ impl Credential {
 fn salted(context: &'static str, salt: &[u8; 32], bytes: &[u8]) -> Secret {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     hasher.update(salt).update(bytes);
-    Secret::from(*hasher.finalize().as_bytes())
+    let key = Secret::from(*hasher.finalize().as_bytes());
+    #[cfg(test)]
+    super::vectors::derived(context, &[salt, bytes], key.expose());
+    key
 }
 
 /// What follows from a slot's root key.
@@ -293,7 +296,7 @@ fn escrow_key(admin: &Secret, slot: &KeySlot) -> Secret {
 }
 
 fn authenticator(update: &Secret, slot: &KeySlot) -> Hash {
-    *blake3::keyed_hash(update.expose(), &slot.authenticated_bytes()).as_bytes()
+    keyed(update, &slot.authenticated_bytes())
 }
 
 fn is_authentic(update: &Secret, slot: &KeySlot) -> bool {
@@ -409,6 +412,15 @@ fn open_with(keys: &SlotKeys, slot: &KeySlot, name: &str) -> Result<RoleKeys> {
     )
     .map_err(|_| forged())?;
     let payload = Zeroizing::new(payload);
+    #[cfg(test)]
+    super::vectors::received(
+        keys.private.expose(),
+        &slot.encapsulated,
+        &info(slot),
+        &slot.front(),
+        &slot.payload,
+        &payload,
+    );
     decode(&payload, slot).map_err(|error| error.at(name, PREFIX as u64))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Keys lie in pages of their own, which are locked (mlock(2)) and left out of core dumps (madvise(2), `MADV_DONTDUMP`).
 //! Where the system refuses, as it may beyond `RLIMIT_MEMLOCK`, they are ordinary memory, wiped all the same. A key does not
-//! move: no copy of it stays behind where it was.
+//! move, so it leaves no copies where it was; where it is computed, on a stack, there is one for a moment.
 //!
 //! Invariants:
 //! - a place in a page belongs to one [`LockedKey`], or to nobody;

@@ -3,6 +3,7 @@
 mod cli_support;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -98,6 +99,17 @@ fn heads_that_were_kept_tell_what_went_back() {
         assert!(ran.text().contains("entry 3 of its catalog can't be compared"), "{}", ran.text());
         assert_eq!(ran.code, 1);
     }
+    // Nor is it noted as if it were the chain's end: once it is whole again, all is well.
+    let heads = sandbox.run(&["points", "--head"]);
+    assert!(heads.code == 3 && !String::from_utf8_lossy(&heads.stdout).contains("web01"), "{}", heads.stderr);
+    bytes[100] ^= 1;
+    fs::write(&last, &bytes).expect("written");
+    sandbox.ok(&["ls"]);
+    sandbox.ok(&["verify", "--expect", "now"]);
+    // Heads that were cut short are not heads of fewer machines.
+    let kept = fs::read_to_string(sandbox.path("now")).expect("heads");
+    sandbox.write("short", kept.lines().take(3).collect::<Vec<_>>().join("\n").as_bytes());
+    assert!(sandbox.fails(2, &["verify", "--expect", "short"]).contains("cut short"));
 }
 
 #[test]
@@ -158,6 +170,51 @@ fn opening_warns_of_a_head_that_went_back_behind_what_was_seen() {
     fs::remove_file(&kept).expect("removed");
     sandbox.ok(&["ls"]);
     sandbox.ok(&["ls"]);
+}
+
+#[test]
+fn nobody_can_hide_that_a_vault_went_back() {
+    let sandbox = Sandbox::new();
+    back_up(&sandbox, "web01", 1);
+    back_up(&sandbox, "db", 2);
+    copy(&sandbox, "vault", "old");
+    back_up(&sandbox, "web01", 3);
+    // A backup notes the point that it made: nothing was opened since.
+    back_up(&sandbox, "db", 4);
+    copy(&sandbox, "old", "vault");
+    let web = entries_of_old(&sandbox);
+    let next = web.with_file_name(format!("{:016x}.entry", 1));
+    let behind = |ran: &Ran| ran.stderr.contains("db: its catalog had 2 entries and has 1");
+    assert!(behind(&sandbox.run(&["ls"])));
+    // A link that leads nowhere, a directory, rubbish where the head was and behind it: each is told, and none is believed.
+    symlink(&next, &next).expect("a link");
+    let ran = sandbox.run(&["ls"]);
+    assert!(behind(&ran) && ran.stderr.contains("entry 2 of its catalog can't be compared"), "{}", ran.stderr);
+    fs::remove_file(&next).expect("removed");
+    fs::create_dir(&next).expect("a directory");
+    assert!(behind(&sandbox.run(&["ls"])));
+    fs::remove_dir(&next).expect("removed");
+    for number in [1, 9] {
+        let rubbish = web.with_file_name(format!("{number:016x}.entry"));
+        fs::write(&rubbish, b"rubbish").expect("written");
+        let ran = sandbox.run(&["ls"]);
+        assert!(behind(&ran) && ran.stderr.contains("can't be compared"), "{number}: {}", ran.stderr);
+        fs::remove_file(&rubbish).expect("removed");
+        assert!(sandbox.run(&["ls"]).stderr.contains("web01: its catalog had 2 entries and has 1"), "{number}");
+    }
+    // A chain that was put elsewhere, behind a link, is read as ever.
+    let chain = web.parent().expect("a chain");
+    fs::rename(chain, sandbox.path("hidden")).expect("moved");
+    symlink(sandbox.path("hidden"), chain).expect("a link");
+    assert!(sandbox.run(&["ls"]).stderr.contains("web01: its catalog had 2 entries and has 1"));
+    assert!(sandbox.run(&["ls"]).text().contains("web01"));
+}
+
+/// The first entry of the chain that has the machine web01.
+fn entries_of_old(sandbox: &Sandbox) -> PathBuf {
+    let heads = sandbox.run(&["points", "web01", "--head", "--json"]).json();
+    let chain = heads["chains"][0]["chain"].as_str().expect("a chain").to_owned();
+    sandbox.path("vault/catalog").join(chain).join(format!("{:016x}.entry", 0))
 }
 
 fn back_up_warned(sandbox: &Sandbox, machine: &str, seed: u64) {

@@ -18,8 +18,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Whether a process has ended, and closed all that it had open.
 fn is_gone(pid: Pid) -> bool {
-    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
-    status.map_or(true, |status| status.contains("State:\tZ"))
+    let process = format!("/proc/{}", pid.as_raw_nonzero());
+    let Ok(status) = fs::read_to_string(format!("{process}/status")) else { return true };
+    // The last of its threads closes what all had open.
+    let threads = fs::read_dir(format!("{process}/task")).map_or(0, Iterator::count);
+    status.contains("State:\tZ") && threads <= 1
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
 }
 
 fn heads(vault: &Vault, machine: Option<&str>, global: &Global) -> Result<Exit, Problem> {
-    let mut heads = vault.heads()?;
+    let mut heads = vault.heads();
     if let Some(machine) = machine {
         // A machine that is not there, or a point, is told so as everywhere.
         vault.points(machine)?;
@@ -107,7 +107,10 @@ fn heads(vault: &Vault, machine: Option<&str>, global: &Global) -> Result<Exit, 
         out.text(&heads.encode())?;
     }
     out.flush()?;
-    Ok(Exit::Done)
+    // Nobody should keep heads that leave out a machine without knowing it.
+    let damage = vault.catalog_damage();
+    damage.iter().for_each(|damage| output::warning(&damage.to_string(), global.json));
+    Ok(if damage.is_empty() { Exit::Done } else { Exit::Incomplete })
 }
 
 fn describe(point: &PointInfo, manifest: Option<&Manifest>) -> Value {

@@ -4,37 +4,37 @@
 //! what went back, and notes what came. The file is no part of the vault: without it, or where it can't be written, all
 //! works, and nothing is noticed. It holds the chains' ids, numbers and hashes, no names.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use icecore::Vault;
-use icecore::point::{ChainHead, Heads, MOST_HEADS_BYTES};
+use icecore::point::{ChainHead, Heads, MOST_HEADS_BYTES, Setback};
 
 use super::{human, output};
 
-/// Compares a vault that was just opened with what was seen of it, and notes how far it is now.
+/// Compares a vault that was just opened, or written to, with what was seen of it, and notes how far it is now.
 pub fn look(vault: &Vault, as_json: bool) {
-    let Ok(now) = vault.heads() else { return };
+    let now = vault.heads();
     let Some(path) = file(&now.vault) else { return };
-    let seen = read(&path);
+    let seen = read(&path).filter(|seen| seen.vault == now.vault);
+    // Heads of the same vault can always be compared.
     let setbacks = seen.as_ref().and_then(|seen| vault.setbacks(seen).ok()).unwrap_or_default();
-    let mut went_back = Vec::new();
-    for mut setback in setbacks.into_iter().filter(icecore::point::Setback::is_certain) {
-        let same = |head: &&ChainHead| head.chain_hex() == setback.head.chain_hex();
-        let machine = now.chains.iter().find(same).and_then(|head| head.machine.clone());
-        setback.head.machine = machine;
-        output::notice(
-            &format!(
-                "{setback}: is this an older copy of the vault, or did somebody cut it off? If it was you, remove {}",
-                human::escaped(path.as_os_str().as_encoded_bytes())
-            ),
-            as_json,
-        );
-        went_back.push(setback.head.chain_hex());
+    for setback in &setbacks {
+        let same = now.chains.iter().find(|head| head.is_of_chain(&setback.head));
+        let mut told = setback.clone();
+        told.head.machine = same.and_then(|head| head.machine.clone());
+        let question = if setback.is_certain() {
+            let path = human::escaped(path.as_os_str().as_encoded_bytes());
+            format!("is this an older copy of the vault, or did somebody cut it off? If it was you, remove {path}")
+        } else {
+            "it may be damaged, or hide that the vault went back; run `icecore verify`".to_owned()
+        };
+        output::notice(&format!("{told}: {question}"), as_json);
     }
-    let noted = merged(&now, seen.as_ref(), &went_back);
+    let noted = merged(&now, seen.as_ref(), &setbacks);
     if seen.as_ref() != Some(&noted) {
         // Two processes that do this at once leave what one of them saw: the other's is seen again at the next opening.
         let _ = write(&path, &noted);
@@ -42,21 +42,22 @@ pub fn look(vault: &Vault, as_json: bool) {
 }
 
 /// What is to be noted: how far each chain is now, and of those that went back or are gone, how far they were.
-fn merged(now: &Heads, seen: Option<&Heads>, went_back: &[String]) -> Heads {
-    let before = seen.map(|seen| seen.chains.as_slice()).unwrap_or_default();
-    let mut chains: Vec<ChainHead> = now
-        .chains
-        .iter()
-        .filter(|head| !went_back.contains(&head.chain_hex()))
-        .cloned()
-        .map(|mut head| {
-            head.machine = None;
-            head
-        })
-        .collect();
-    let known: Vec<String> = chains.iter().map(ChainHead::chain_hex).collect();
-    chains.extend(before.iter().filter(|head| !known.contains(&head.chain_hex())).cloned());
-    chains.sort_by_key(ChainHead::chain_hex);
+fn merged(now: &Heads, seen: Option<&Heads>, went_back: &[Setback]) -> Heads {
+    let mut chains: BTreeMap<String, ChainHead> =
+        now.chains.iter().map(|head| (head.chain_hex(), head.clone())).collect();
+    for head in seen.iter().flat_map(|seen| &seen.chains) {
+        let stays = went_back.iter().any(|setback| setback.head.is_of_chain(head));
+        let known = chains.entry(head.chain_hex()).or_insert_with(|| head.clone());
+        // What was seen may also be more than this opening read, where somebody appended meanwhile.
+        if stays || known.entries < head.entries {
+            *known = head.clone();
+        }
+    }
+    let nameless = |mut head: ChainHead| {
+        head.machine = None;
+        head
+    };
+    let chains = chains.into_values().map(nameless).collect();
     Heads { vault: now.vault.clone(), chains }
 }
 
@@ -64,7 +65,10 @@ fn merged(now: &Heads, seen: Option<&Heads>, went_back: &[String]) -> Heads {
 fn file(vault: &str) -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(state.join("icecore").join(format!("{vault}.heads")))
+    let path = state.join("icecore").join(format!("{vault}.heads"));
+    // Root may have another user's home in its environment, where it must not leave directories of its own.
+    let nearest = path.ancestors().find_map(|path| path.metadata().ok())?;
+    (nearest.uid() == rustix::process::geteuid().as_raw()).then_some(path)
 }
 
 fn read(path: &Path) -> Option<Heads> {
@@ -79,7 +83,8 @@ fn write(path: &Path, heads: &Heads) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let new = path.with_extension(format!("{}.new", std::process::id()));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    let renamed = file.write_all(heads.encode().as_bytes()).and_then(|()| fs::rename(&new, path));
+    let written = file.write_all(heads.encode().as_bytes()).and_then(|()| file.sync_all());
+    let renamed = written.and_then(|()| fs::rename(&new, path));
     if renamed.is_err() {
         let _ = fs::remove_file(&new);
     }

@@ -252,10 +252,13 @@ impl Catalog {
         self.chains().values().flat_map(|chain| chain.damage.iter().cloned()).collect()
     }
 
-    /// How far each chain has come. One whose last entry the medium does not give is left out: nothing is known of that.
+    /// How far each chain has come. One whose last entry is damaged or not to be had is left out: nothing is known of that.
     pub fn heads(&self) -> Vec<ChainHead> {
         let chains = self.chains();
-        let known = chains.iter().filter(|(_, chain)| chain.next > 0 && chain.unreadable != chain.next.checked_sub(1));
+        let known = chains.iter().filter(|(id, chain)| {
+            let is_whole = chain.damage.last().is_none_or(|damage| !damage.is_entry(id, chain.next));
+            chain.next > 0 && is_whole && chain.unreadable != chain.next.checked_sub(1)
+        });
         let mut heads: Vec<ChainHead> = known
             .map(|(id, chain)| ChainHead {
                 chain: *id,

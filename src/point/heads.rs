@@ -5,7 +5,8 @@
 //! entries and the hash of the last one, for each chain. From them all entries before follow.
 //!
 //! As text: a line `icecore heads 1`, a line `vault` and the vault's id, then a line for each chain: the hash of its last
-//! entry (64 hex digits), the number of entries, the chain's id (32 hex digits), and the machine's name where it is told.
+//! entry (64 hex digits), the number of entries, the chain's id (32 hex digits), and the machine's name where it is told; last
+//! a line `chains` and their number, without which the text was cut short.
 //! Comparing needs no key: ids, numbers and hashes are those of the files.
 
 use std::fmt;
@@ -71,7 +72,7 @@ impl Heads {
             let machine = head.machine.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
             format!("{} {} {}{machine}\n", head.hash_hex(), head.entries, head.chain_hex())
         });
-        format!("{TITLE}\nvault {}\n{}", self.vault, lines.collect::<String>())
+        format!("{TITLE}\nvault {}\n{}chains {}\n", self.vault, lines.collect::<String>(), self.chains.len())
     }
 
     /// From text.
@@ -92,8 +93,13 @@ impl Heads {
         let vault = line.strip_prefix("vault ").filter(|id| id_from_hex(id).is_some());
         let vault = vault.ok_or_else(|| invalid(line, "its second line must be \"vault\" and the vault's id"))?;
         let rule = "a line has a hash, a number of entries, a chain's id, and may have a name";
+        let last = lines.next_back().unwrap_or_default();
         let chains = lines.map(|line| ChainHead::decode(line).ok_or_else(|| invalid(line, rule)));
-        Ok(Self { vault: vault.to_owned(), chains: chains.collect::<Result<_>>()? })
+        let chains: Vec<ChainHead> = chains.collect::<Result<_>>()?;
+        if last.strip_prefix("chains ") != Some(&chains.len().to_string()) {
+            return Err(invalid(last, "its last line must be \"chains\" and their number: it was cut short"));
+        }
+        Ok(Self { vault: vault.to_owned(), chains })
     }
 
     /// Only the chain of one machine.
@@ -123,42 +129,52 @@ impl ChainHead {
         Some(Self { chain, entries, hash, machine: fields.next().map(str::to_owned) })
     }
 
-    /// Whether the chain went on from here; what was found instead where it did not.
-    fn compare(&self, media: &dyn Media) -> Result<Option<Found>> {
+    /// Whether the chain went on from here; what was found instead where it did not. What can't be looked at is an answer
+    /// for this chain alone: somebody may have seen to it.
+    fn compare(&self, media: &dyn Media) -> Option<Found> {
         let sequence = self.entries.saturating_sub(1);
         let name = catalog_entry::object(&self.chain, sequence);
-        if !media.exists(&name)? {
-            let listed = entries::sequences(media, &self.chain)?;
-            let found = listed.last().map_or(0, |last| last.saturating_add(1));
-            return Ok(Some(if found < self.entries {
-                Found::Fewer(found)
-            } else {
-                Found::Unknown("the entry is missing, later ones are there".to_owned())
-            }));
+        let unknown = |error: Error| Some(Found::Unknown(error.to_string()));
+        match media.exists(&name) {
+            Ok(true) => {}
+            Ok(false) => return self.without_entry(media).unwrap_or_else(unknown),
+            Err(error) => return unknown(error),
         }
         let stored = entries::stored(media, &self.chain, sequence);
         let bytes = match stored.and_then(|stored| stored) {
             Ok(bytes) => bytes,
-            Err(error) => return Ok(Some(Found::Unknown(error.to_string()))),
+            Err(error) => return unknown(error),
         };
-        Ok(if *blake3::hash(&bytes).as_bytes() == self.hash {
+        if *blake3::hash(&bytes).as_bytes() == self.hash {
             None
         } else if let Err(error) = split(&bytes) {
-            Some(Found::Unknown(error.at(&name, 0).to_string()))
+            unknown(error.at(&name, 0))
         } else {
             Some(Found::Another)
-        })
+        }
+    }
+
+    fn without_entry(&self, media: &dyn Media) -> Result<Option<Found>> {
+        let listed = entries::sequences(media, &self.chain)?;
+        let found = listed.last().map_or(0, |last| last.saturating_add(1));
+        Ok(Some(if found < self.entries {
+            Found::Fewer(found)
+        } else {
+            Found::Unknown("it is missing, and there are later ones".to_owned())
+        }))
+    }
+
+    /// Whether this is the same chain.
+    pub fn is_of_chain(&self, other: &Self) -> bool {
+        self.chain == other.chain
     }
 }
 
-/// The chains that did not go on from where they were. Fails only where a folder can't be looked at.
-pub(crate) fn setbacks(media: &dyn Media, heads: &Heads) -> Result<Vec<Setback>> {
+/// The chains that did not go on from where they were.
+pub(crate) fn setbacks(media: &dyn Media, heads: &Heads) -> Vec<Setback> {
     let compared = entries::each(&heads.chains, |head| head.compare(media));
-    let with_heads = heads.chains.iter().zip(compared).map(|(head, found)| {
-        let found = found?;
-        Ok(found.map(|found| Setback { head: head.clone(), found }))
-    });
-    with_heads.filter_map(Result::transpose).collect()
+    let with_heads = heads.chains.iter().zip(compared);
+    with_heads.filter_map(|(head, found)| Some(Setback { head: head.clone(), found: found? })).collect()
 }
 
 impl Setback {
@@ -232,6 +248,8 @@ mod tests {
             ("fefe", "FEFE"),
             (" web01\n", " web01\n\n"),
             ("0101 web01", "010 web01"),
+            ("chains 3\n", ""),
+            ("chains 3", "chains 2"),
         ] {
             assert!(Heads::decode(&text.replacen(part, other, 1)).is_err(), "{part:?} {other:?}");
         }

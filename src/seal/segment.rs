@@ -85,7 +85,8 @@ impl SegmentSeal {
                     expected,
                 );
                 let opened = zeroize::Zeroizing::new(opened.map_err(|_| unauthentic())?);
-                let key: [u8; 32] = opened.as_slice().try_into().map_err(|_| unauthentic())?;
+                let key: zeroize::Zeroizing<[u8; 32]> =
+                    zeroize::Zeroizing::new(opened.as_slice().try_into().map_err(|_| unauthentic())?);
                 #[cfg(test)]
                 super::vectors::received(
                     &keys.hpke_private(header.epoch)?.to_bytes(),
@@ -93,9 +94,9 @@ impl SegmentSeal {
                     &info(keys.vault(), expected),
                     expected,
                     &sealed_key,
-                    &key,
+                    &*key,
                 );
-                Some(ContentKey(key.into()))
+                Some(ContentKey(Secret::from(*key)))
             }
             _ => None,
         };

@@ -219,21 +219,19 @@ impl Vault {
     }
 
     /// How far each chain of the catalog has come: who keeps that outside the vault can tell later whether the vault was set
-    /// back to an older state.
-    ///
-    /// # Errors
-    /// The medium's.
-    pub fn heads(&self) -> Result<Heads> {
+    /// back to an older state. Chains whose last entry can't be read are left out; [`Self::catalog_damage`] tells of them.
+    pub fn heads(&self) -> Heads {
+        let keys = self.reader.store().keys();
         let mut chains = self.catalog.heads();
-        let own = VaultChain::read(self.media.as_ref(), self.reader.store().keys())?;
-        chains.extend(own.chain_head(self.reader.store().keys()));
-        Ok(Heads { vault: hex(&self.header.vault), chains })
+        // One that can't be listed is damage too, and was told when the vault was opened.
+        chains.extend(VaultChain::read(self.media.as_ref(), keys).ok().and_then(|own| own.chain_head(keys)));
+        Heads { vault: hex(&self.header.vault), chains }
     }
 
     /// The chains that did not go on from where they were. Looks at the files as they are now.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for the heads of another vault; the medium's.
+    /// [`Error::Invalid`] for the heads of another vault.
     pub fn setbacks(&self, heads: &Heads) -> Result<Vec<Setback>> {
         setbacks_on(self.media.as_ref(), Some(&self.header.vault), heads)
     }
@@ -241,7 +239,7 @@ impl Vault {
     /// The same without any key, in a vault's directory.
     ///
     /// # Errors
-    /// As [`Self::setbacks`].
+    /// As [`Self::setbacks`]; [`Error::NoVault`]; the medium's.
     pub fn setbacks_without_key(path: &Path, heads: &Heads) -> Result<Vec<Setback>> {
         let media = DirectoryMedia::new(path, ReadMode::Pread);
         refuse_absent(&media)?;
@@ -323,7 +321,7 @@ fn setbacks_on(media: &dyn Media, vault: Option<&Id>, heads: &Heads) -> Result<V
         let rule = "it tells of another vault";
         return Err(Error::Invalid { what: "heads file", value: heads.vault.clone(), rule });
     }
-    point::setbacks(media, heads)
+    Ok(point::setbacks(media, heads))
 }
 
 /// Fails where there is no vault. Keys without a header are a vault that lost it, or an `init` that did not get to its end.

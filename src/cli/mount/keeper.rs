@@ -78,7 +78,7 @@ pub fn run(
     let _ = icecore_fuse::send_device(&server, device);
     let heard = link::listen(&server);
     // The session is agreed on; whether its threads run, only an answer tells.
-    if heard != Heard::Letter(link::UP) || !mount.answers() {
+    if heard != Heard::Letter(link::UP) || !mount.answers() || !served.is_up(mount.unmounter()) {
         let heard = if heard == Heard::Letter(link::UP) { link::listen(&server) } else { heard };
         // The child first: as long as it has the device, nobody can tell that nobody will answer.
         let stopped = served.stopped(heard, arguments.sandbox);
@@ -86,11 +86,14 @@ pub fn run(
         return stopped;
     }
     mount.session_began();
-    served.enter(Stage::Up(mount.unmounter()));
-    match ready {
-        None => super::tell(arguments, global)?,
-        // Should this fail, the mount is dropped and with it unmounted.
-        Some(ready) => ready.signal(&served.log)?,
+    let told = match ready {
+        None => super::tell(arguments, global),
+        Some(ready) => ready.signal(&served.log),
+    };
+    if let Err(error) = told {
+        served.child.end();
+        mount.unmounter().session_ended();
+        return Err(error);
     }
     Ok(served.keep(mount, server))
 }
@@ -101,19 +104,23 @@ impl Served {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, stage: Stage) {
-        *self.stage() = stage;
+    /// From now on a signal unmounts. False where one came before, which has ended the server.
+    fn is_up(&self, unmounter: Unmounter) -> bool {
+        *self.stage() = Stage::Up(unmounter);
+        !self.was_stopped.load(Ordering::Acquire)
     }
 
     fn signal(&self) {
-        let unmounter = match &*self.stage() {
-            Stage::Starting => None,
-            Stage::Up(unmounter) => Some(unmounter.clone()),
+        let stage = self.stage();
+        let unmounter = match &*stage {
+            Stage::Starting => {
+                // While the stage is held: whoever enters the next one knows of it.
+                self.was_stopped.store(true, Ordering::Release);
+                return self.child.kill();
+            }
+            Stage::Up(unmounter) => unmounter.clone(),
         };
-        let Some(unmounter) = unmounter else {
-            self.was_stopped.store(true, Ordering::Release);
-            return self.child.kill();
-        };
+        drop(stage);
         if let Err(error) = unmounter.unmount() {
             self.log.tell(&format!("cannot unmount: {}", with_source(&error)));
         }

@@ -131,7 +131,7 @@ fn mount(
             drop(ready);
             let scratch = scratch.into_path();
             let needs = Needs { vault, scratch: scratch.as_deref(), device: Some(Path::new(DEVICE)) };
-            server::run(arguments, global, &options, &needs, &credential, log, &keeper)
+            server::run(arguments, global, &options, &needs, credential, log, &keeper)
         }
     }
 }

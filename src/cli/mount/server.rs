@@ -39,7 +39,7 @@ pub fn run(
     global: &Global,
     mount_options: &MountOptions,
     needs: &Needs<'_>,
-    credential: &Credential,
+    credential: Credential,
     log: Log,
     keeper: &UnixStream,
 ) -> Result<Exit, Problem> {
@@ -50,7 +50,9 @@ pub fn run(
     }
     let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
     let options = OpenOptions { read_mode: global.read_mode.into(), cache };
-    let vault = Vault::open(needs.vault, credential, &options)?;
+    let vault = Vault::open(needs.vault, &credential, &options)?;
+    // Wiped: whoever takes this process over later has the vault's keys, and not what opens it elsewhere.
+    drop(credential);
     seen::look(&vault, global.json);
     let tree = Arc::new(vault.tree());
     // Whoever ends this process wants the mount to end, which is the other one's to do.

@@ -43,7 +43,7 @@ fn key_file() -> Credential {
 }
 
 fn make(path: &Path) {
-    let vault = common::init(path, &common::small());
+    let vault = common::init(path, &common::protected());
     vault.add_key(Role::Restore, &key_file(), common::CHEAP).expect("a key file's slot");
     vault.add_key(Role::Backup, &Credential::password(*b"backup only"), common::CHEAP).expect("a backup slot");
     let scratch = tempfile::tempdir().expect("tempdir");

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use icecore::Vault;
 use icecore::error::Error;
 use icecore::format::{header, key_slot};
+use icecore::store::parity::Correction;
 use icecore::vault::OpenOptions;
 
 use super::arguments::Global;
 use super::problem::Problem;
-use super::{secrets, signals};
+use super::{output, secrets, signals};
 
 impl Global {
     /// Where the vault is.
@@ -44,6 +45,14 @@ impl Global {
         let path = self.existing_vault()?;
         let credential = secrets::credential(self)?;
         let options = OpenOptions { read_mode: self.read_mode.into(), ..OpenOptions::default() };
-        Ok(Vault::open(&path, &credential, &options)?)
+        let vault = Vault::open(&path, &credential, &options)?;
+        let as_json = self.json;
+        vault.on_correction(move |correction| output::notice(&corrected(correction), as_json));
+        Ok(vault)
     }
+}
+
+/// What a person should know of a segment that is read with the help of its parity.
+pub fn corrected(correction: &Correction) -> String {
+    format!("{} is damaged; what was read of it is right, corrected by parity; run `icecore repair`", correction.object)
 }

@@ -12,6 +12,7 @@ pub mod header;
 pub mod index_run;
 pub mod key_slot;
 pub mod map_node;
+pub mod parity;
 pub mod segment;
 
 use crate::error::{Error, Problem};

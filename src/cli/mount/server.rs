@@ -27,6 +27,7 @@ use super::log::Log;
 use super::{Arguments, Sandbox, daemon, with_source};
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
+use crate::cli::opening::corrected;
 use crate::cli::problem::Problem;
 use crate::cli::signals;
 
@@ -47,7 +48,11 @@ pub fn run(
     }
     let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
     let options = OpenOptions { read_mode: global.read_mode.into(), cache };
-    let tree = Arc::new(Vault::open(needs.vault, credential, &options)?.tree());
+    let vault = Vault::open(needs.vault, credential, &options)?;
+    let log = Arc::new(log);
+    let corrections = Arc::clone(&log);
+    vault.on_correction(move |correction| corrections.tell(&corrected(correction)));
+    let tree = Arc::new(vault.tree());
     // Whoever ends this process wants the mount to end, which is the other one's to do.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let keeper = keeper.try_clone().map_err(signals::refused)?;
@@ -66,7 +71,7 @@ pub fn run(
 fn serve(
     tree: Arc<icecore::tree::VaultTree>,
     options: &MountOptions,
-    log: Log,
+    log: Arc<Log>,
     keeper: &UnixStream,
 ) -> Result<(), String> {
     let device = link::tell(keeper, link::OPEN).and_then(|()| icecore_fuse::receive_device(keeper));

@@ -12,6 +12,7 @@ mod key_slot;
 mod lvm;
 mod manifest;
 mod map_node;
+mod parity;
 mod partition;
 mod payload;
 mod probe;
@@ -26,6 +27,7 @@ pub(crate) use ext::{BASES, base_path};
 pub(crate) use facts::PATHS;
 pub(crate) use fast_commit::area as fast_commits;
 pub(crate) use lvm::hand_made;
+pub(crate) use parity::input as with_parity;
 pub(crate) use partition::crc32;
 pub(crate) use segment::unsealed;
 pub(crate) use store::header as vault_header;
@@ -46,7 +48,7 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 21] = [
+pub static TARGETS: [Target; 22] = [
     of("header", 256, header::run),
     of("key_slot", 512, key_slot::run),
     of("key_slot_payload", 256, key_slot::run_payload),
@@ -61,6 +63,7 @@ pub static TARGETS: [Target; 21] = [
     of("manifest", 4 << 10, manifest::run),
     of("catalog_entry", 1024, catalog_entry::run),
     of("check_note", 1024, check_note::run),
+    of("parity", 48 << 10, parity::run),
     of("index_run", 8 << 10, index_run::run),
     of("partition", 16 << 10, partition::run),
     of("probe", 2 << 10, probe::run),

@@ -310,6 +310,17 @@ pub enum Problem {
         /// The first 8 hex digits of its id.
         id: String,
     },
+    /// More of a segment is damaged than its parity gives back.
+    #[error("{lost} or more of its pieces are damaged, and its {parity} pieces of parity can't give all of them back")]
+    BeyondParity {
+        /// Damaged shards, each group counted up to one more than can be computed.
+        lost: u64,
+        /// Parity shards of all groups.
+        parity: u64,
+    },
+    /// A parity object whose segment is not there.
+    #[error("its segment is not there: a backup is under way or was cut off, or the segment was lost")]
+    NoSegment,
     /// The medium does not give it.
     #[error("it can't be read: {0}")]
     Unreadable(String),

@@ -83,7 +83,7 @@ fn a_vault_of_today_reads_as_the_document_says_with_any_key() {
     }
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().join("vault");
-    let vault = common::init(&path, &common::small());
+    let vault = common::init(&path, &common::protected());
     let key = scratch.path().join("key");
     std::fs::write(&key, common::noise(4, 64)).expect("a key file");
     let credential = Credential::key_file(common::noise(4, 64)).expect("long enough");

@@ -49,7 +49,7 @@ fn recovery() -> Credential {
 }
 
 fn make(path: &Path) {
-    let mut vault = common::init(path, &InitOptions { label: "golden".to_owned(), ..common::small() });
+    let mut vault = common::init(path, &InitOptions { label: "golden".to_owned(), ..common::protected() });
     vault.add_key(Role::Restore, &key_file(), common::CHEAP).expect("a key file's slot");
     vault.add_key(Role::Backup, &Credential::password(*b"backup only"), common::CHEAP).expect("a backup slot");
     vault.add_key(Role::Restore, &recovery(), common::CHEAP).expect("a recovery key's slot");

@@ -77,7 +77,7 @@ impl Step {
     /// Does it. Returns the point that was made.
     fn run(&self, path: &Path) -> Option<String> {
         if let Self::Init = self {
-            common::init(path, &common::small());
+            common::init(path, &common::protected());
             return None;
         }
         let vault = common::open(path);
@@ -189,7 +189,7 @@ impl Recording {
         let path = mounted.path().join("vault");
         let done = self.acknowledged.iter().filter(|at| **at <= case.operations).count();
         if done == 0 {
-            match Vault::init(&path, &common::password(), &common::small()) {
+            match Vault::init(&path, &common::password(), &common::protected()) {
                 Ok(_) | Err(Error::VaultExists { .. }) => {}
                 Err(error) => return Err(format!("init again: {error}")),
             }

@@ -26,7 +26,7 @@ const POWER_LOST_ONE_IN: u64 = 5;
 const FOR_EVER_ONE_IN: u64 = 3;
 
 fn options() -> InitOptions {
-    InitOptions { chunk_bytes: 64 << 10, ..common::small() }
+    InitOptions { chunk_bytes: 64 << 10, ..common::protected() }
 }
 
 fn root() -> &'static Path {

@@ -420,7 +420,7 @@ fn nothing_acknowledged_is_lost_whoever_is_killed() {
             break;
         }
         let mut workplace = Workplace::new(seed, false);
-        let vault = common::init(&workplace.vault(), &common::small());
+        let vault = common::init(&workplace.vault(), &common::protected());
         // Whether a mount can be had here is told once.
         let test = "nothing_acknowledged_is_lost_whoever_is_killed, the mount";
         workplace.mounts = *mounts.get_or_insert_with(|| common::guest::Mounted::new(test, &vault).is_some());

@@ -33,7 +33,7 @@ use crate::media::{Lock, LockKind};
 use crate::point::vault_chain;
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
 use crate::source::Source;
-use crate::store::{Place, Reader, Store, Stored, WRITERS_LOCK, Writer};
+use crate::store::{Place, Reader, Store, Stored, WRITERS_LOCK, Writer, parity};
 use crate::sync::channel::bounded;
 use crate::sync::{Arc, thread};
 
@@ -149,7 +149,7 @@ pub struct BackupReport {
     pub point: Arc<PointInfo>,
     /// Its manifest.
     pub manifest: Manifest,
-    /// Bytes added to the vault, everything included.
+    /// Bytes added to the vault, everything included: parity too.
     pub added_bytes: u64,
     /// Disks whose list of changed ranges was wrong, with the byte that showed it; they were read whole.
     pub refuted: Vec<(String, u64)>,
@@ -175,11 +175,11 @@ pub(crate) fn run(
     let store = reader.store();
     let began = Instant::now();
     let started = Timestamp::now();
+    clear_up(store)?;
     // Shared with other backups; whoever removes segments waits until we are through, and we for them.
     let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
     // The lock keeps rotations out; one that was before it must have been seen by these keys.
     vault_chain::check(store.media().as_ref(), store.keys())?;
-    store.media().clear_abandoned()?;
     store.refresh_for_writing()?;
     catalog.refresh()?;
     let entries_before = catalog.entries();
@@ -196,6 +196,16 @@ pub(crate) fn run(
         }
         Err(error) => Err(give_up(store, catalog, writer, error, entries_before, lock)),
     }
+}
+
+/// Removes what writers left that died. Their half segments tell that there may be parity without a segment too, which can
+/// be told from that of a living writer only while there is none.
+fn clear_up(store: &Store) -> Result<()> {
+    let alone = store.media().lock(WRITERS_LOCK, LockKind::Exclusive, false)?;
+    if store.media().clear_abandoned()? > 0 && alone.is_some() {
+        parity::remove_orphans(store.media().as_ref())?;
+    }
+    Ok(())
 }
 
 /// Writes the manifest, the last record of a backup.

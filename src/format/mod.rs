@@ -13,6 +13,7 @@ pub mod index_run;
 pub mod inventory;
 pub mod key_slot;
 pub mod map_node;
+pub mod parity;
 pub mod segment;
 pub mod vault_event;
 

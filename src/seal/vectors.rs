@@ -110,6 +110,7 @@ fn header() -> Header {
         created_unix_seconds: 1_764_000_000,
         chunk_size_log2: 16,
         level: 1,
+        parity_percent: 5,
         segment_bytes: 64 << 20,
         public: secrets([0; 32]).public(),
     }

@@ -2,19 +2,21 @@
 //!
 //! A thread that stores a record compresses it, takes the next place in the open segment, seals it for that place,
 //! opens and decodes it again, and writes it there. Whoever writes the last record of a full segment hands it to the
-//! sealing thread, which adds table and trailer, syncs, and publishes.
+//! sealing thread, which adds table and trailer, makes parity, syncs, and publishes.
 //!
 //! Invariants:
 //! - a record has one number in one segment, given out once; what was sealed under a number is never sealed again;
 //! - after any failure nothing is published any more: the writer is poisoned, [`Writer::finish`] says why;
-//! - [`Writer::finish`] returns only after every segment is synced, named, and its name synced.
+//! - [`Writer::finish`] returns only after every segment is synced, named, and its name synced, and its parity before it.
 
 use std::collections::HashSet;
 
+use super::parity::{Maker, plan};
 use super::scratch::Scratch;
 use super::{Place, Store, decode, encode};
 use crate::error::{Error, Problem, Result};
 use crate::format::index_run::Tag;
+use crate::format::parity;
 use crate::format::segment::{
     self, ALIGNMENT, Encoding, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TableEntry, Trailer, padded,
 };
@@ -292,7 +294,11 @@ impl Writer {
             // A record that was given a place and never came.
             return Err(Error::Poisoned);
         }
-        // Also for the names that other writers published and this backup relies on: they must not vanish either.
+        // Also for the names that other writers published and this backup relies on: they must not vanish either. Parity
+        // first: a segment that survives a power cut shall have what mends it.
+        if self.shared.store.header.parity_percent > 0 {
+            self.shared.store.media.sync_folder(parity::FOLDER)?;
+        }
         self.shared.store.media.sync_folder(segment::FOLDER)?;
         Ok(self.stored_bytes())
     }
@@ -398,19 +404,21 @@ fn verify(
     Err(Error::damaged(segment::object(seal.segment()), offset, problem))
 }
 
-/// The sealing thread: table, trailer, sync, name; then the index may know.
+/// The sealing thread: table, trailer, parity, sync, name; then the index may know.
 fn seal_segments(shared: &Shared, segments: &Receiver<Full>) {
+    // Before there is anything to seal: the code's tables are made while the first records are.
+    let mut maker = (shared.store.header.parity_percent > 0).then(Maker::new);
     for full in segments {
         if shared.failed.load(Ordering::Acquire) {
             continue;
         }
-        if let Err(error) = seal_segment(shared, full) {
+        if let Err(error) = seal_segment(shared, full, maker.as_mut()) {
             shared.poison(error);
         }
     }
 }
 
-fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
+fn seal_segment(shared: &Shared, full: Full, maker: Option<&mut Maker>) -> Result<()> {
     let Full { file, records, end } = full;
     let id = *file.seal.segment();
     let count = u32::try_from(records.len()).expect("bounded by the format");
@@ -427,13 +435,15 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
     tail.extend_from_slice(&trailer.encode(*tree.finalize().as_bytes()));
     file.object.write_at(end, &tail)?;
     shared.stored_bytes.fetch_add(HEADER_BYTES as u64 + tail.len() as u64, Ordering::Relaxed);
-    if !shared.store.meter.time(Stage::Sync, 0, || file.object.publish())? {
-        return Err(Error::damaged(segment::object(&id), 0, Problem::Misplaced("segment id")));
+    if let Some(maker) = maker {
+        // On its way to the medium while parity is made.
+        file.object.start_writeback(0, 0);
+        make_parity(shared, maker, file.object.as_ref(), &id, end + tail.len() as u64)?;
     }
-    if file.seal.is_data() {
-        // The next segment takes over these pages. Without it a backup pushes everything else out of memory, and pays
-        // for each page that the kernel finds and clears for it.
-        file.object.drop_cached();
+    if let Err(error) = publish(shared, &file) {
+        // Nobody needs it now. What can't be removed costs its space until a later backup clears it away.
+        let _ = shared.store.media.remove(&parity::object(&id));
+        return Err(error);
     }
     lock(&shared.published).push(id);
     shared.unsealed.fetch_sub(1, Ordering::AcqRel);
@@ -447,6 +457,36 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
     Ok(())
 }
 
+/// Makes and publishes the parity of a segment, before the segment itself is: what readers and later backups find has
+/// what mends it. A crash in between leaves parity that nobody needs.
+fn make_parity(shared: &Shared, maker: &mut Maker, object: &dyn ObjectWriter, id: &Id, length: u64) -> Result<()> {
+    let store = &shared.store;
+    let header = plan(&store.header.vault, id, length, store.header.parity_percent);
+    let name = parity::object(id);
+    let written = store.media.create(&name)?;
+    store.meter.time(Stage::Parity, usize::try_from(length).unwrap_or(usize::MAX), || {
+        maker.make(&header, &|offset, buffer| object.read_back(offset, buffer), written.as_ref())
+    })?;
+    if !store.meter.time(Stage::Sync, 0, || written.publish())? {
+        return Err(Error::damaged(name, 0, Problem::Misplaced("segment id")));
+    }
+    written.drop_cached();
+    shared.stored_bytes.fetch_add(header.object_bytes(), Ordering::Relaxed);
+    Ok(())
+}
+
+fn publish(shared: &Shared, file: &SegmentFile) -> Result<()> {
+    if !shared.store.meter.time(Stage::Sync, 0, || file.object.publish())? {
+        return Err(Error::damaged(segment::object(file.seal.segment()), 0, Problem::Misplaced("segment id")));
+    }
+    if file.seal.is_data() {
+        // The next segment takes over these pages. Without it a backup pushes everything else out of memory, and pays
+        // for each page that the kernel finds and clears for it.
+        file.object.drop_cached();
+    }
+    Ok(())
+}
+
 impl Store {
     /// Removes segments that nobody needs. The caller holds the lock `writers` alone, and made sure of that while it did:
     /// who stores records shares that lock from before it asks what there is until its point is made.
@@ -454,10 +494,15 @@ impl Store {
         self.index.forget(&ids.iter().copied().collect());
         for id in ids {
             self.media.remove(&segment::object(id))?;
+            // After it: a segment that is still there has what mends it.
+            self.media.remove(&parity::object(id))?;
             // Open, it would keep its space; closed before, a reader could open it again.
             self.segments.close(id);
         }
         self.media.sync_folder(segment::FOLDER)?;
+        if self.header.parity_percent > 0 {
+            self.media.sync_folder(parity::FOLDER)?;
+        }
         // A reader may have learned of them again meanwhile.
         self.index.missing(&self.segments.list()?).map(|_| ())
     }

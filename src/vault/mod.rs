@@ -5,7 +5,9 @@ mod keys;
 mod options;
 mod stats;
 
-pub use check::{Coverage, DamagedRange, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport};
+pub use check::{
+    Coverage, DamagedRange, DamagedSegment, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport,
+};
 pub use keys::{KeyRequest, ListedSlot, NewSlot, RewriteProgress, RewriteReport, RotationReport, Standing};
 pub use options::{InitOptions, OpenOptions};
 pub use stats::{MachineStats, Stats};
@@ -22,6 +24,7 @@ use crate::format::header::{self, Header};
 use crate::format::index_run;
 use crate::format::inventory;
 use crate::format::key_slot::{self, Role};
+use crate::format::parity;
 use crate::format::segment::{self, RecordType};
 use crate::format::{Id, hex};
 use crate::media::{DirectoryMedia, Media, ReadMode};
@@ -30,14 +33,16 @@ use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, Earlier, RoleKeys, SlotInfo, VaultKeys, Wish, open_any, random, wrap};
+use crate::store::parity::Correction;
 use crate::store::{Reader, Store, WRITERS_LOCK};
 use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
 
 /// Folders of a vault.
-pub const FOLDERS: [&str; 6] = [
+pub const FOLDERS: [&str; 7] = [
     key_slot::FOLDER,
     segment::FOLDER,
+    parity::FOLDER,
     catalog_entry::FOLDER,
     index_run::FOLDER,
     check_note::FOLDER,
@@ -79,6 +84,7 @@ impl Vault {
             chunk_size_log2: options.chunk_size_log2()?,
             level: options.level,
             segment_bytes: options.segment_bytes,
+            parity_percent: options.parity_percent,
             public: role_keys.public(),
         };
         let keys = VaultKeys::new(header.vault, Role::Admin, role_keys.clone());
@@ -196,6 +202,12 @@ impl Vault {
     /// Where the vault is.
     pub fn location(&self) -> &Path {
         self.media.location()
+    }
+
+    /// Has `tell` called once for each segment of which damaged bytes are computed from its parity, those of before included.
+    /// What is read is right, but the segment should be repaired.
+    pub fn on_correction(&self, tell: impl Fn(&Correction) + Send + Sync + 'static) {
+        self.reader.store().on_correction(tell);
     }
 
     /// Reads what others added to the catalog since.

@@ -28,9 +28,11 @@ pub struct Ran {
 }
 
 impl Sandbox {
-    /// Small chunks and segments, so that small disks have something to spread over.
+    /// Small chunks and segments, so that small disks have something to spread over. Without parity: what is damaged stays
+    /// damaged.
     pub fn new() -> Self {
-        Self::with(&InitOptions { chunk_bytes: 4096, segment_bytes: 1 << 20, ..InitOptions::default() })
+        let small = InitOptions { chunk_bytes: 4096, segment_bytes: 1 << 20, ..InitOptions::default() };
+        Self::with(&InitOptions { parity_percent: 0, ..small })
     }
 
     pub fn with(options: &InitOptions) -> Self {

@@ -126,7 +126,7 @@ impl Workload {
     }
 
     fn options(&self) -> InitOptions {
-        InitOptions { chunk_bytes: self.chunk_bytes, ..super::small() }
+        InitOptions { chunk_bytes: self.chunk_bytes, ..super::protected() }
     }
 
     /// Does everything on a new disk.

@@ -30,6 +30,7 @@ use super::log::Log;
 use super::{Arguments, Sandbox, daemon, with_source};
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
+use crate::cli::opening::corrected;
 use crate::cli::problem::Problem;
 use crate::cli::{seen, signals};
 
@@ -54,6 +55,9 @@ pub fn run(
     // Wiped: whoever takes this process over later has the vault's keys, and not what opens it elsewhere.
     drop(credential);
     seen::look(&vault, global.json);
+    let log = Arc::new(log);
+    let corrections = Arc::clone(&log);
+    vault.on_correction(move |correction| corrections.tell(&corrected(correction)));
     let tree = Arc::new(vault.tree());
     // Whoever ends this process wants the mount to end, which is the other one's to do.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
@@ -74,7 +78,7 @@ pub fn run(
 fn serve(
     tree: Arc<icecore::tree::VaultTree>,
     options: &MountOptions,
-    log: Log,
+    log: Arc<Log>,
     keeper: &UnixStream,
 ) -> Result<(), String> {
     let device = link::tell(keeper, link::OPEN).and_then(|()| icecore_fuse::receive_device(keeper));

@@ -37,6 +37,9 @@ Examples:
 /// With --subset or --max-time only a part of the segments is read; the maps of all points are walked all the same. A run
 /// begins with what was never checked, then with what was checked longest ago: the vault remembers. One that finds
 /// nothing ends with 3 where segments that it did not look at were damaged when they were last checked.
+///
+/// Of each damaged segment it says whether its parity can mend it; reads are corrected by then, and `icecore repair` mends
+/// the file. Parity that is damaged or missing costs no data; a run that finds nothing else ends with 3.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -76,6 +79,8 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     if let Some((file, heads)) = &expected {
         summary::compared(&vault.setbacks(heads)?, file, heads, global)?;
     }
+    // The report tells.
+    vault.on_correction(|_| {});
     let report = checked(global, |progress| vault.verify_with(&options, progress))?;
     summary::verified(&report, global)
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use icecore::error::Error;
 use icecore::point::{Heads, Setback};
-use icecore::vault::{Coverage, ScrubReport, VerifyReport};
+use icecore::store::parity::Repair;
+use icecore::vault::{Coverage, DamagedSegment, ScrubReport, VerifyReport};
 use serde_json::{Map, Value, json};
 
 use crate::cli::arguments::Global;
@@ -37,12 +38,15 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
             "data_opened": report.data_opened,
             "seconds": report.seconds,
             "damage": told(&report.damage),
+            "repairs": repairs_json(&report.repairs),
+            "parity": told(&report.parity),
             "harmless": told(&report.harmless),
             "hit": hit.collect::<Vec<_>>(),
         })));
         out.json(&summary)?;
     } else {
         damage_lines(&mut out, &report.damage)?;
+        repair_lines(&mut out, &report.repairs, &report.parity)?;
         for hit in &report.hit {
             let place = format!("{}/{} disk {}", hit.machine, hit.point, hit.disk);
             let text = format!("can't be read: {place} bytes {}..{}", hit.range.start, hit.range.end);
@@ -70,7 +74,7 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
         }
     }
     out.flush()?;
-    if report.is_clean() { Ok(end_of(&report.coverage)) } else { Err(damage_verified(report)) }
+    if report.is_clean() { Ok(end_of(&report.coverage, &report.parity)) } else { Err(damage_verified(report)) }
 }
 
 /// Tells what a check without keys found.
@@ -87,11 +91,14 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
             "bytes": report.bytes,
             "seconds": report.seconds,
             "damage": told(&report.damage),
+            "repairs": repairs_json(&report.repairs),
+            "parity": told(&report.parity),
             "harmless": told(&report.harmless),
         })));
         out.json(&summary)?;
     } else {
         damage_lines(&mut out, &report.damage)?;
+        repair_lines(&mut out, &report.repairs, &report.parity)?;
         coverage_lines(&mut out, &report.coverage)?;
         if !global.quiet {
             out.line(&format!(
@@ -110,11 +117,15 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
     }
     out.flush()?;
     if report.is_clean() {
-        return Ok(end_of(&report.coverage));
+        return Ok(end_of(&report.coverage, &report.parity));
     }
     let damage = human::count(report.damage.len() as u64, "damaged place", "damaged places");
     let safe = "points that do not need those bytes are whole";
-    let next = "run `icecore verify` with a key to see which points are hit, and check the disk under the vault";
+    let next = if can_all_be_repaired(&report.damage, &report.repairs) {
+        "run `icecore repair`, and check the disk under the vault"
+    } else {
+        "run `icecore verify` with a key to see which points are hit, and check the disk under the vault"
+    };
     Err(Problem::said(Exit::Failed, Sentence::new(format!("scrub found {damage}"), safe, next)))
 }
 
@@ -169,9 +180,42 @@ fn damage_lines(out: &mut Output, damage: &[Error]) -> Result<(), Problem> {
     damage.iter().try_for_each(|damage| out.line(&human::escaped(damage.to_string().as_bytes())))
 }
 
-/// How a run ends that found nothing. Damage that it did not look at is still there, for all that is known.
-fn end_of(coverage: &Coverage) -> Exit {
-    if coverage.damaged_before.is_empty() { Exit::Done } else { Exit::Incomplete }
+/// What can be done for damaged segments, and what is wrong with parity.
+fn repair_lines(out: &mut Output, repairs: &[DamagedSegment], parity: &[Error]) -> Result<(), Problem> {
+    for segment in repairs {
+        let text = match segment.repair {
+            Repair::Possible => "can be repaired: run `icecore repair`",
+            Repair::BeyondParity => "is damaged beyond what its parity can repair",
+            Repair::NoParity => "has no parity that could repair it",
+        };
+        out.line(&format!("{} {text}", segment.object))?;
+    }
+    for error in parity {
+        let text = format!("parity, no data is lost: {error}");
+        out.line(&human::escaped(text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Whether parity mends everything that is damaged.
+fn can_all_be_repaired(damage: &[Error], repairs: &[DamagedSegment]) -> bool {
+    let can = |object: &str| repairs.iter().any(|one| one.object == object && one.repair == Repair::Possible);
+    damage.iter().all(|error| error.object().is_some_and(can))
+}
+
+fn repairs_json(repairs: &[DamagedSegment]) -> Vec<Value> {
+    let name = |repair| match repair {
+        Repair::Possible => "possible",
+        Repair::BeyondParity => "beyond-parity",
+        Repair::NoParity => "no-parity",
+    };
+    repairs.iter().map(|segment| json!({ "object": segment.object, "repair": name(segment.repair) })).collect()
+}
+
+/// How a run ends that found no damage of data. Damage that it did not look at is still there, for all that is known, and
+/// parity that is damaged mends nothing.
+fn end_of(coverage: &Coverage, parity: &[Error]) -> Exit {
+    if coverage.damaged_before.is_empty() && parity.is_empty() { Exit::Done } else { Exit::Incomplete }
 }
 
 /// Damage that is only remembered.
@@ -241,7 +285,9 @@ fn damage_verified(report: &VerifyReport) -> Problem {
         (0, _) => format!("{whole} of {points} are whole"),
         _ => format!("{whole} of {points} met no damage in what was looked at"),
     };
-    let next = if hit == 0 {
+    let next = if hit == 0 && can_all_be_repaired(&report.damage, &report.repairs) {
+        "run `icecore repair`, and check the disk under the vault"
+    } else if hit == 0 {
         "back up again, and check the disk under the vault"
     } else {
         "restore what else you need from those points, back the machines up again, and check the disk under the vault"

@@ -28,12 +28,13 @@ use crate::format::segment::ALIGNMENT;
 use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
 pub use crate::progress::Progress as VerifyProgress;
+use crate::store::parity::Repair;
 use crate::store::{Place, SegmentCheck, Store, WRITERS_LOCK};
 
 use maps::Maps;
 pub(super) use memory::{Depth, Memory, time};
 pub use options::{Subset, VerifyOptions};
-pub use report::{Coverage, DamagedRange, ScrubReport, VerifyReport};
+pub use report::{Coverage, DamagedRange, DamagedSegment, ScrubReport, VerifyReport};
 use round::Round;
 
 /// How long a check that waits for backups to end sleeps before it looks again.
@@ -70,15 +71,20 @@ impl Vault {
         let all = store.segments().list()?;
         let mut round = Round::plan(&self.media, Some(*store.keys().vault()), all, depth, options);
         report.harmless.extend(round.damaged_notes());
-        let mut seen = Seen { store: Arc::clone(store), whole: HashMap::new(), left: HashSet::new() };
-        let check = |id: &Id| store.segments().check(id, &|kind, plain| store.id_of(kind, plain));
+        let mut seen =
+            Seen { store: Arc::clone(store), whole: HashMap::new(), mendable: HashSet::new(), left: HashSet::new() };
+        report.harmless.extend(crate::store::orphaned_parity(self.media.as_ref())?);
+        let check = |id: &Id| store.check_segment(id);
         round.run(self.media.as_ref(), progress, &check, &mut |id, check| {
             report.segments += 1;
             report.records += check.records;
-            report.bytes += check.bytes;
+            report.bytes += check.bytes + check.parity_bytes;
             seen.add(*id, &check);
+            report.parity.extend(check.parity);
+            report.repairs.extend(check.repair.map(|repair| DamagedSegment::new(id, repair)));
             report.damage.extend(check.damage);
         })?;
+        report.repairs.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         seen.left = round.left();
         let mut maps = Maps::new(self, &seen);
         for machine in self.machines() {
@@ -88,10 +94,15 @@ impl Vault {
         }
         let lost = maps.lost();
         if !report.damage.is_empty() || !lost.is_empty() {
-            // What is not whole must not pass for known: the next backup stores it again. Where the index can't be
-            // written, everything stays as it was.
+            // What is not whole must not pass for known: the next backup stores it again. What parity mends is whole for
+            // whoever reads it, and once the segment is repaired. Where the index can't be written, everything stays as it
+            // was.
             if let Ok(_alone) = self.writers_lock_alone(progress)? {
-                let _ = store.keep_whole(&|tag, place| !lost.contains(tag) && seen.has(tag, place) != Some(false));
+                let is_whole = |tag: &Tag, place: &Place| {
+                    let is_there = seen.has(tag, place) != Some(false) || seen.mendable.contains(&place.segment);
+                    is_there && !lost.contains(tag)
+                };
+                let _ = store.keep_whole(&is_whole);
             }
         }
         report.coverage = round.coverage();
@@ -128,12 +139,17 @@ struct Seen {
     store: Arc<Store>,
     /// The records that were whole, in order of place, of each segment that was looked at.
     whole: HashMap<Id, Vec<Trace>>,
+    /// The damaged segments that parity can mend.
+    mendable: HashSet<Id>,
     /// The segments that were not looked at.
     left: HashSet<Id>,
 }
 
 impl Seen {
     fn add(&mut self, id: Id, check: &SegmentCheck) {
+        if check.repair == Some(Repair::Possible) {
+            self.mendable.insert(id);
+        }
         let keys = self.store.keys();
         let trace = |(offset, id): &(u64, Hash)| {
             // No segment is so long that this does not fit.

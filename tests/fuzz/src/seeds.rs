@@ -26,7 +26,7 @@ use icecore::vault::{FOLDERS, LOCKS, OpenOptions};
 
 use crate::keys::{self, vault_keys};
 use crate::mutate::Random;
-use crate::targets::{BASES, PATHS, XFS_BASES, base_path, crc32, fast_commits, hand_made, unsealed};
+use crate::targets::{BASES, PATHS, XFS_BASES, base_path, crc32, fast_commits, hand_made, unsealed, with_parity};
 
 /// One input: its target, its name, its bytes.
 struct Seed {
@@ -68,6 +68,7 @@ pub fn write() -> io::Result<usize> {
     seeds.extend(of_notes());
     seeds.extend(of_inventories());
     seeds.extend(of_events());
+    seeds.extend(of_parity());
     seeds.extend(of_partitions());
     seeds.extend(of_volumes());
     seeds.extend(of_guests());
@@ -346,6 +347,11 @@ fn of_events() -> Vec<Seed> {
         seed("vault_event", "epoch", began(1, false).encode()),
         seed("vault_event", "epoch-rewritten", began(2, true).encode()),
     ]
+}
+
+fn of_parity() -> Vec<Seed> {
+    let input = |name, length, groups, shards| seed("parity", name, with_parity(length, groups, shards));
+    vec![input("one-group", 9000, 1, 2), input("two-groups", 17_000, 2, 1), input("one-byte", 1, 1, 2)]
 }
 
 const SECTOR: usize = 512;

@@ -13,6 +13,7 @@ mod key_slot;
 mod lvm;
 mod manifest;
 mod map_node;
+mod parity;
 mod partition;
 mod payload;
 mod probe;
@@ -28,6 +29,7 @@ pub(crate) use ext::{BASES, base_path};
 pub(crate) use facts::PATHS;
 pub(crate) use fast_commit::area as fast_commits;
 pub(crate) use lvm::hand_made;
+pub(crate) use parity::input as with_parity;
 pub(crate) use partition::crc32;
 pub(crate) use segment::unsealed;
 pub(crate) use store::header as vault_header;
@@ -48,7 +50,7 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 23] = [
+pub static TARGETS: [Target; 24] = [
     of("header", 256, header::run),
     of("key_slot", 1024, key_slot::run),
     of("key_slot_payload", 512, key_slot::run_payload),
@@ -65,6 +67,7 @@ pub static TARGETS: [Target; 23] = [
     of("check_note", 1024, check_note::run),
     of("inventory", 1024, inventory::run),
     of("vault_event", 256, vault_event::run),
+    of("parity", 48 << 10, parity::run),
     of("index_run", 8 << 10, index_run::run),
     of("partition", 16 << 10, partition::run),
     of("probe", 2 << 10, probe::run),

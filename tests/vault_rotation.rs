@@ -203,6 +203,28 @@ fn what_is_forged_with_old_keys_is_refused() {
 }
 
 #[test]
+fn nobody_writes_under_old_keys_where_a_rotation_was_undone_and_newer_entries_are_left() {
+    let folder = common::scratch();
+    let [path, kept] = ["vault", "kept"].map(|name| folder.path().join(name));
+    let admin = common::init(&path, &common::small());
+    admin.add_key(Role::Backup, &key_file(1), CHEAP).expect("added");
+    let bytes = common::noise(1, 100_000);
+    common::backup_bytes(&admin, "m", &[("os", &bytes)]).expect("backup");
+    common::copy_folder(&path, &kept);
+    let admin = rotate(admin);
+    common::backup_bytes(&admin, "m", &[("os", &common::noise(2, 100_000))]).expect("backup");
+    // Slots and the vault's own chain as they were before; what came since is left.
+    for slot in files(&path.join("keys")) {
+        std::fs::remove_file(slot).expect("removed");
+    }
+    common::copy_folder(&kept.join("keys"), &path.join("keys"));
+    std::fs::remove_dir_all(own_chain(&path)).expect("removed");
+    let client = open(&path, &key_file(1)).expect("the old slot opens");
+    let refused = common::backup_bytes(&client, "m", &[("os", &common::noise(3, 100_000))]).expect_err("old keys");
+    assert!(matches!(refused, Error::Rotated { .. }), "{refused}");
+}
+
+#[test]
 fn a_slot_that_no_administrator_made_gets_no_keys() {
     let folder = common::scratch();
     let path = folder.path().join("vault");

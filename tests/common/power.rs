@@ -302,7 +302,7 @@ fn check(image: &Image, known: &Acknowledged<'_>) -> std::result::Result<Simulat
     match (known.second_key(), &second) {
         (Some(true), Err(error)) => return Err(format!("the added key does not open: {error}")),
         (Some(false), Ok(_)) => return Err("the removed key opens".to_owned()),
-        (_, Err(Error::WrongKey { .. }) | Ok(_)) => {}
+        (_, Err(Error::WrongKey { .. } | Error::RemovedKey) | Ok(_)) => {}
         (_, Err(error)) => return Err(format!("the second key: {error}")),
     }
     let report = said(vault.verify(&icecore::vault::VerifyProgress::default()), "verify")?;

@@ -156,6 +156,9 @@ pub enum Error {
         /// When that was, Unix seconds; `None` where nobody without the new keys can tell.
         since_unix_seconds: Option<u64>,
     },
+    /// The slot that was opened is one that was removed: somebody put its file back.
+    #[error("this key was removed")]
+    RemovedKey,
     /// An external key could not be had.
     #[error("the external key can't be had: {source}")]
     External {
@@ -337,9 +340,11 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoVault { .. } => ErrorKind::NoVault,
-            Self::WrongKey { .. } | Self::NotPermitted { .. } | Self::Rotated { .. } | Self::External { .. } => {
-                ErrorKind::KeyHolder
-            }
+            Self::WrongKey { .. }
+            | Self::NotPermitted { .. }
+            | Self::Rotated { .. }
+            | Self::RemovedKey
+            | Self::External { .. } => ErrorKind::KeyHolder,
             Self::Vault { .. } | Self::Source { .. } | Self::File { .. } | Self::Missing { .. } | Self::Poisoned => {
                 ErrorKind::Medium
             }
@@ -362,7 +367,11 @@ impl Error {
             | Self::UnknownDisk { .. }
             | Self::NoSuchPath { .. } => 2,
             Self::WrongNode { .. } | Self::Invalid { .. } => 22,
-            Self::NotPermitted { .. } | Self::WrongKey { .. } | Self::Rotated { .. } | Self::External { .. } => 13,
+            Self::NotPermitted { .. }
+            | Self::WrongKey { .. }
+            | Self::Rotated { .. }
+            | Self::RemovedKey
+            | Self::External { .. } => 13,
             Self::Busy { .. } => 16,
             Self::Interrupted => 4,
             _ => 5,

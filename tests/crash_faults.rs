@@ -234,7 +234,7 @@ impl Run {
         match (self.second_key, second) {
             (Some(true), Err(error)) => panic!("{what}: the added key: {error}"),
             (Some(false), Ok(_)) => panic!("{what}: the removed key opens"),
-            (_, Err(Error::WrongKey { .. }) | Ok(_)) => {}
+            (_, Err(Error::WrongKey { .. } | Error::RemovedKey) | Ok(_)) => {}
             (_, Err(error)) => panic!("{what}: the second key: {error}"),
         }
         let next = Disks::from([("os", Arc::new(common::noise(9, 100_000)))]);

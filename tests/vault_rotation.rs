@@ -96,11 +96,14 @@ fn who_was_removed_opens_nothing_and_is_told_since_when() {
     let kept = folder.path().join("kept");
     common::copy_folder(&path, &kept);
     admin.remove_key(&leaver, false).expect("removed");
-    let admin = rotate(admin);
     assert!(matches!(open(&path, &key_file(1)), Err(Error::WrongKey { .. })));
-
-    // He kept his slot's file, and puts it back.
+    // He kept his slot's file, and puts it back before the rotation, and again after it.
     let name = format!("keys/{leaver}-00000000.slot");
+    std::fs::copy(kept.join(&name), path.join(&name)).expect("copy");
+    assert!(matches!(open(&path, &key_file(1)), Err(Error::RemovedKey)));
+    let (admin, report) = admin.rotate_keys(false).expect("rotated");
+    assert_eq!(report.kept.len(), 1);
+    assert_eq!((&report.left_out[0].info.id, report.left_out[0].standing), (&leaver, Standing::Removed));
     std::fs::copy(kept.join(&name), path.join(&name)).expect("copy");
     match open(&path, &key_file(1)) {
         Err(error @ Error::Rotated { since_unix_seconds: Some(since) }) => {
@@ -112,7 +115,7 @@ fn who_was_removed_opens_nothing_and_is_told_since_when() {
         other => panic!("{:?}", other.map(|_| ())),
     }
     let listed = admin.key_slots().expect("slots");
-    assert_eq!(listed.iter().find(|slot| slot.info.id == leaver).expect("listed").standing, Standing::Outdated);
+    assert_eq!(listed.iter().find(|slot| slot.info.id == leaver).expect("listed").standing, Standing::Removed);
     // Nor does the next rotation give him anything.
     let (admin, report) = admin.rotate_keys(false).expect("rotated");
     assert_eq!(report.left_out.iter().map(|slot| slot.info.id.as_str()).collect::<Vec<_>>(), [leaver.as_str()]);
@@ -139,13 +142,34 @@ fn who_was_removed_opens_nothing_and_is_told_since_when() {
         if damage.object.starts_with("segments/") && matches!(damage.problem, Problem::Epoch(2)))));
 }
 
-/// The folder of the vault's own chain: its first entry is under the keys of the first rotation.
+/// The folder of the vault's own chain: its entries are shorter than any that tells of a point.
 fn own_chain(path: &Path) -> std::path::PathBuf {
     let is_own = |entry: &&std::path::PathBuf| {
-        entry.ends_with("0000000000000000.entry") && std::fs::read(entry).expect("an entry")[56] == 1
+        let bytes = std::fs::read(entry).expect("an entry");
+        u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes")) <= 104
     };
     let entries = files(&path.join("catalog"));
     entries.iter().find(is_own).and_then(|entry| entry.parent()).expect("its folder").to_owned()
+}
+
+#[test]
+fn a_slot_that_could_not_be_read_when_keys_were_rotated_is_told_and_is_outdated_then() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    let alice = admin.add_key(Role::Restore, &key_file(1), CHEAP).expect("added").info.id;
+    let file = path.join(format!("keys/{alice}-00000000.slot"));
+    let original = std::fs::read(&file).expect("slot");
+    std::fs::write(&file, &original[..300]).expect("damaged");
+    let (admin, report) = admin.rotate_keys(false).expect("rotated");
+    assert_eq!(report.unreadable.len(), 1);
+    assert_eq!(report.unreadable[0].object(), Some(common::object(&path, &file).as_str()));
+    std::fs::write(&file, &original).expect("mended");
+    assert!(matches!(open(&path, &key_file(1)), Err(Error::Rotated { since_unix_seconds: Some(_) })));
+    let listed = admin.key_slots().expect("slots");
+    assert_eq!(listed.iter().find(|slot| slot.info.id == alice).expect("listed").standing, Standing::Outdated);
+    let (_, report) = admin.rotate_keys(false).expect("rotated");
+    assert_eq!((&report.left_out[0].info.id, report.left_out[0].standing), (&alice, Standing::Outdated));
 }
 
 #[test]
@@ -200,6 +224,28 @@ fn what_is_forged_with_old_keys_is_refused() {
     let vault = rotate(admin);
     assert_eq!(vault.points("m").expect("points").len(), 2);
     assert!(vault.catalog_damage().iter().any(outlived));
+}
+
+#[test]
+fn nobody_writes_under_old_keys_where_a_rotation_was_undone_and_newer_entries_are_left() {
+    let folder = common::scratch();
+    let [path, kept] = ["vault", "kept"].map(|name| folder.path().join(name));
+    let admin = common::init(&path, &common::small());
+    admin.add_key(Role::Backup, &key_file(1), CHEAP).expect("added");
+    let bytes = common::noise(1, 100_000);
+    common::backup_bytes(&admin, "m", &[("os", &bytes)]).expect("backup");
+    common::copy_folder(&path, &kept);
+    let admin = rotate(admin);
+    common::backup_bytes(&admin, "m", &[("os", &common::noise(2, 100_000))]).expect("backup");
+    // Slots and the vault's own chain as they were before; what came since is left.
+    for slot in files(&path.join("keys")) {
+        std::fs::remove_file(slot).expect("removed");
+    }
+    common::copy_folder(&kept.join("keys"), &path.join("keys"));
+    std::fs::remove_dir_all(own_chain(&path)).expect("removed");
+    let client = open(&path, &key_file(1)).expect("the old slot opens");
+    let refused = common::backup_bytes(&client, "m", &[("os", &common::noise(3, 100_000))]).expect_err("old keys");
+    assert!(matches!(refused, Error::Rotated { .. }), "{refused}");
 }
 
 #[test]

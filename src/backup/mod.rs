@@ -182,6 +182,10 @@ pub(crate) fn run(
     vault_chain::check(store.media().as_ref(), store.keys())?;
     store.refresh_for_writing()?;
     catalog.refresh()?;
+    if catalog.has_newer() {
+        // Somebody put back the vault's own chain as it was before a rotation, and older slots: not to be written under.
+        return Err(Error::Rotated { since_unix_seconds: None });
+    }
     let entries_before = catalog.entries();
     let mut writer = Writer::start(Arc::clone(store), request.verify);
     let outcome = transfer(reader, catalog, request, progress, &writer)

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::arguments::Global;
 use super::exit::Exit;
 use super::output::{self, Output};
-use super::problem::Problem;
+use super::problem::{Doing, Problem};
 use super::secrets::NewKey;
 use super::{human, recovery, secrets, signals};
 
@@ -32,8 +32,8 @@ Examples:
 /// Lists, adds, changes and removes what opens the vault. A key has a role: `backup` adds points and can't read any data,
 /// `restore` reads everything too, `admin` manages keys as well.
 ///
-/// To remove a key closes the vault to it, but not to a copy of the key's file in the vault that its holder kept: rotate
-/// after it, so that nothing written from then on opens with anything that he holds.
+/// To remove a key closes the vault to it. Its holder may have kept what it gave him, and a copy of the vault: rotate after
+/// it, so that nothing written from then on opens with anything that he holds.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -185,6 +185,14 @@ impl From<RoleName> for Role {
     }
 }
 
+/// What is safe when it fails.
+pub fn doing(arguments: &Arguments) -> Doing {
+    match arguments.action {
+        Action::Rotate(_) => Doing::Rotating,
+        _ => Doing::Keys,
+    }
+}
+
 /// Does one of them.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     match &arguments.action {
@@ -225,6 +233,7 @@ fn describe_listed(slot: &ListedSlot, current: &str) -> Value {
         Standing::Unchecked => "unchecked",
         Standing::Forged => "not-made-by-administrator",
         Standing::Outdated => "before-rotation",
+        Standing::Removed => "removed",
     }
     .into();
     value
@@ -234,6 +243,7 @@ fn remark(slot: &ListedSlot, current: &str) -> &'static str {
     match slot.standing {
         Standing::Forged => "not made by an administrator",
         Standing::Outdated => "from before the rotation, opens nothing",
+        Standing::Removed => "removed and put back, opens nothing",
         Standing::Authentic | Standing::Unchecked if slot.info.id == current => "in use now",
         Standing::Authentic | Standing::Unchecked => "",
     }

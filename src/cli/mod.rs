@@ -98,7 +98,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Bench(arguments) => (bench::run(arguments, global), Doing::Bench),
         Verb::Mount(arguments) => (mount::run(arguments, global), Doing::Mount),
         Verb::Umount(arguments) => (umount::run(arguments), Doing::Reading),
-        Verb::Key(arguments) => (key::run(arguments, global), Doing::Keys),
+        Verb::Key(arguments) => (key::run(arguments, global), key::doing(arguments)),
         Verb::Completions(arguments) => (completions::run(arguments), Doing::Reading),
         Verb::Man(arguments) => (man::run(arguments), Doing::Reading),
     }

@@ -45,6 +45,8 @@ pub enum Doing {
     RestoreDevice,
     /// Changing key slots.
     Keys,
+    /// Beginning a new epoch of the keys, or moving records under it.
+    Rotating,
     /// Mounting.
     Mount,
     /// Measuring, in a directory of its own.
@@ -153,6 +155,7 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             | Error::Missing { .. }
             | Error::WrongKey { .. }
             | Error::Rotated { .. }
+            | Error::RemovedKey
             | Error::External { .. }
             | Error::NoVault { .. }
     );
@@ -173,6 +176,8 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::RestoreFile => "the vault is unchanged and no partial file was left",
         Doing::RestoreDevice => "the vault is unchanged but the device now holds only part of the disk",
         Doing::Keys => "the key slots are unchanged",
+        Doing::Rotating if untouched => "the keys are unchanged",
+        Doing::Rotating => "every key opens the vault as before, every point is whole, and the next run goes on",
         Doing::Mount => "nothing was mounted",
         Doing::Bench => "no vault of yours was touched and nothing is left behind",
     }
@@ -200,6 +205,7 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::WrongKey { .. } => "check the password or key file (ICECORE_PASSWORD_FILE, --key-file)",
         Error::NotPermitted { .. } => "use a password or key file of that role (`icecore key list`)",
         Error::Rotated { .. } => "use a key that `icecore key list` shows, or have an administrator add yours again",
+        Error::RemovedKey => "use another key, or have an administrator add one for you",
         Error::External { .. } => "try that command by itself, or open the vault with another key",
         Error::OwnSlot => "add --own to remove it all the same",
         Error::LastAdminSlot => "add another admin key with `icecore key add --role admin` first",

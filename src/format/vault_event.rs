@@ -6,7 +6,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 32 | BLAKE3 of the whole entry before, zero for the first |
-//! | 32 | 1 | event: 1 epoch began |
+//! | 32 | 1 | event: 1 epoch began, 2 key slot removed |
 //! | 33 | 7 | reserved, zero |
 //! | 40 | 8 | time the entry was made, Unix seconds, signed |
 //! | 48 | n | what the event says |
@@ -19,12 +19,19 @@
 //! | 52 | 1 | whether everything older is to be moved under the new keys: 0 no, 1 yes |
 //! | 53 | 3 | reserved, zero |
 //! | 56 | 32 | BLAKE3 of the epoch's inventory, the same as in the key slots |
+//!
+//! Event 2, a key slot was removed: it opens nothing and is renewed by no rotation, also where its file is put back.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 48 | 8 | slot id |
 
-use super::{FormatError, Hash, check_zero, field, put, u32_at};
+use super::{FormatError, Hash, check_zero, exactly, field, put, u32_at};
 use crate::error::Problem;
 
 const FIXED: usize = 48;
 const EPOCH_BEGAN: usize = FIXED + 40;
+const SLOT_REMOVED: usize = FIXED + 8;
 
 /// What happened to the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +44,11 @@ pub enum Event {
         inventory: Hash,
         /// Whether everything older is to be moved under the new keys.
         rewrites: bool,
+    },
+    /// A key slot was removed.
+    SlotRemoved {
+        /// Its id.
+        slot: [u8; 8],
     },
 }
 
@@ -54,15 +66,29 @@ pub struct VaultEvent {
 impl VaultEvent {
     /// The payload before sealing.
     pub fn encode(&self) -> Vec<u8> {
-        let Event::EpochBegan { epoch, inventory, rewrites } = self.event;
-        let mut bytes = [0; EPOCH_BEGAN];
-        put::<0, 32, EPOCH_BEGAN>(&mut bytes, self.predecessor);
-        put::<32, 1, EPOCH_BEGAN>(&mut bytes, [1]);
-        put::<40, 8, EPOCH_BEGAN>(&mut bytes, self.recorded_unix_seconds.to_le_bytes());
-        put::<48, 4, EPOCH_BEGAN>(&mut bytes, epoch.to_le_bytes());
-        put::<52, 1, EPOCH_BEGAN>(&mut bytes, [u8::from(rewrites)]);
-        put::<56, 32, EPOCH_BEGAN>(&mut bytes, inventory);
-        bytes.to_vec()
+        match self.event {
+            Event::EpochBegan { epoch, inventory, rewrites } => {
+                let mut bytes = self.begin::<EPOCH_BEGAN>(1);
+                put::<48, 4, EPOCH_BEGAN>(&mut bytes, epoch.to_le_bytes());
+                put::<52, 1, EPOCH_BEGAN>(&mut bytes, [u8::from(rewrites)]);
+                put::<56, 32, EPOCH_BEGAN>(&mut bytes, inventory);
+                bytes.to_vec()
+            }
+            Event::SlotRemoved { slot } => {
+                let mut bytes = self.begin::<SLOT_REMOVED>(2);
+                put::<48, 8, SLOT_REMOVED>(&mut bytes, slot);
+                bytes.to_vec()
+            }
+        }
+    }
+
+    /// What all events begin with.
+    fn begin<const SIZE: usize>(&self, event: u8) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        put::<0, 32, SIZE>(&mut bytes, self.predecessor);
+        put::<32, 1, SIZE>(&mut bytes, [event]);
+        put::<40, 8, SIZE>(&mut bytes, self.recorded_unix_seconds.to_le_bytes());
+        bytes
     }
 
     /// Reads the opened payload.
@@ -72,7 +98,7 @@ impl VaultEvent {
         check_zero(&fixed[33..40], "reserved")?;
         let event = match fixed[32] {
             1 => {
-                let bytes = super::exactly::<EPOCH_BEGAN>(bytes)?;
+                let bytes = exactly::<EPOCH_BEGAN>(bytes)?;
                 check_zero(&bytes[53..56], "reserved")?;
                 let rewrites = match bytes[52] {
                     0 => false,
@@ -82,6 +108,7 @@ impl VaultEvent {
                 let (epoch, inventory) = (u32_at::<48, EPOCH_BEGAN>(bytes), field::<56, 32, EPOCH_BEGAN>(bytes));
                 Event::EpochBegan { epoch, inventory, rewrites }
             }
+            2 => Event::SlotRemoved { slot: field::<48, 8, SLOT_REMOVED>(exactly::<SLOT_REMOVED>(bytes)?) },
             _ => return Err(Problem::Field("event").into()),
         };
         Ok(Self {

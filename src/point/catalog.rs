@@ -271,6 +271,12 @@ impl Catalog {
         heads
     }
 
+    /// Whether there are entries under keys that came after those at hand.
+    pub(crate) fn has_newer(&self) -> bool {
+        let is_newer = |damage: &Damage| matches!(damage.problem, Problem::Epoch(_));
+        self.chains().values().any(|chain| chain.damage.iter().any(is_newer))
+    }
+
     /// The number of entries in all chains: any point made since shows as a change.
     pub fn entries(&self) -> u64 {
         self.chains().values().map(|chain| chain.next).sum()

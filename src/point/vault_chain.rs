@@ -22,6 +22,8 @@ pub(crate) struct VaultChain {
     pub epoch: u32,
     /// Whether that was to move everything under its keys.
     pub rewrites: bool,
+    /// Key slots that were removed, in order.
+    pub removed: Vec<[u8; 8]>,
     /// Whether there are entries under keys that came after those at hand.
     pub is_newer: bool,
     /// The number that the next entry gets.
@@ -41,6 +43,7 @@ impl VaultChain {
         let mut chain = Self {
             epoch: 0,
             rewrites: false,
+            removed: Vec::new(),
             is_newer: false,
             next: 0,
             head: [0; HASH_BYTES],
@@ -103,22 +106,26 @@ impl VaultChain {
             return Ok(());
         }
         let unfit = |problem| Error::damaged(&name, 0, problem);
-        let opened = keys.open_event(sequence, &bytes).and_then(|(epoch, event)| {
-            let Event::EpochBegan { epoch: begun, inventory, rewrites } = event.event;
-            if event.predecessor != expected && self.hides.is_none() {
+        let opened = keys.open_event(sequence, &bytes).and_then(|(epoch, entry)| {
+            if entry.predecessor != expected && self.hides.is_none() {
                 return Err(unfit(Problem::Chain("does not follow the one before it", sequence)));
             }
-            // Its first entry is under the epoch's own keys, which the slots name by the inventory.
-            if epoch != begun || begun <= self.epoch || !keys.begins_with(begun, &inventory) {
-                return Err(unfit(Problem::Field("epoch")));
-            }
-            Ok((begun, rewrites))
+            let fits = match &entry.event {
+                // Its first entry is under the epoch's own keys, which the slots name by the inventory.
+                Event::EpochBegan { epoch: begun, inventory, .. } => {
+                    epoch == *begun && epoch > self.epoch && keys.begins_with(epoch, inventory)
+                }
+                // Under older keys, only who lost his can have made it.
+                Event::SlotRemoved { .. } => epoch == self.epoch || self.hides.is_some(),
+            };
+            if fits { Ok(entry.event) } else { Err(unfit(Problem::Field("epoch"))) }
         });
         match opened {
-            Ok((begun, rewrites)) => {
-                (self.epoch, self.rewrites) = (begun, rewrites);
+            Ok(Event::EpochBegan { epoch, rewrites, .. }) => {
+                (self.epoch, self.rewrites) = (epoch, rewrites);
                 self.hides = None;
             }
+            Ok(Event::SlotRemoved { slot }) => self.removed.push(slot),
             Err(Error::Damaged(damage)) => self.is_damaged(damage),
             Err(Error::UnsupportedVersion { object, found, .. }) => {
                 self.is_damaged(Damage { object, offset: 0, problem: Problem::Version(found) });
@@ -142,7 +149,7 @@ pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<()> {
     chain.hides.map_or(Ok(()), |damage| Err(Error::Damaged(damage)))
 }
 
-/// Appends that an epoch began, the newest of `keys`: the commit of a rotation.
+/// Appends an event. That an epoch began, the newest of `keys`, is the commit of a rotation.
 pub(crate) fn append(media: &dyn Media, keys: &VaultKeys, chain: &VaultChain, event: Event) -> Result<()> {
     let recorded_unix_seconds = jiff::Timestamp::now().as_second();
     let entry = VaultEvent { predecessor: chain.head, recorded_unix_seconds, event };

@@ -236,7 +236,7 @@ impl VaultKeys {
             node_id: id_key("icecore 1 map node id"),
             manifest_id: id_key("icecore 1 manifest id"),
             chain_name: id_key("icecore 1 chain name"),
-            tags: Aes256::new(id_key("icecore 1 index tag").expose().into()),
+            tags: Aes256::new(derive("icecore 1 index tag", &keys.newest().meta, &[&vault]).expose().into()),
             segment_headers: keys.epochs.iter().map(segment_header).collect(),
             vault,
             role,
@@ -325,7 +325,8 @@ impl VaultKeys {
         keyed(key, plain)
     }
 
-    /// The tag that an id has in the index.
+    /// The tag that an id has in the index. Under the newest epoch's key: the index lies in the clear, and who lost his key
+    /// must not find in it what he knows.
     pub fn index_tag(&self, id: &Hash) -> Tag {
         let mut block = [0; 16];
         block.copy_from_slice(&id[..16]);
@@ -504,4 +505,23 @@ pub(crate) fn open_inventory(keys: &VaultKeys, name: &str, object: &[u8]) -> Res
         return Err(Error::damaged(name, 0, Problem::Authentication("inventory")));
     }
     Inventory::decode(&payload).map_err(|error| error.at(name, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_names_stay_over_epochs_and_what_lies_in_the_clear_changes() {
+        let first = RoleKeys::generate().expect("random");
+        let second = first.next_epoch(Secret::random().expect("random"), [1; 32]).expect("random");
+        let [before, after] = [first, second].map(|keys| VaultKeys::new([1; 16], Role::Admin, keys));
+        let id = before.record_id(IdKind::Chunk, b"known");
+        assert_eq!(id, after.record_id(IdKind::Chunk, b"known"), "or deduplication would end");
+        assert_eq!(before.chain_of("web01"), after.chain_of("web01"));
+        assert_ne!(before.chain_of("web01"), before.own_chain());
+        // Tags lie in the clear: who has the keys of before must not find what he knows.
+        assert_ne!(before.index_tag(&id), after.index_tag(&id));
+        assert_ne!(before.authenticate_run(&id, &id), after.authenticate_run(&id, &id));
+    }
 }

@@ -382,7 +382,7 @@ pub fn open_any<T>(
         }
         match open_with(&keys, slot, name) {
             Ok(opened) => match accept(SlotInfo::from(slot), opened) {
-                Err(error @ Error::Rotated { .. }) => {
+                Err(error @ (Error::Rotated { .. } | Error::RemovedKey)) => {
                     outdated.get_or_insert(error);
                 }
                 decided => return decided,

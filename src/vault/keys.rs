@@ -9,8 +9,9 @@ pub use rotate::RotationReport;
 use super::{Vault, put};
 use crate::error::{Error, Problem, Result};
 use crate::format::key_slot::{FOLDER, KeySlot, MOST_BYTES, Role};
+use crate::format::vault_event::Event;
 use crate::media::{Lock, LockKind, Media};
-use crate::point::vault_chain::VaultChain;
+use crate::point::vault_chain::{self, VaultChain};
 use crate::seal::{Credential, PasswordCost, Secret, SlotInfo, Wish, update_key, wrap};
 
 /// The lock of whoever changes slots.
@@ -30,6 +31,8 @@ pub enum Standing {
     Forged,
     /// It is from before the last rotation, and opens the vault no more.
     Outdated,
+    /// It was removed, and its file put back: it opens nothing.
+    Removed,
 }
 
 /// A slot in the vault.
@@ -118,11 +121,13 @@ impl Vault {
         let (slots, unreadable) = read_slots(self.media.as_ref())?;
         let keys = self.reader.store().keys();
         let epoch = keys.epoch();
+        let removed = VaultChain::read(self.media.as_ref(), keys)?.removed;
         let mut found: Vec<Found> = Vec::new();
         // A slot of another vault, as a killed `init` may leave, is no way into this one.
         for (_, slot) in slots.into_iter().filter(|(_, slot)| slot.vault == self.header.vault && slot.epoch <= epoch) {
             let update = update_key(keys.role_keys(), &slot);
             let standing = match &update {
+                _ if removed.contains(&slot.id) => Standing::Removed,
                 _ if slot.epoch < epoch => Standing::Outdated,
                 Some(_) => Standing::Authentic,
                 None if self.slot.role == Role::Admin => Standing::Forged,
@@ -209,7 +214,7 @@ impl Vault {
         let (role, label) = (self.slot.role, self.slot.label.clone());
         // In this order: power that is lost in between leaves both, never none.
         let slot = self.make_slot(&KeyRequest { role, credential: credential.clone(), cost, label })?;
-        self.remove_files(&self.slot.id)?;
+        self.remove_slot(&self.slot.id)?;
         Ok(slot)
     }
 
@@ -233,11 +238,18 @@ impl Vault {
         if id == self.slot.id && !even_own {
             return Err(Error::OwnSlot);
         }
-        self.remove_files(id)
+        self.remove_slot(id)
     }
 
-    /// Removes all files of a slot.
-    fn remove_files(&self, id: &str) -> Result<()> {
+    /// Removes a slot for good, and all its files.
+    fn remove_slot(&self, id: &str) -> Result<()> {
+        let (media, keys) = (self.media.as_ref(), self.reader.store().keys());
+        // In this order: from the event on, the file is worth nothing, whoever puts it back. A rotation would else renew it.
+        let slot = u64::from_str_radix(id, 16).map_err(|_| Error::Poisoned)?.to_be_bytes();
+        let chain = VaultChain::read(media, keys)?;
+        if !chain.removed.contains(&slot) {
+            vault_chain::append(media, keys, &chain, Event::SlotRemoved { slot })?;
+        }
         for name in self.media.list(FOLDER)?.iter().filter(|name| name.starts_with(&format!("{id}-"))) {
             self.media.remove(&format!("{FOLDER}/{name}"))?;
         }

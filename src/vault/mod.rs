@@ -18,15 +18,16 @@ use jiff::Timestamp;
 
 use crate::backup::{self, BackupReport, BackupRequest, Progress};
 use crate::error::{Damage, Error, Problem, Result};
+use crate::format::Id;
 use crate::format::catalog_entry;
 use crate::format::check_note;
 use crate::format::header::{self, Header};
+use crate::format::hex;
 use crate::format::index_run;
 use crate::format::inventory;
 use crate::format::key_slot::{self, Role};
 use crate::format::parity;
 use crate::format::segment::{self, RecordType};
-use crate::format::{Id, hex};
 use crate::media::{DirectoryMedia, Media, ReadMode};
 use crate::meter::Meter;
 use crate::point::vault_chain::{self, VaultChain};
@@ -134,6 +135,9 @@ impl Vault {
                 let chain = VaultChain::read(media.as_ref(), &keys)?;
                 if chain.is_newer {
                     return Err(Error::Rotated { since_unix_seconds: keys::newer_since(&slots, slot.epoch) });
+                }
+                if chain.removed.iter().any(|removed| hex(removed) == slot.id) {
+                    return Err(Error::RemovedKey);
                 }
                 // A rotation that did not get to its end left keys that nobody writes under.
                 let keys = VaultKeys::new(vault, slot.role, role_keys.up_to(chain.epoch));

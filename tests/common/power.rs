@@ -302,7 +302,7 @@ fn check(image: &Image, known: &Acknowledged<'_>) -> std::result::Result<Simulat
     match (known.second_key(), &second) {
         (Some(true), Err(error)) => return Err(format!("the added key does not open: {error}")),
         (Some(false), Ok(_)) => return Err("the removed key opens".to_owned()),
-        (_, Err(Error::WrongKey { .. }) | Ok(_)) => {}
+        (_, Err(Error::WrongKey { .. } | Error::RemovedKey) | Ok(_)) => {}
         (_, Err(error)) => return Err(format!("the second key: {error}")),
     }
     let report = said(vault.verify(&icecore::vault::VerifyProgress::default()), "verify")?;
@@ -316,7 +316,9 @@ fn check(image: &Image, known: &Acknowledged<'_>) -> std::result::Result<Simulat
     let read = said(super::disk_bytes(&vault, &point, "os"), "reading the next point")?;
     ensure(read == *disks["os"], || "the next point reads wrong".to_owned())?;
     check_points(&vault, known)?;
-    if known.workload.steps.iter().any(|step| matches!(step, Step::Rotate | Step::Rewrite)) {
+    // Of some: they cost more than everything before.
+    let rotates = known.workload.steps.iter().any(|step| matches!(step, Step::Rotate | Step::Rewrite));
+    if rotates && image.hash()[0].is_multiple_of(4) {
         // Whatever a rotation or a rewrite was at, the next ones work, and shut nobody out.
         let (vault, report) = said(vault.rotate_keys(true), "the next rotation")?;
         ensure(report.left_out.is_empty() && report.unreadable.is_empty(), || format!("left out: {report:?}"))?;

@@ -47,10 +47,10 @@ def nonce(number, domain):
 class Keys:
     """What a slot's payload holds, and what is derived from it."""
 
-    def __init__(self, vault, role, epoch, payload):
+    def __init__(self, vault, slot, role, epoch, payload):
         own_epoch, reserved, self.id_key = struct.unpack_from("<II32s", payload)
         demand(own_epoch == epoch and reserved == 0, "keys of the slot's own epoch expected")
-        self.vault, self.inventory = vault, None
+        self.vault, self.slot, self.inventory = vault, slot, None
         self.epochs = []
         for at in range(40, len(payload), EPOCH_BYTES[role]):
             meta, public, inventory = struct.unpack_from("<32s32s32s", payload, at)
@@ -137,7 +137,7 @@ def open_slot(path, vault, credential):
     sealed = data[front + 32:front + 32 + length]
     info = b"icecore 1 key slot" + vault + slot
     payload = hpke.open_sealed(private, data[front:front + 32], info, data[:front], sealed)
-    return Keys(vault, role, epoch, payload)
+    return Keys(vault, slot, role, epoch, payload)
 
 
 class Segment:
@@ -247,11 +247,15 @@ class Vault:
         chain = self.path / "catalog" / self.keys.chain_of("").hex()
         for _, own_hash, epoch, payload in self.entries(chain):
             predecessor, event, zero, _ = struct.unpack_from("<32sB7sq", payload)
-            demand(predecessor == before and event == 1 and not any(zero), "the vault's own chain does not hold")
+            demand(predecessor == before and event in (1, 2) and not any(zero), "the vault's own chain does not hold")
+            before = own_hash
+            if event == 2:
+                demand(epoch == begun and payload[48:] != self.keys.slot, "this key was removed")
+                continue
             began, rewritten, zero, inventory = struct.unpack_from("<IB3s32s", payload, 48)
             demand(began == epoch == begun + 1 and rewritten < 2 and not any(zero), "an epoch out of turn")
             demand(self.keys.epochs[began][2] == inventory, "an epoch that the slot does not know")
-            begun, before = began, own_hash
+            begun = began
         return begun
 
     def record(self, kind, record_id):

@@ -14,6 +14,8 @@
 mod bounded;
 mod fresh;
 mod merge;
+#[cfg(test)]
+mod moved;
 mod run;
 #[cfg(test)]
 mod tampered;
@@ -59,15 +61,19 @@ pub struct Index {
 impl Index {
     /// Opens the runs that are readable; others are as good as absent.
     pub(super) fn open(media: Arc<dyn Media>, keys: Arc<VaultKeys>) -> Result<Self> {
+        let index = Self::empty(media, keys, false);
         let mut runs = Vec::new();
-        for name in media.list(index_run::FOLDER)? {
-            if let Ok(run) = Run::open(media.as_ref(), keys.vault(), &format!("{}/{name}", index_run::FOLDER)) {
+        for name in index.media.list(index_run::FOLDER)? {
+            if let Ok(run) = index.open_run(&format!("{}/{name}", index_run::FOLDER)) {
                 runs.push(Arc::new(run));
             }
         }
-        let index = Self::empty(media, keys, false);
         index.change_runs(|none| *none = runs);
         Ok(index)
+    }
+
+    fn open_run(&self, name: &str) -> Result<Run> {
+        Run::open(self.media.as_ref(), self.keys.vault(), Some(self.keys.epoch()), name)
     }
 
     /// An index that knows nothing yet and stays with this process.
@@ -256,7 +262,7 @@ pub(crate) fn scrub(media: &dyn Media, vault: &Id) -> Result<Vec<Error>> {
     let names = media.list(index_run::FOLDER)?;
     Ok(names
         .iter()
-        .filter_map(|name| Run::open(media, vault, &format!("{}/{name}", index_run::FOLDER)).err())
+        .filter_map(|name| Run::open(media, vault, None, &format!("{}/{name}", index_run::FOLDER)).err())
         .collect())
 }
 

@@ -34,14 +34,17 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Opens a run and checks its header.
-    pub(super) fn open(media: &dyn Media, vault: &Id, name: &str) -> Result<Self> {
+    /// Opens a run and checks its header. One whose tags are under keys of another epoch is of no use, where that is known.
+    pub(super) fn open(media: &dyn Media, vault: &Id, epoch: Option<u32>, name: &str) -> Result<Self> {
         let object = media.open(name)?;
         let mut prefix = [0; PREFIX];
         object.read_exact_at(0, &mut prefix)?;
         let header = RunHeader::decode(&prefix, object.length()).map_err(|error| error.at(name, 0))?;
         if header.vault != *vault {
             return Err(Error::damaged(name, 16, Problem::Misplaced("vault id")));
+        }
+        if epoch.is_some_and(|epoch| header.epoch != epoch) {
+            return Err(Error::damaged(name, 44, Problem::Epoch(header.epoch)));
         }
         let mut listed = vec![0; header.listed_bytes() + HASH_BYTES];
         object.read_exact_at(0, &mut listed)?;

@@ -19,7 +19,7 @@ pub struct RotationReport {
     pub epoch: u32,
     /// The slots that open the vault from now on.
     pub kept: Vec<SlotInfo>,
-    /// Slots that got no new keys, because no administrator made them or they were outdated before.
+    /// Slots that got no new keys, because no administrator made them, they were removed, or outdated before.
     pub left_out: Vec<ListedSlot>,
     /// Slots that got no new keys, because they can't be read.
     pub unreadable: Vec<Error>,
@@ -81,7 +81,7 @@ impl Vault {
 
         let slot = kept.iter().find(|slot| slot.id == self.slot.id).cloned().unwrap_or_else(|| self.slot.clone());
         let report = RotationReport { epoch, kept, left_out, unreadable };
-        let damage = VaultChain::read(media, &keys)?.damage;
+        let damage = VaultChain::read(media, &keys).map(|chain| chain.damage).unwrap_or_default();
         let vault = Self::assemble(self.media.clone(), self.header.clone(), keys, slot, damage, &self.options)?;
         Ok((vault, report))
     }

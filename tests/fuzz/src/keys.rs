@@ -65,7 +65,7 @@ pub fn authenticate(key: &Key, bytes: &[u8]) -> Hash {
 
 /// The first half of a record id, from its tag in the index.
 pub fn id_of_tag(tag: [u8; 16]) -> [u8; 16] {
-    let key = derive("icecore 1 index tag", &ID_KEY, &[&VAULT]);
+    let key = meta("icecore 1 index tag", &[&VAULT]);
     let mut block = tag.into();
     Aes256::new(&key.into()).decrypt_block(&mut block);
     block.into()

@@ -346,6 +346,11 @@ fn of_events() -> Vec<Seed> {
     vec![
         seed("vault_event", "epoch", began(1, false).encode()),
         seed("vault_event", "epoch-rewritten", began(2, true).encode()),
+        seed(
+            "vault_event",
+            "slot",
+            VaultEvent { event: Event::SlotRemoved { slot: [3; 8] }, ..began(1, false) }.encode(),
+        ),
     ]
 }
 

@@ -123,7 +123,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
     let request = request(arguments)?;
     let report = transfer(&vault, &request, global, &interrupt)?;
-    seen::look(&vault, global.json);
+    seen::look(&vault, global.json, true);
     tell(&report, global)?;
     let latest = vault.point(&report.point.machine, "latest")?;
     if latest.id != report.point.id {

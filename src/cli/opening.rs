@@ -42,13 +42,22 @@ impl Global {
 
     /// Opens the vault, for verbs that end cleanly when they are interrupted.
     pub fn open_with_signals_as_they_are(&self) -> Result<Vault, Problem> {
+        self.open_as(true)
+    }
+
+    /// The same for who tells all damage itself.
+    pub fn open_to_check(&self) -> Result<Vault, Problem> {
+        self.open_as(false)
+    }
+
+    fn open_as(&self, tells_damage: bool) -> Result<Vault, Problem> {
         let path = self.existing_vault()?;
         let credential = secrets::credential(self)?;
         let options = OpenOptions { read_mode: self.read_mode.into(), ..OpenOptions::default() };
         let vault = Vault::open(&path, &credential, &options)?;
         let as_json = self.json;
         vault.on_correction(move |correction| output::notice(&corrected(correction), as_json));
-        seen::look(&vault, self.json);
+        seen::look(&vault, self.json, tells_damage);
         Ok(vault)
     }
 }

@@ -16,7 +16,9 @@ use icecore::point::{ChainHead, Heads, MOST_HEADS_BYTES, Setback};
 use super::{human, output};
 
 /// Compares a vault that was just opened, or written to, with what was seen of it, and notes how far it is now.
-pub fn look(vault: &Vault, as_json: bool) {
+///
+/// What can't be compared because it is damaged is told where `tells_damage`: not by a verb that tells all damage itself.
+pub fn look(vault: &Vault, as_json: bool, tells_damage: bool) {
     let now = vault.heads();
     let Some(path) = file(&now.vault) else { return };
     let seen = read(&path).filter(|seen| seen.vault == now.vault);
@@ -32,7 +34,9 @@ pub fn look(vault: &Vault, as_json: bool) {
         } else {
             "it may be damaged, or hide that the vault went back; run `icecore verify`".to_owned()
         };
-        output::notice(&format!("{told}: {question}"), as_json);
+        if tells_damage || setback.is_certain() {
+            output::notice(&format!("{told}: {question}"), as_json);
+        }
     }
     let noted = merged(&now, seen.as_ref(), &setbacks);
     if seen.as_ref() != Some(&noted) {

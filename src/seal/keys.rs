@@ -334,7 +334,7 @@ impl VaultKeys {
         self.tags.encrypt_block(&mut block);
         #[cfg(test)]
         {
-            let key = derive("icecore 1 index tag", &self.keys.id, &[&self.vault]);
+            let key = derive("icecore 1 index tag", &self.keys.newest().meta, &[&self.vault]);
             super::vectors::tagged(key.expose(), id, &block);
         }
         block.into()

@@ -210,8 +210,10 @@ class Vault:
         header = (self.path / "header").read_bytes()
         demand(header == (self.path / "header-copy").read_bytes(), "the copies of the header differ")
         layout = fields("I16sQBBbBI32s32s32s32s", header, b"ICEVAULT")
-        length, self.id, _, _, compression, _, zero, _, public, zeros, authenticator, checksum = layout
-        demand(length == len(header) == 176 and compression == 1 and zero == 0 and not any(zeros), "the header's fields")
+        length, self.id, _, _, compression, _, parity, _, public, zeros, authenticator, checksum = layout
+        demand(length == len(header) == 176 and compression == 1 and not any(zeros), "the header's fields")
+        # Parity objects repair segments; whoever reads whole ones needs none.
+        demand(parity <= 20, "percent of parity")
         demand(blake3.plain(header[:144]) == checksum, "header damaged")
         slots = (open_slot(slot, self.id, credential) for slot in sorted((self.path / "keys").glob("*.slot"), reverse=True))
         opened = [keys for keys in slots if keys]

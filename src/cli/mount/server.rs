@@ -54,7 +54,7 @@ pub fn run(
     let vault = Vault::open(needs.vault, &credential, &options)?;
     // Wiped: whoever takes this process over later has the vault's keys, and not what opens it elsewhere.
     drop(credential);
-    seen::look(&vault, global.json);
+    seen::look(&vault, global.json, true);
     let log = Arc::new(log);
     let corrections = Arc::clone(&log);
     vault.on_correction(move |correction| corrections.tell(&corrected(correction)));

@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         let report = checked(global, |progress| Vault::scrub(&path, &options, progress))?;
         return summary::scrubbed(&report, global);
     }
-    let vault = global.open_with_signals_as_they_are()?;
+    let vault = global.open_to_check()?;
     if let Some((file, heads)) = &expected {
         summary::compared(&vault.setbacks(heads)?, file, heads, global)?;
     }

@@ -2,7 +2,7 @@
 //! slot before. Needs no other slot's password, and rewrites nothing.
 
 use super::{FOLDER, Found, KEYS_LOCK, ListedSlot, Standing, publish, read_slots};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::inventory::{self, Inventory};
 use crate::format::vault_event::Event;
 use crate::format::{Hash, Id, header};
@@ -43,7 +43,11 @@ impl Vault {
             return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
         }
         self.sweep_uncommitted()?;
-        let (found, unreadable) = self.find_slots()?;
+        let (found, mut unreadable) = self.find_slots()?;
+        // A medium that does not give a slot just now must not shut its holder out for good.
+        if let Some(failed) = unreadable.iter().position(|error| error.kind() == ErrorKind::Medium) {
+            return Err(unreadable.swap_remove(failed));
+        }
         let own =
             |found: &Found| SlotInfo::from(&found.slot).id == self.slot.id && found.standing == Standing::Authentic;
         if !found.iter().any(own) {

@@ -223,6 +223,18 @@ impl Writer {
         Error::Vault { operation, path: PathBuf::from(&self.name), source }
     }
 
+    /// Makes the content durable and the folder ready; returns the path that the object is to get.
+    fn ready(&self) -> Result<PathBuf> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(Error::Poisoned);
+        }
+        // Content before name: a name that survives power loss must not lead to bytes that did not.
+        self.file.sync().map_err(|error| self.failed("sync", error))?;
+        let target = self.root.join(&self.name);
+        self.make_folder(&target).map_err(|error| self.failed("create the folder of", error))?;
+        Ok(target)
+    }
+
     /// Makes the folder that holds the target where it is new: a catalog chain's first entry brings its own folder.
     fn make_folder(&self, target: &Path) -> io::Result<()> {
         let Some(folder) = target.parent() else {
@@ -253,13 +265,7 @@ impl ObjectWriter for Writer {
     }
 
     fn publish(&self) -> Result<bool> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(Error::Poisoned);
-        }
-        // Content before name: a name that survives power loss must not lead to bytes that did not.
-        self.file.sync().map_err(|error| self.failed("sync", error))?;
-        let target = self.root.join(&self.name);
-        self.make_folder(&target).map_err(|error| self.failed("create the folder of", error))?;
+        let target = self.ready()?;
         match self.files.rename_new(&self.temporary, &target) {
             Ok(()) => {
                 self.published.store(true, Ordering::Release);
@@ -268,6 +274,15 @@ impl ObjectWriter for Writer {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(self.failed("publish", error)),
         }
+    }
+
+    fn replace(&self) -> Result<()> {
+        let target = self.ready()?;
+        // One step: who looks meanwhile, and who comes after a power cut, finds the old file or the new one. Until then
+        // the old one stays, damaged as it is.
+        self.files.rename_over(&self.temporary, &target).map_err(|error| self.failed("replace", error))?;
+        self.published.store(true, Ordering::Release);
+        Ok(())
     }
 }
 

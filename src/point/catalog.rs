@@ -32,6 +32,8 @@ pub struct PointInfo {
     pub time: Timestamp,
     /// How consistent it is.
     pub consistency: Consistency,
+    /// Whether only its manifest was found in a segment, and the catalog has no entry of it: see [`Catalog::add_found`].
+    pub is_found: bool,
     pub(crate) entry: PointMade,
 }
 
@@ -199,6 +201,26 @@ impl Catalog {
         }
     }
 
+    /// Lists a point that has no entry, by what its manifest says; false where there is one. It is listed by this
+    /// process, and nothing is written.
+    pub(crate) fn add_found(&self, entry: PointMade) -> bool {
+        let mut chains = self.chains();
+        let chain = chains.entry(self.keys.chain_of(&entry.machine)).or_default();
+        let id = hex(&entry.point);
+        if chain.points.iter().any(|point| point.id == id) {
+            return false;
+        }
+        let point = PointInfo { is_found: true, ..point_of(entry, &|name| chain.names.contains(name)) };
+        chain.names.insert(point.name.clone());
+        chain.points.push(Arc::new(point));
+        true
+    }
+
+    /// All points, by machine, oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<PointInfo>> {
+        self.machines().iter().flat_map(|machine| self.points(machine).unwrap_or_default()).collect()
+    }
+
     /// The machines that have points, in order of name.
     pub fn machines(&self) -> Vec<String> {
         let mut machines: Vec<String> =
@@ -268,7 +290,7 @@ fn point_of(entry: PointMade, taken: &dyn Fn(&str) -> bool) -> PointInfo {
     if taken(&name) {
         name = format!("{name}-{}", &id[..8]);
     }
-    PointInfo { machine: entry.machine.clone(), name, id, time, consistency: entry.consistency, entry }
+    PointInfo { machine: entry.machine.clone(), name, id, time, consistency: entry.consistency, is_found: false, entry }
 }
 
 /// A point's time as its name: no colons, they break Samba and make.

@@ -8,8 +8,10 @@ mod map_builder;
 mod scrub;
 mod streams;
 
+pub(crate) use catalog::point_name;
 pub use catalog::{Catalog, PointInfo};
 pub use disk_map::{DiskMap, Extent};
+pub(crate) use entries::{sequences, stored as stored_entry};
 pub use manifest::{ByteRange, Manifest, ManifestDisk};
 pub use map_builder::MapBuilder;
 pub(crate) use scrub::scrub;

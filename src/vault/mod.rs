@@ -3,11 +3,16 @@
 mod check;
 mod keys;
 mod options;
+mod repair;
+mod salvage;
 mod stats;
+mod unlock;
 
 pub use check::{Coverage, DamagedRange, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport};
 pub use keys::NewSlot;
 pub use options::{InitOptions, OpenOptions};
+pub use repair::{CopyFacts, Mended, Repair, RepairPlan, RepairProgress, RepairReport, RepairSources, Restored};
+pub use salvage::Salvaged;
 pub use stats::{MachineStats, Stats};
 
 use std::path::Path;
@@ -26,10 +31,11 @@ use crate::media::{DirectoryMedia, Media};
 use crate::meter::Meter;
 use crate::point::{ByteRange, Catalog, DiskMap, Manifest, PointInfo};
 use crate::restore::{self, RestoreOptions, RestoreReport};
-use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, open_any, random, wrap};
+use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, random, wrap};
 use crate::store::{Reader, Store, WRITERS_LOCK};
 use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
+use unlock::Unlocked;
 
 /// Folders of a vault.
 pub const FOLDERS: [&str; 5] =
@@ -45,6 +51,8 @@ pub struct Vault {
     slot: SlotInfo,
     reader: Arc<Reader>,
     catalog: Arc<Catalog>,
+    /// What was found without the catalog, where the vault was opened to salvage what is left.
+    salvaged: Option<Salvaged>,
 }
 
 impl Vault {
@@ -86,7 +94,8 @@ impl Vault {
             return Err(error);
         }
         media.sync_folder("")?;
-        Self::assemble(media, header, keys, SlotInfo::from(&slot), &OpenOptions::default())
+        let unlocked = Unlocked { header, keys: Arc::new(keys), slot: SlotInfo::from(&slot) };
+        Self::assemble(media, unlocked, &OpenOptions::default())
     }
 
     /// Opens the vault in a directory.
@@ -98,39 +107,16 @@ impl Vault {
 
     /// Opens the vault on any media.
     pub fn open_on(media: Arc<dyn Media>, credential: &Credential, options: &OpenOptions) -> Result<Self> {
-        let (slots, damaged) = keys::read_slots(media.as_ref())?;
-        let mut damaged = damaged.into_iter();
-        let mut open_by = |name| {
-            let decoded = read_header(media.as_ref(), name)?;
-            let vault = decoded.header.vault;
-            let (slot, role_keys) = match open_any(&slots, &vault, credential) {
-                // A damaged slot may be the one that would have opened: that is no wrong password.
-                Err(wrong @ Error::WrongKey { .. }) => return Err(damaged.next().unwrap_or(wrong)),
-                opened => opened?,
-            };
-            let keys = VaultKeys::new(vault, slot.role, role_keys);
-            keys.check_header(name, &decoded)?;
-            Ok((decoded.header, keys, slot))
-        };
-        let (header, keys, slot) = match open_by(header::OBJECT) {
-            // The copy decides only where the header itself is damaged, unreadable, or another vault's; the error is then
-            // the header's.
-            Err(error @ (Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. })) => {
-                open_by(header::COPY).map_err(|_| error)?
-            }
-            opened => opened?,
-        };
-        Self::assemble(media, header, keys, slot, options)
+        let unlocked = unlock::unlock(media.as_ref(), &[], credential, options.salvage)?;
+        let mut vault = Self::assemble(media, unlocked, options)?;
+        if options.salvage {
+            vault.salvaged = Some(vault.find_points()?);
+        }
+        Ok(vault)
     }
 
-    fn assemble(
-        media: Arc<dyn Media>,
-        header: Header,
-        keys: VaultKeys,
-        slot: SlotInfo,
-        options: &OpenOptions,
-    ) -> Result<Self> {
-        let keys = Arc::new(keys);
+    fn assemble(media: Arc<dyn Media>, unlocked: Unlocked, options: &OpenOptions) -> Result<Self> {
+        let Unlocked { header, keys, slot } = unlocked;
         // At once: each waits for the medium most of the time.
         let (store, catalog) = thread::scope(|scope| {
             let (of_catalog, keys_of_catalog) = (Arc::clone(&media), Arc::clone(&keys));
@@ -139,7 +125,7 @@ impl Vault {
             (store, catalog.join().unwrap_or(Err(Error::Poisoned)))
         });
         let reader = Arc::new(Reader::new(Arc::new(store?), options.cache));
-        Ok(Self { media, header, slot, reader, catalog: Arc::new(catalog?) })
+        Ok(Self { media, header, slot, reader, catalog: Arc::new(catalog?), salvaged: None })
     }
 
     /// What `init` decided.
@@ -182,6 +168,11 @@ impl Vault {
         self.catalog.point(machine, point)
     }
 
+    /// What was found without the catalog, where the vault was opened to salvage what is left.
+    pub fn salvaged(&self) -> Option<&Salvaged> {
+        self.salvaged.as_ref()
+    }
+
     /// What is known to be damaged in the catalog.
     pub fn catalog_damage(&self) -> Vec<Damage> {
         self.catalog.damage()
@@ -201,6 +192,12 @@ impl Vault {
 
     /// Backs up a machine's disks as a new point.
     pub fn backup(&self, request: &BackupRequest, progress: &Progress) -> Result<BackupReport> {
+        if self.salvaged.is_some() {
+            // A header that was guessed, and points without entries, are good for reading and nothing else.
+            let (value, rule) =
+                (request.machine.clone(), "a vault that is opened to salvage what is left is only read");
+            return Err(Error::Invalid { what: "backup", value, rule });
+        }
         backup::run(&self.reader, &self.catalog, request, progress)
     }
 
@@ -278,9 +275,13 @@ fn put(media: &dyn Media, name: &str, bytes: &[u8]) -> Result<()> {
 
 /// Reads and checks the manifest that a catalog entry names.
 pub(crate) fn read_manifest(store: &Store, point: &PointInfo) -> Result<Manifest> {
-    let bytes = store.read(RecordType::Manifest, &point.entry.manifest)?;
+    checked_manifest(&store.read(RecordType::Manifest, &point.entry.manifest)?, point)
+}
+
+/// A manifest from its plain bytes; fails where it is another point's.
+fn checked_manifest(bytes: &[u8], point: &PointInfo) -> Result<Manifest> {
     let object = segment::object(&point.entry.segment);
-    let manifest = Manifest::decode(&bytes, &object)?;
+    let manifest = Manifest::decode(bytes, &object)?;
     if manifest.point != point.id || manifest.machine != point.machine {
         return Err(Error::damaged(object, point.entry.offset, Problem::Misplaced("point id")));
     }

@@ -9,6 +9,7 @@ pub mod ledger;
 #[cfg(shuttle)]
 pub mod model;
 pub mod power;
+pub mod repair;
 pub mod sources;
 
 use std::path::{Path, PathBuf};

@@ -46,7 +46,7 @@ pub fn run(
         unsafe { std::env::set_var("TMPDIR", scratch) };
     }
     let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
-    let options = OpenOptions { read_mode: global.read_mode.into(), cache };
+    let options = OpenOptions { read_mode: global.read_mode.into(), cache, ..OpenOptions::default() };
     let tree = Arc::new(Vault::open(needs.vault, credential, &options)?.tree());
     // Whoever ends this process wants the mount to end, which is the other one's to do.
     for signal in [SIGHUP, SIGINT, SIGTERM] {

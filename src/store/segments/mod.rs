@@ -1,5 +1,6 @@
 //! Published segments: listing them, opening them, reading a record by its place, checking all of one.
 
+mod assemble;
 mod check;
 mod scrub;
 mod walk;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
+pub(crate) use assemble::{Assembled, assemble, plain_records};
 pub use check::SegmentCheck;
 pub(crate) use scrub::scrub;
 
@@ -88,6 +90,20 @@ impl Segments {
 
     /// The plain bytes of the record `id` of `kind` at `place`.
     pub(super) fn read(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        place: &Place,
+        plain: &mut Vec<u8>,
+    ) -> std::result::Result<(), RecordFault> {
+        self.read_once(kind, id, place, plain).or_else(|_| {
+            // Somebody may have put a whole file in the place of a damaged one since it was opened.
+            self.close(&place.segment);
+            self.read_once(kind, id, place, plain)
+        })
+    }
+
+    fn read_once(
         &self,
         kind: RecordType,
         id: &Hash,
@@ -178,7 +194,7 @@ impl Segments {
 }
 
 /// Opens a segment's file. One that is absurdly long is damage: walking through it would take for ever.
-fn open_object(media: &dyn Media, id: &Id) -> Result<Arc<dyn Object>> {
+pub(crate) fn open_object(media: &dyn Media, id: &Id) -> Result<Arc<dyn Object>> {
     let object = media.open(&segment::object(id))?;
     if object.length() > MOST_SEGMENT_BYTES {
         let problem = Problem::Length { expected: MOST_SEGMENT_BYTES, found: object.length() };

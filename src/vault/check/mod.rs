@@ -26,7 +26,7 @@ use crate::format::header;
 use crate::format::index_run::Tag;
 use crate::format::segment::ALIGNMENT;
 use crate::format::{Hash, Id};
-use crate::media::{Lock, LockKind};
+use crate::media::{Lock, LockKind, Media};
 pub use crate::progress::Progress as VerifyProgress;
 use crate::store::{Place, SegmentCheck, Store, WRITERS_LOCK};
 
@@ -70,7 +70,7 @@ impl Vault {
         let all = store.segments().list()?;
         let mut round = Round::plan(&self.media, Some(*store.keys().vault()), all, depth, options);
         report.harmless.extend(round.damaged_notes());
-        let mut seen = Seen { store: Arc::clone(store), whole: HashMap::new(), left: HashSet::new() };
+        let mut seen = Seen::new(Arc::clone(store));
         let check = |id: &Id| store.segments().check(id, &|kind, plain| store.id_of(kind, plain));
         round.run(self.media.as_ref(), progress, &check, &mut |id, check| {
             report.segments += 1;
@@ -90,7 +90,7 @@ impl Vault {
         if !report.damage.is_empty() || !lost.is_empty() {
             // What is not whole must not pass for known: the next backup stores it again. Where the index can't be
             // written, everything stays as it was.
-            if let Ok(_alone) = self.writers_lock_alone(progress)? {
+            if let Ok(_alone) = writers_lock_alone(self.media.as_ref(), progress)? {
                 let _ = store.keep_whole(&|tag, place| !lost.contains(tag) && seen.has(tag, place) != Some(false));
             }
         }
@@ -100,18 +100,16 @@ impl Vault {
     }
 }
 
-impl Vault {
-    /// Waits until no backup runs, as long as nobody wants to stop. The inner error is the medium's.
-    fn writers_lock_alone(&self, progress: &VerifyProgress) -> Result<Result<Lock>> {
-        loop {
-            match self.media.lock(WRITERS_LOCK, LockKind::Exclusive, false) {
-                Ok(Some(lock)) => return Ok(Ok(lock)),
-                Ok(None) => {
-                    progress.check()?;
-                    std::thread::sleep(BETWEEN_TRIES);
-                }
-                Err(error) => return Ok(Err(error)),
+/// Waits until no backup runs, as long as nobody wants to stop. The inner error is the medium's.
+pub(super) fn writers_lock_alone(media: &dyn Media, progress: &VerifyProgress) -> Result<Result<Lock>> {
+    loop {
+        match media.lock(WRITERS_LOCK, LockKind::Exclusive, false) {
+            Ok(Some(lock)) => return Ok(Ok(lock)),
+            Ok(None) => {
+                progress.check()?;
+                std::thread::sleep(BETWEEN_TRIES);
             }
+            Err(error) => return Ok(Err(error)),
         }
     }
 }
@@ -119,12 +117,12 @@ impl Vault {
 /// A record that was whole: its place in the segment in units of 16 bytes, and enough of its tag to tell it from another.
 type Trace = (u32, u32);
 
-fn short_tag(tag: &Tag) -> u32 {
+pub(super) fn short_tag(tag: &Tag) -> u32 {
     u32::from_le_bytes([tag[0], tag[1], tag[2], tag[3]])
 }
 
 /// What a run saw of the segments.
-struct Seen {
+pub(super) struct Seen {
     store: Arc<Store>,
     /// The records that were whole, in order of place, of each segment that was looked at.
     whole: HashMap<Id, Vec<Trace>>,
@@ -133,7 +131,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, id: Id, check: &SegmentCheck) {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store, whole: HashMap::new(), left: HashSet::new() }
+    }
+
+    pub(super) fn add(&mut self, id: Id, check: &SegmentCheck) {
         let keys = self.store.keys();
         let trace = |(offset, id): &(u64, Hash)| {
             // No segment is so long that this does not fit.
@@ -144,10 +146,15 @@ impl Seen {
     }
 
     /// Whether a record was whole at a place; `None` where the segment was not looked at.
-    fn has(&self, tag: &Tag, place: &Place) -> Option<bool> {
+    pub(super) fn has(&self, tag: &Tag, place: &Place) -> Option<bool> {
         let whole = self.whole.get(&place.segment)?;
         let units = u32::try_from(place.offset / ALIGNMENT).unwrap_or(u32::MAX);
         Some(whole.binary_search(&(units, short_tag(tag))).is_ok())
+    }
+
+    /// Short tags of all records that were whole. One that is not among them is nowhere; one that is may be another's.
+    pub(super) fn anywhere(&self) -> HashSet<u32> {
+        self.whole.values().flatten().map(|(_, tag)| *tag).collect()
     }
 
     /// Whether a record was whole in any segment that was looked at.

@@ -1,0 +1,324 @@
+//! Headers, key slots and catalog entries: which are damaged or gone, and what can take their place.
+//!
+//! Invariants:
+//! - an object that is whole is never replaced;
+//! - what takes a place is of this vault and of this place by its own words and checksum and, where keys are at hand, by
+//!   its authenticator;
+//! - a key slot that is not there was perhaps removed, so that a password no longer opens: it comes back only where
+//!   nothing else opens the vault;
+//! - an entry comes into a chain only where it binds, or is bound by, a neighbour that is whole, and contradicts none. So
+//!   a copy that went another way can't fork a chain, and an older one can't roll it back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::report::Restored;
+use super::sources::CopyOfVault;
+use crate::error::{Error, Problem, Result};
+use crate::format::catalog_entry::{self, PointMade};
+use crate::format::header::{self, Header};
+use crate::format::key_slot::KeySlot;
+use crate::format::{HASH_BYTES, Hash, Id, id_from_hex};
+use crate::media::Media;
+use crate::point::{sequences, stored_entry};
+use crate::seal::VaultKeys;
+use crate::vault::{keys, read_header};
+
+/// An object that can be restored, with its bytes.
+pub(super) struct Object {
+    pub told: Restored,
+    pub bytes: Vec<u8>,
+}
+
+/// What can be restored, and what can't.
+#[derive(Default)]
+pub(super) struct Objects {
+    pub restorable: Vec<Object>,
+    /// The points of catalog entries that can be restored; only where keys are at hand.
+    pub points: Vec<PointMade>,
+    /// All damage, and that which stays.
+    pub damage: Vec<Error>,
+    pub remaining: Vec<Error>,
+}
+
+impl Objects {
+    fn add(&mut self, media: &dyn Media, object: String, bytes: Vec<u8>, from: String) -> Result<()> {
+        let is_absent = !media.exists(&object)?;
+        self.restorable.push(Object { told: Restored { object, from, is_absent }, bytes });
+        Ok(())
+    }
+}
+
+fn from_copy(copy: &CopyOfVault) -> String {
+    format!("from {}", copy.media.location().display())
+}
+
+/// The vault's headers. `make` makes one of what a key slot and the points say, where it is nowhere and keys are at hand.
+pub(super) fn headers(
+    media: &dyn Media,
+    vault: &Id,
+    keys: Option<&VaultKeys>,
+    make: &dyn Fn() -> Option<Header>,
+    copies: &[CopyOfVault],
+    found: &mut Objects,
+) -> Result<()> {
+    let whole = |media: &dyn Media, name: &str| -> Result<Header> {
+        let decoded = read_header(media, name)?;
+        match keys {
+            Some(keys) => keys.check_header(name, &decoded)?,
+            None if decoded.header.vault != *vault => {
+                return Err(Error::damaged(name, 16, Problem::Misplaced("vault id")));
+            }
+            None => {}
+        }
+        Ok(decoded.header)
+    };
+    let names = [header::OBJECT, header::COPY];
+    let states = names.map(|name| (name, whole(media, name)));
+    let bytes_of = |media: &dyn Media, name: &str| -> Result<Vec<u8>> {
+        let mut bytes = vec![0; header::SIZE];
+        media.open(name)?.read_exact_at(0, &mut bytes)?;
+        Ok(bytes)
+    };
+    let own = states.iter().find(|(_, state)| state.is_ok());
+    let mut good = own.map(|(name, _)| (bytes_of(media, name), format!("from {name}")));
+    if good.is_none() {
+        let places = copies.iter().flat_map(|copy| names.map(|name| (copy, name)));
+        let place = places.into_iter().find(|(copy, name)| whole(copy.media.as_ref(), name).is_ok());
+        good = place.map(|(copy, name)| (bytes_of(copy.media.as_ref(), name), from_copy(copy)));
+    }
+    if good.is_none()
+        && let Some((keys, header)) = keys.zip(make())
+    {
+        let bytes = header.encode(keys.authenticate_header(&header)).to_vec();
+        good = Some((Ok(bytes), "made anew from a key slot and the points".to_owned()));
+    }
+    for (name, state) in states {
+        let Err(error) = state else { continue };
+        match &good {
+            Some((Ok(bytes), from)) => found.add(media, name.to_owned(), bytes.clone(), from.clone())?,
+            _ => found.remaining.push(clone_of(&error)),
+        }
+        found.damage.push(error);
+    }
+    Ok(())
+}
+
+/// Errors of objects are damage nearly always; what the medium said is told as that.
+fn clone_of(error: &Error) -> Error {
+    match error {
+        Error::Damaged(damage) => Error::Damaged(damage.clone()),
+        other => Error::damaged(other.object().unwrap_or(header::OBJECT), 0, Problem::Unreadable(other.to_string())),
+    }
+}
+
+/// The key slots.
+pub(super) fn slots(media: &dyn Media, vault: &Id, copies: &[CopyOfVault], found: &mut Objects) -> Result<()> {
+    let (slots, damaged) = keys::read_slots(media)?;
+    let opens_any = slots.iter().any(|(_, slot)| slot.vault == *vault);
+    let mut of_copies: BTreeMap<String, (KeySlot, &CopyOfVault)> = BTreeMap::new();
+    for copy in copies {
+        for (name, slot) in keys::read_slots(copy.media.as_ref()).map(|(slots, _)| slots).unwrap_or_default() {
+            if slot.vault == *vault {
+                of_copies.entry(name).or_insert((slot, copy));
+            }
+        }
+    }
+    for error in damaged {
+        let spare = error.object().and_then(|name| of_copies.remove_entry(name));
+        match spare {
+            Some((name, (slot, copy))) => found.add(media, name, slot.encode(), from_copy(copy))?,
+            None => found.remaining.push(clone_of(&error)),
+        }
+        found.damage.push(error);
+    }
+    if !opens_any {
+        for (name, (slot, copy)) in of_copies {
+            if !media.exists(&name)? {
+                found.damage.push(Error::damaged(&name, 0, Problem::Absent));
+                found.add(media, name, slot.encode(), from_copy(copy))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One chain as some media have it: the entries that are whole, and the numbers of those that are there and are not.
+#[derive(Default)]
+struct Chain {
+    whole: BTreeMap<u64, Entry>,
+    damaged: BTreeMap<u64, Error>,
+}
+
+struct Entry {
+    bytes: Vec<u8>,
+    /// What it says, where keys are at hand.
+    made: Option<PointMade>,
+}
+
+impl Entry {
+    fn hash(&self) -> Hash {
+        *blake3::hash(&self.bytes).as_bytes()
+    }
+
+    /// Whether it follows another entry; nothing where no key is at hand.
+    fn follows(&self, before: &Self) -> Option<bool> {
+        self.made.as_ref().map(|made| made.predecessor == before.hash())
+    }
+}
+
+impl Chain {
+    fn read(media: &dyn Media, vault: &Id, keys: Option<&VaultKeys>, id: &Id) -> Result<Self> {
+        let mut chain = Self::default();
+        for sequence in sequences(media, id)? {
+            let read = || -> Result<Entry> {
+                let bytes = stored_entry(media, id, sequence)??;
+                let made = match keys {
+                    Some(keys) => Some(keys.open_entry(id, sequence, &bytes)?),
+                    None => {
+                        let at = |error: crate::format::FormatError| error.at(&catalog_entry::object(id, sequence), 0);
+                        let (prefix, ..) = catalog_entry::split(&bytes).map_err(at)?;
+                        prefix.check_place(vault, id, sequence).map_err(at)?;
+                        None
+                    }
+                };
+                Ok(Entry { bytes, made })
+            };
+            match read() {
+                Ok(entry) => drop(chain.whole.insert(sequence, entry)),
+                Err(error) => drop(chain.damaged.insert(sequence, error)),
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The last number that is taken.
+    fn last(&self) -> Option<u64> {
+        self.whole.keys().chain(self.damaged.keys()).max().copied()
+    }
+}
+
+/// The catalog's chains.
+pub(super) fn entries(
+    media: &dyn Media,
+    vault: &Id,
+    keys: Option<&VaultKeys>,
+    copies: &[CopyOfVault],
+    found: &mut Objects,
+) -> Result<()> {
+    let chains_of = |media: &dyn Media| -> Result<Vec<Id>> {
+        Ok(media.list_folders(catalog_entry::FOLDER)?.iter().filter_map(|folder| id_from_hex(folder)).collect())
+    };
+    let mut ids: BTreeSet<Id> = chains_of(media)?.into_iter().collect();
+    for copy in copies {
+        ids.extend(chains_of(copy.media.as_ref()).unwrap_or_default());
+    }
+    for id in ids {
+        let own = Chain::read(media, vault, keys, &id)?;
+        let mut taken: BTreeSet<u64> = BTreeSet::new();
+        for copy in copies {
+            let Ok(other) = Chain::read(copy.media.as_ref(), vault, keys, &id) else { continue };
+            for run in runs(&own, &other, &taken) {
+                if !fits(&own, &other, &run) {
+                    continue;
+                }
+                for sequence in run {
+                    let Some(entry) = other.whole.get(&sequence) else { continue };
+                    taken.insert(sequence);
+                    found.points.extend(entry.made.clone());
+                    found.add(media, catalog_entry::object(&id, sequence), entry.bytes.clone(), from_copy(copy))?;
+                }
+            }
+        }
+        let damaged = own.damaged.iter().map(|(sequence, error)| (*sequence, clone_of(error)));
+        let absent = |sequence| (sequence, Error::damaged(catalog_entry::object(&id, sequence), 0, Problem::Absent));
+        for (sequence, error) in damaged.chain(gaps(media, &id, &own, &taken)?.into_iter().map(absent)) {
+            if !taken.contains(&sequence) {
+                found.remaining.push(clone_of(&error));
+            }
+            found.damage.push(error);
+        }
+    }
+    Ok(())
+}
+
+/// Most missing entries that are told of one chain.
+const MOST_GAPS: usize = 64;
+
+/// Numbers that nothing has, although a later entry is there or comes back.
+fn gaps(media: &dyn Media, id: &Id, own: &Chain, taken: &BTreeSet<u64>) -> Result<Vec<u64>> {
+    let last = own.last().into_iter().chain(taken.last().copied()).max().unwrap_or(0);
+    let is_known = |sequence: &u64| own.whole.contains_key(sequence) || own.damaged.contains_key(sequence);
+    let mut gaps = Vec::new();
+    for sequence in (0..last).filter(|sequence| !is_known(sequence)).take(MOST_GAPS) {
+        // A listing made while entries came may show a later one only.
+        if !media.exists(&catalog_entry::object(id, sequence))? {
+            gaps.push(sequence);
+        }
+    }
+    // Where nothing is there, the last that comes back is not missing any more, but was.
+    gaps.extend(taken.last().filter(|last| !is_known(last) && own.last() < Some(**last)));
+    Ok(gaps)
+}
+
+/// Consecutive entries that a copy has and the vault has not, nor gets from elsewhere.
+fn runs(own: &Chain, other: &Chain, taken: &BTreeSet<u64>) -> Vec<Vec<u64>> {
+    let mut runs: Vec<Vec<u64>> = Vec::new();
+    for sequence in other.whole.keys().filter(|sequence| !own.whole.contains_key(sequence) && !taken.contains(sequence))
+    {
+        match runs.last_mut() {
+            Some(run) if run.last().is_some_and(|last| last + 1 == *sequence) => run.push(*sequence),
+            _ => runs.push(vec![*sequence]),
+        }
+    }
+    runs
+}
+
+/// Whether a run of a copy's entries belongs into the vault's chain.
+fn fits(own: &Chain, other: &Chain, run: &[u64]) -> bool {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return false };
+    let entry = |sequence: &u64| other.whole.get(sequence);
+    let linked = |pair: &[u64]| {
+        let (Some(before), Some(after)) = (entry(&pair[0]), entry(&pair[1])) else { return false };
+        after.follows(before).unwrap_or(true)
+    };
+    let (Some(front), Some(back)) = (entry(first), entry(last)) else { return false };
+    let is_begin = |made: &PointMade| made.predecessor == [0; HASH_BYTES];
+    // Without a key nobody sees what binds entries; but where both sides have a neighbour, it must be the same one.
+    let same = |sequence: u64, own: &Entry| other.whole.get(&sequence).is_some_and(|other| other.bytes == own.bytes);
+    let below = match first.checked_sub(1) {
+        None => Some(front.made.as_ref().is_none_or(is_begin)),
+        Some(before) => own.whole.get(&before).map(|own| front.follows(own).unwrap_or_else(|| same(before, own))),
+    };
+    let above = last
+        .checked_add(1)
+        .and_then(|after| own.whole.get(&after).map(|own| own.follows(back).unwrap_or_else(|| same(after, own))));
+    run.windows(2).all(linked) && below != Some(false) && above != Some(false) && (below, above) != (None, None)
+}
+
+/// Writes what can be restored: under another name, synced, then in one step under its own.
+pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<u64> {
+    let mut folders = BTreeSet::new();
+    let mut written = 0;
+    for Object { told, bytes } in objects {
+        let object = media.create(&told.object)?;
+        object.write_at(0, bytes)?;
+        let is_done = if told.is_absent {
+            // Somebody who was faster put there what must stay.
+            object.publish()?
+        } else {
+            object.replace()?;
+            true
+        };
+        written += u64::from(is_done);
+        folders.insert(Path::new(&told.object).parent().unwrap_or(Path::new("")).to_string_lossy().into_owned());
+    }
+    for folder in &folders {
+        media.sync_folder(folder)?;
+    }
+    // A chain's folder may be new.
+    if folders.iter().any(|folder| folder.starts_with(catalog_entry::FOLDER)) {
+        media.sync_folder(catalog_entry::FOLDER)?;
+    }
+    Ok(written)
+}

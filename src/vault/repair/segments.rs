@@ -1,0 +1,188 @@
+//! Segments: which are damaged or gone, and which can be made whole again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::parallel::each;
+use super::sources::Spare;
+use crate::error::{Error, Result};
+use crate::format::index_run::Tag;
+use crate::format::segment::{self, SegmentHeader, SegmentKind};
+use crate::format::{Hash, Id};
+use crate::media::{Media, Object};
+use crate::progress::Progress;
+use crate::seal::VaultKeys;
+use crate::store::{Assembled, SegmentCheck, Store, assemble_segment, open_segment, plain_records};
+use crate::vault::check::Seen;
+
+/// What is known of the vault's segments.
+pub(super) struct Survey {
+    pub segments: u64,
+    pub bytes: u64,
+    /// What is wrong with each that is damaged.
+    pub damaged: Vec<(Id, Vec<Error>)>,
+    /// Which records are whole; only where keys are at hand.
+    pub seen: Option<Seen>,
+}
+
+/// Looks at every segment: with keys as a check does, without as a scrub does.
+pub(super) fn survey(media: &dyn Media, vault: &Id, store: Option<&Arc<Store>>, progress: &Progress) -> Result<Survey> {
+    let all: Vec<Id> = media.list(segment::FOLDER)?.iter().filter_map(|name| segment::id_of(name)).collect();
+    for id in &all {
+        progress.add_total(media.open(&segment::object(id)).map_or(0, |object| object.length()));
+    }
+    let checked = each(&all, progress, |id| {
+        let check = match store {
+            Some(store) => store.segments().check(id, &|kind, plain| store.id_of(kind, plain)),
+            None => crate::store::scrub_segment(media, Some(vault), id),
+        };
+        // What the medium does not give is damage like any other.
+        let check = check.unwrap_or_else(|error| SegmentCheck { damage: vec![error], ..SegmentCheck::default() });
+        progress.add_done(check.bytes);
+        Ok(check)
+    })?;
+    let mut survey = Survey {
+        segments: all.len() as u64,
+        bytes: checked.iter().map(|check| check.bytes).sum(),
+        damaged: Vec::new(),
+        seen: store.map(|store| Seen::new(Arc::clone(store))),
+    };
+    for (id, check) in all.into_iter().zip(checked) {
+        if let Some(seen) = &mut survey.seen {
+            seen.add(id, &check);
+        }
+        if !check.damage.is_empty() {
+            survey.damaged.push((id, check.damage));
+        }
+    }
+    Ok(survey)
+}
+
+/// A segment that can be made whole.
+pub(super) struct Mendable {
+    pub id: Id,
+    pub is_absent: bool,
+    pub whole: Assembled,
+}
+
+/// What the segments hold that can be made whole.
+#[derive(Default)]
+pub(super) struct MendedRecords {
+    /// For the first half of each record's tag the segment that will have it, by its number among them.
+    tags: HashMap<u64, usize>,
+    /// The plain bytes of map nodes and manifests: to look further, what they say must be known before it is written.
+    pub meta: HashMap<Hash, Vec<u8>>,
+}
+
+fn short(tag: &Tag) -> u64 {
+    let [low, _] = tag.as_chunks::<8>().0 else { return 0 };
+    u64::from_le_bytes(*low)
+}
+
+impl MendedRecords {
+    /// The number of the segment that will have a record.
+    pub fn of(&self, tag: &Tag) -> Option<usize> {
+        self.tags.get(&short(tag)).copied()
+    }
+
+    fn add(&mut self, number: usize, keys: &VaultKeys, segment: &Mendable, meta: Vec<(Hash, Vec<u8>)>) {
+        self.tags.extend(segment.whole.entries.iter().map(|entry| (short(&keys.index_tag(&entry.id)), number)));
+        self.meta.extend(meta);
+    }
+}
+
+/// What segments can be made of.
+pub(super) struct Pieces<'a> {
+    pub media: &'a dyn Media,
+    pub vault: &'a Id,
+    pub keys: Option<&'a VaultKeys>,
+    pub spares: Vec<&'a dyn Spare>,
+}
+
+impl Pieces<'_> {
+    fn assemble(&self, id: &Id, put: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<Option<Assembled>> {
+        let own = open_segment(self.media, id).ok();
+        let others: Vec<Arc<dyn Object>> = self.spares.iter().filter_map(|spare| spare.segment(id)).collect();
+        assemble_segment(own.as_deref(), &others, self.vault, self.keys, id, put)
+    }
+
+    /// Which of some segments could be made whole, and what they would hold. Writes nothing.
+    pub fn plan(&self, wanted: &[(Id, bool)], progress: &Progress) -> Result<(Vec<Mendable>, MendedRecords)> {
+        let found = each(wanted, progress, |(id, is_absent)| {
+            let mut kept: Option<Vec<u8>> = None;
+            let whole = self.assemble(id, &mut |offset, bytes| {
+                if offset == 0 {
+                    // Another try begins.
+                    kept = (self.keys.is_some() && holds_meta(bytes)).then(Vec::new);
+                }
+                if let Some(kept) = &mut kept {
+                    kept.extend_from_slice(bytes);
+                }
+                Ok(())
+            })?;
+            let Some(whole) = whole else { return Ok(None) };
+            let meta = match (self.keys, kept) {
+                (Some(keys), Some(bytes)) => plain_records(keys, id, &bytes, &whole.entries),
+                _ => Vec::new(),
+            };
+            Ok(Some((Mendable { id: *id, is_absent: *is_absent, whole }, meta)))
+        })?;
+        let mut records = MendedRecords::default();
+        let mut mendable = Vec::new();
+        for (segment, meta) in found.into_iter().flatten() {
+            if let Some(keys) = self.keys {
+                records.add(mendable.len(), keys, &segment, meta);
+            }
+            mendable.push(segment);
+        }
+        Ok((mendable, records))
+    }
+
+    /// Makes a segment whole. The order: its bytes under another name, every check passed, synced; then, in one step, the
+    /// name. Until then the damaged file stays, and who has it open keeps it. `None` where it can't be done any more.
+    /// The caller syncs the folder.
+    pub fn mend(&self, segment: &Mendable) -> Result<Option<Assembled>> {
+        let object = self.media.create(&segment::object(&segment.id))?;
+        let mut written = 0;
+        let whole = self.assemble(&segment.id, &mut |offset, bytes| {
+            written += bytes.len();
+            if written >= WRITEBACK_BYTES {
+                written = 0;
+                object.start_writeback(0, 0);
+            }
+            object.write_at(offset, bytes)
+        })?;
+        let Some(whole) = whole else { return Ok(None) };
+        if segment.is_absent {
+            // Where somebody else was faster, theirs is as whole.
+            object.publish()?;
+        } else {
+            object.replace()?;
+        }
+        object.drop_cached();
+        Ok(Some(whole))
+    }
+}
+
+/// Bytes after which the system is asked to begin writing out, so that the sync at the end is short.
+const WRITEBACK_BYTES: usize = 8 << 20;
+
+/// Whether a segment with this header holds maps and manifests.
+fn holds_meta(header: &[u8]) -> bool {
+    header
+        .try_into()
+        .is_ok_and(|bytes| SegmentHeader::decode(bytes).is_ok_and(|(header, _)| header.kind == SegmentKind::Meta))
+}
+
+/// The segments that are damaged, and those that only copies have.
+pub(super) fn wanted(damaged: &[(Id, Vec<Error>)], present: &HashSet<Id>, copies: &[HashSet<Id>]) -> Vec<(Id, bool)> {
+    // One whose file vanished while it was looked at counts as gone.
+    let mut wanted: Vec<(Id, bool)> = damaged.iter().map(|(id, _)| (*id, !present.contains(id))).collect();
+    let mut known: HashSet<Id> = present.clone();
+    for id in copies.iter().flatten() {
+        if known.insert(*id) {
+            wanted.push((*id, true));
+        }
+    }
+    wanted
+}

@@ -7,7 +7,8 @@ use icecore::media::ReadMode;
 
 use super::exit;
 use super::{
-    backup, bench, cat, completions, cp, diff, find, init, key, ls, man, mount, points, restore, stats, umount, verify,
+    backup, bench, cat, completions, cp, diff, find, init, key, ls, man, mount, points, repair, restore, stats, umount,
+    verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -115,6 +116,7 @@ pub enum Verb {
     Diff(diff::Arguments),
     Restore(restore::Arguments),
     Verify(verify::Arguments),
+    Repair(repair::Arguments),
     Stats(stats::Arguments),
     Bench(bench::Arguments),
     Mount(mount::Arguments),

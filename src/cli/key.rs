@@ -11,6 +11,7 @@ use super::arguments::Global;
 use super::exit::Exit;
 use super::output::{self, Output};
 use super::problem::Problem;
+use super::salvage::Salvage;
 use super::{human, secrets, signals};
 
 const EXAMPLES: &str = "\
@@ -129,7 +130,7 @@ fn list(global: &Global) -> Result<Exit, Problem> {
 }
 
 fn add(add: &Add, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open_with_signals_as_they_are()?;
+    let vault = global.open_with_signals_as_they_are(Salvage::default())?;
     let new = secrets::new_slot_credential(add.new_password_file.as_deref(), add.new_key_file.as_deref())?;
     signals::end_at_once().map_err(signals::refused)?;
     let slot = vault.add_key(add.role.into(), &new, PasswordCost::default())?;

@@ -27,7 +27,9 @@ mod paths;
 mod points;
 mod problem;
 mod progress;
+mod repair;
 mod restore;
+mod salvage;
 mod secrets;
 mod signals;
 mod size;
@@ -77,6 +79,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Diff(arguments) => (diff::run(arguments, global), Doing::Reading),
         Verb::Restore(arguments) => (restore::run(arguments, global), restore::doing(arguments)),
         Verb::Verify(arguments) => (verify::run(arguments, global), Doing::Reading),
+        Verb::Repair(arguments) => (repair::run(arguments, global), Doing::Repair),
         Verb::Stats(arguments) => (stats::run(arguments, global), Doing::Reading),
         Verb::Bench(arguments) => (bench::run(arguments, global), Doing::Bench),
         Verb::Mount(arguments) => (mount::run(arguments, global), Doing::Mount),

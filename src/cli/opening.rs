@@ -9,6 +9,7 @@ use icecore::vault::OpenOptions;
 
 use super::arguments::Global;
 use super::problem::Problem;
+use super::salvage::{self, Salvage};
 use super::{secrets, signals};
 
 impl Global {
@@ -34,16 +35,24 @@ impl Global {
 
     /// Opens the vault. Whoever interrupts from then on ends the command at once.
     pub fn open(&self) -> Result<Vault, Problem> {
-        let vault = self.open_with_signals_as_they_are()?;
+        self.open_to_read(Salvage::default())
+    }
+
+    /// The same, for verbs that may read what is left of a damaged vault.
+    pub fn open_to_read(&self, salvage: Salvage) -> Result<Vault, Problem> {
+        let vault = self.open_with_signals_as_they_are(salvage)?;
         signals::end_at_once().map_err(signals::refused)?;
         Ok(vault)
     }
 
     /// Opens the vault, for verbs that end cleanly when they are interrupted.
-    pub fn open_with_signals_as_they_are(&self) -> Result<Vault, Problem> {
+    pub fn open_with_signals_as_they_are(&self, salvage: Salvage) -> Result<Vault, Problem> {
         let path = self.existing_vault()?;
         let credential = secrets::credential(self)?;
-        let options = OpenOptions { read_mode: self.read_mode.into(), ..OpenOptions::default() };
-        Ok(Vault::open(&path, &credential, &options)?)
+        let options =
+            OpenOptions { read_mode: self.read_mode.into(), salvage: salvage.salvage, ..OpenOptions::default() };
+        let vault = Vault::open(&path, &credential, &options)?;
+        salvage::tell(&vault, self);
+        Ok(vault)
     }
 }

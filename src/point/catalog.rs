@@ -134,6 +134,9 @@ impl Catalog {
                     let problem = Problem::Chain("does not follow the one before it", sequence);
                     chain.damage.push(Damage { object, offset: 0, problem });
                 }
+                // One that was found without its entry has one now.
+                let id = hex(&entry.point);
+                chain.points.retain(|known| !(known.is_found && known.id == id));
                 let point = point_of(entry, &|name| chain.names.contains(name));
                 chain.names.insert(point.name.clone());
                 chain.points.push(Arc::new(point));

@@ -28,6 +28,7 @@ use super::{Arguments, Sandbox, daemon, with_source};
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
 use crate::cli::problem::Problem;
+use crate::cli::salvage;
 use crate::cli::signals;
 
 /// Serves until the mount ends. What fails once the terminal is left goes to the keeper, who tells it.
@@ -46,8 +47,10 @@ pub fn run(
         unsafe { std::env::set_var("TMPDIR", scratch) };
     }
     let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
-    let options = OpenOptions { read_mode: global.read_mode.into(), cache, ..OpenOptions::default() };
-    let tree = Arc::new(Vault::open(needs.vault, credential, &options)?.tree());
+    let options = OpenOptions { read_mode: global.read_mode.into(), cache, salvage: arguments.salvage.salvage };
+    let vault = Vault::open(needs.vault, credential, &options)?;
+    salvage::tell(&vault, global);
+    let tree = Arc::new(vault.tree());
     // Whoever ends this process wants the mount to end, which is the other one's to do.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let keeper = keeper.try_clone().map_err(signals::refused)?;

@@ -35,6 +35,7 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
             "seconds": report.seconds,
             "damage": told(&report.damage),
             "harmless": told(&report.harmless),
+            "spare": told(&report.spare),
             "hit": hit.collect::<Vec<_>>(),
         })));
         out.json(&summary)?;
@@ -47,6 +48,10 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
         }
         coverage_lines(&mut out, &report.coverage)?;
         if !global.quiet {
+            for spare in &report.spare {
+                let text = format!("no point needs it any more: {spare}");
+                out.line(&human::escaped(text.as_bytes()))?;
+            }
             out.line(&format!(
                 "checked {} with {} and {}: {} in {:.1} s ({})",
                 looked_at(report.segments, &report.coverage),
@@ -111,7 +116,8 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
     }
     let damage = human::count(report.damage.len() as u64, "damaged place", "damaged places");
     let safe = "points that do not need those bytes are whole";
-    let next = "run `icecore verify` with a key to see which points are hit, and check the disk under the vault";
+    let next = "run `icecore verify` with a key to see which points are hit, see what a copy of the vault brings back with \
+                `icecore repair --no-key --from COPY`, and check the disk under the vault";
     Err(Problem::said(Exit::Failed, Sentence::new(format!("scrub found {damage}"), safe, next)))
 }
 
@@ -201,9 +207,10 @@ fn damage_verified(report: &VerifyReport) -> Problem {
         _ => format!("{whole} of {points} met no damage in what was looked at"),
     };
     let next = if hit == 0 {
-        "back up again, and check the disk under the vault"
+        "see what can be had again with `icecore repair`, and check the disk under the vault"
     } else {
-        "restore what else you need from those points, back the machines up again, and check the disk under the vault"
+        "see what can be had again with `icecore repair`, from a copy of the vault or the original disks, or back the \
+         machines up again, and check the disk under the vault"
     };
     Problem::said(Exit::Failed, Sentence::new(format!("verify found {damage}"), safe, next))
 }

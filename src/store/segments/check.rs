@@ -21,6 +21,8 @@ pub struct SegmentCheck {
     pub damage: Vec<Error>,
     /// Offsets and ids of the records that were whole, in order of place. Empty where no key was at hand.
     pub whole: Vec<(u64, Hash)>,
+    /// Whether header, table and trailer were whole.
+    pub is_framed: bool,
 }
 
 impl Segments {
@@ -47,12 +49,14 @@ impl Segments {
                 None
             }
         };
+        check.is_framed = check.damage.is_empty();
         // A segment whose header is gone can't be opened: none of its records is whole then.
         let open = match self.open(id) {
             Ok(open) => open,
             Err(error @ Error::Vault { .. }) => return Err(error),
             Err(error) => {
                 check.damage.push(error);
+                check.is_framed = false;
                 return Ok(check);
             }
         };
@@ -91,12 +95,14 @@ impl Segments {
             tree.update(&sealed).update(&trailer.bound_bytes());
             if check.damage.is_empty() && *tree.finalize().as_bytes() != hash {
                 check.damage.push(Error::damaged(object.name(), 0, Problem::Checksum("segment")));
+                check.is_framed = false;
             }
             // Whoever holds the keys may have sealed a table of other records than there are: the index comes from it.
             let entries = table.iter().map(|entry| (entry.offset, entry.id));
             if check.damage.is_empty() && !entries.eq(check.whole.iter().copied()) {
                 let problem = Problem::Misplaced("record table");
                 check.damage.push(Error::damaged(object.name(), trailer.table_offset, problem));
+                check.is_framed = false;
             }
         }
         Ok(check)

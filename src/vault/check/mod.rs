@@ -71,13 +71,16 @@ impl Vault {
         let mut round = Round::plan(&self.media, Some(*store.keys().vault()), all, depth, options);
         report.harmless.extend(round.damaged_notes());
         let mut seen = Seen::new(Arc::clone(store));
+        let mut damaged: Vec<(Id, Vec<Error>, bool)> = Vec::new();
         let check = |id: &Id| store.segments().check(id, &|kind, plain| store.id_of(kind, plain));
         round.run(self.media.as_ref(), progress, &check, &mut |id, check| {
             report.segments += 1;
             report.records += check.records;
             report.bytes += check.bytes;
             seen.add(*id, &check);
-            report.damage.extend(check.damage);
+            if !check.damage.is_empty() {
+                damaged.push((*id, check.damage, check.is_framed));
+            }
         })?;
         seen.left = round.left();
         let mut maps = Maps::new(self, &seen);
@@ -87,7 +90,16 @@ impl Vault {
             }
         }
         let lost = maps.lost();
-        if !report.damage.is_empty() || !lost.is_empty() {
+        // Where the catalog or a manifest hides a point, nobody knows what that needs.
+        let sees_all = self.catalog_damage().is_empty()
+            && !options.is_partial()
+            && report.data_opened
+            && !report.hit.iter().any(|hit| hit.disk == maps::ALL_DISKS);
+        for (id, damage, is_framed) in damaged {
+            let is_spare = sees_all && seen.is_spare(&id, is_framed, &lost);
+            if is_spare { &mut report.spare } else { &mut report.damage }.extend(damage);
+        }
+        if !report.damage.is_empty() || !report.spare.is_empty() || !lost.is_empty() {
             // What is not whole must not pass for known: the next backup stores it again. Where the index can't be
             // written, everything stays as it was.
             if let Ok(_alone) = writers_lock_alone(self.media.as_ref(), progress)? {
@@ -150,6 +162,20 @@ impl Seen {
         let whole = self.whole.get(&place.segment)?;
         let units = u32::try_from(place.offset / ALIGNMENT).unwrap_or(u32::MAX);
         Some(whole.binary_search(&(units, short_tag(tag))).is_ok())
+    }
+
+    /// Whether no point needs what is damaged in a segment, given the tags of the records that points need and nobody has.
+    /// `is_framed` says whether header, table and trailer are whole.
+    fn is_spare(&self, id: &Id, is_framed: bool, lost: &HashSet<Tag>) -> bool {
+        let (store, none) = (&self.store, Vec::new());
+        let entries = store.segments().entries(id).unwrap_or_default();
+        let whole = self.whole.get(id).unwrap_or(&none);
+        if !is_framed && !whole.is_empty() {
+            // Its records are read from it still.
+            return false;
+        }
+        // What has no name here might be anything.
+        !entries.is_empty() && entries.iter().all(|entry| !lost.contains(&store.keys().index_tag(&entry.id)))
     }
 
     /// Short tags of all records that were whole. One that is not among them is nowhere; one that is may be another's.

@@ -25,6 +25,8 @@ pub struct VerifyReport {
     pub damage: Vec<Error>,
     /// What was wrong with files that are made anew when they are needed: damage that harms nobody.
     pub harmless: Vec<Error>,
+    /// What was wrong with segments in places that no point needs any more: what lay there is whole elsewhere.
+    pub spare: Vec<Error>,
     /// The ranges of disks that can't be read any more.
     pub hit: Vec<DamagedRange>,
     /// False where the role can't open data: then chunks were checked by their checksums only.

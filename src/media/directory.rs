@@ -60,21 +60,7 @@ impl DirectoryMedia {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_directory(&self.root)?,
             Err(error) => return Err(self.failed("list", &self.root, error)),
         }
-        for folder in folders.iter().chain(&[TEMPORARY, LOCKS]) {
-            self.make_directory(&self.root.join(folder))?;
-        }
-        for lock in locks {
-            let path = self.root.join(LOCKS).join(lock);
-            match self.files.create_new(&path) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(self.failed("create", &path, error)),
-            }
-        }
-        for folder in [LOCKS, ""] {
-            let path = self.root.join(folder);
-            self.files.sync_directory(&path).map_err(|error| self.failed("sync", &path, error))?;
-        }
+        self.lay_out(folders, locks)?;
         // The root's own name, where the parent lets itself be opened.
         if let Some(parent) = self.root.parent() {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -185,6 +171,38 @@ impl Media for DirectoryMedia {
         let path = self.root.join(LOCKS).join(name);
         let held = self.files.lock(&path, kind, wait).map_err(|error| self.failed("lock", &path, error))?;
         Ok(held.map(|held| Lock { _held: held }))
+    }
+
+    fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>> {
+        let there = self.list_folders("")?;
+        let folders =
+            folders.iter().chain(&[TEMPORARY, LOCKS]).filter(|folder| !there.iter().any(|name| name == *folder));
+        let mut absent: Vec<String> = folders.map(|folder| (*folder).to_owned()).collect();
+        for lock in locks.iter().map(|lock| format!("{LOCKS}/{lock}")) {
+            if !self.exists(&lock)? {
+                absent.push(lock);
+            }
+        }
+        Ok(absent)
+    }
+
+    fn lay_out(&self, folders: &[&str], locks: &[&str]) -> Result<()> {
+        for folder in folders.iter().chain(&[TEMPORARY, LOCKS]) {
+            self.make_directory(&self.root.join(folder))?;
+        }
+        for lock in locks {
+            let path = self.root.join(LOCKS).join(lock);
+            match self.files.create_new(&path) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.failed("create", &path, error)),
+            }
+        }
+        for folder in [LOCKS, ""] {
+            let path = self.root.join(folder);
+            self.files.sync_directory(&path).map_err(|error| self.failed("sync", &path, error))?;
+        }
+        Ok(())
     }
 
     fn clear_abandoned(&self) -> Result<usize> {

@@ -91,6 +91,12 @@ pub trait Media: Send + Sync {
     /// Takes the lock of that name, or tells that it is held (`None`) unless `wait` says to wait for it.
     fn lock(&self, name: &str, kind: LockKind, wait: bool) -> Result<Option<Lock>>;
 
+    /// Those of the folders and lock files of a vault that are not there.
+    fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>>;
+
+    /// Makes folders and lock files of a vault, those that are there left as they are.
+    fn lay_out(&self, folders: &[&str], locks: &[&str]) -> Result<()>;
+
     /// Removes what writers that no longer live left unpublished; returns the number of files.
     fn clear_abandoned(&self) -> Result<usize>;
 }

@@ -56,6 +56,14 @@ impl Media for ReadOnlyMedia {
         Ok(None)
     }
 
+    fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>> {
+        self.0.not_laid_out(folders, locks)
+    }
+
+    fn lay_out(&self, _: &[&str], _: &[&str]) -> Result<()> {
+        Err(refused("create folders in", ""))
+    }
+
     fn clear_abandoned(&self) -> Result<usize> {
         Ok(0)
     }

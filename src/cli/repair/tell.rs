@@ -21,6 +21,9 @@ pub fn planned(plan: &RepairPlan, writes: bool, global: &Global) -> Result<(), P
     for damage in &plan.damage {
         line(damage.to_string())?;
     }
+    for folder in &plan.folders {
+        line(format!("{folder} is gone: is made again, empty"))?;
+    }
     let state = |is_absent: bool| if is_absent { "gone" } else { "damaged" };
     for object in &plan.objects {
         line(format!("{} is {}: comes back {}", object.object, state(object.is_absent), object.from))?;
@@ -126,6 +129,7 @@ fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
         "bytes": plan.bytes,
         "seconds": plan.seconds,
         "damage": told(&plan.damage),
+        "folders": plan.folders,
         "objects": objects.map(|one| json!({"object": one.object, "from": one.from, "absent": one.is_absent})).collect::<Vec<_>>(),
         "mended": mended.map(|one| json!({
             "object": one.object, "absent": one.is_absent, "bytes": one.bytes, "foreign_bytes": one.foreign_bytes,
@@ -148,8 +152,7 @@ fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
 
 /// How a run ends that wrote nothing.
 pub fn end_of_plan(plan: &RepairPlan) -> Result<Exit, Problem> {
-    let is_whole = plan.damage.is_empty() && plan.regained.is_empty() && plan.lost.is_empty();
-    if !plan.has_work() && (is_whole || plan.ends_whole()) {
+    if !plan.has_work() && plan.ends_whole() {
         return Ok(Exit::Done);
     }
     let damage = human::count(plan.damage.len() as u64, "damaged place", "damaged places");

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::check::{Depth, Memory, writers_lock_alone};
-use super::{OpenOptions, Unlocked, Vault, refuse_absent, unlock};
+use super::{FOLDERS, LOCKS, OpenOptions, Unlocked, Vault, unlock};
 use crate::error::{Error, Problem, Result};
 use crate::format::catalog_entry::PointMade;
 use crate::format::header::Header;
@@ -43,7 +43,7 @@ use records::{Have, Records, Wanted, fetch};
 pub use report::{CopyFacts, Mended, RepairPlan, RepairReport, Restored};
 use segments::{Mendable, Pieces};
 pub use sources::RepairSources;
-use sources::{CopyOfVault, Original, Spare};
+use sources::{CopyOfVault, Original, Spare, refuse_nothing};
 
 /// A repair that was planned and can be done.
 pub struct Repair {
@@ -92,6 +92,7 @@ impl Vault {
 impl Repair {
     fn begin(media: Arc<dyn Media>, credential: Option<&Credential>, sources: RepairSources) -> Result<Self> {
         let RepairSources { copies, disks, adopt: _ } = sources;
+        refuse_nothing(media.as_ref())?;
         let unlocked = match credential {
             Some(credential) => {
                 let copies: Vec<&dyn Media> = copies.iter().map(AsRef::as_ref).collect();
@@ -100,7 +101,6 @@ impl Repair {
             None => None,
         };
         let told = || -> Result<Id> {
-            refuse_absent(media.as_ref())?;
             let nothing = || Error::damaged(crate::format::header::OBJECT, 0, Problem::Absent);
             unlock::id_of(media.as_ref())?.ok_or_else(nothing)
         };
@@ -149,6 +149,7 @@ impl Repair {
             self.copies.iter().map(|copy| segments_of(copy.media.as_ref())).collect::<Result<_>>()?;
         let wanted = segments::wanted(&survey.damaged, &present, &of_copies);
         let (mut mendable, mended) = self.pieces(media.as_ref()).plan(&wanted, progress)?;
+        self.plan.folders = self.media.not_laid_out(&FOLDERS, &LOCKS)?;
         self.plan.segments = survey.segments;
         self.plan.bytes = survey.bytes;
         self.plan.copies = self.copies.iter().zip(&of_copies).map(|(copy, has)| facts(copy, &present, has)).collect();
@@ -332,6 +333,8 @@ impl Repair {
         let began = Instant::now();
         progress.add_total(self.plan.mended.iter().map(|segment| segment.bytes).sum::<u64>() + self.plan.record_bytes);
         let mut report = RepairReport::default();
+        // What empty folders and lock files hold is not lost with them, but nothing can be written without.
+        self.media.lay_out(&FOLDERS, &LOCKS)?;
         {
             // Shared with backups: nobody removes segments meanwhile.
             let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;

@@ -18,6 +18,8 @@ pub struct RepairPlan {
     pub points: u64,
     /// Everything that is wrong in files of the vault, as a check would tell it.
     pub damage: Vec<Error>,
+    /// Folders and lock files of the vault that are not there; they are made.
+    pub folders: Vec<String>,
     /// Headers, key slots and catalog entries that can be had again.
     pub objects: Vec<Restored>,
     /// Segments that can be made whole again, byte for byte.
@@ -84,7 +86,11 @@ pub struct CopyFacts {
 impl RepairPlan {
     /// Whether there is anything to write.
     pub fn has_work(&self) -> bool {
-        !self.objects.is_empty() || !self.mended.is_empty() || self.records > 0 || !self.adopted.is_empty()
+        !self.folders.is_empty()
+            || !self.objects.is_empty()
+            || !self.mended.is_empty()
+            || self.records > 0
+            || !self.adopted.is_empty()
     }
 
     /// Whether everything is whole, or would be.

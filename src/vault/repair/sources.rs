@@ -93,14 +93,7 @@ impl CopyOfVault {
         if is_same_place(place, of.location()) {
             return invalid("it is the vault itself, not a copy of it");
         }
-        let has_any = media.exists(header::OBJECT)?
-            || media.exists(header::COPY)?
-            || !media.list(key_slot::FOLDER)?.is_empty()
-            || !media.list(segment::FOLDER)?.is_empty()
-            || !media.list_folders(catalog_entry::FOLDER)?.is_empty();
-        if !has_any {
-            return Err(Error::NoVault { path: place.to_path_buf() });
-        }
+        refuse_nothing(media.as_ref())?;
         // Where nothing tells, each of its objects still does.
         if unlock::id_of(media.as_ref())?.is_some_and(|id| id != *vault) {
             return invalid("it is another vault, or a copy of another one");
@@ -112,6 +105,16 @@ impl CopyOfVault {
     pub fn store(&self, keys: &Arc<VaultKeys>, header: &Header) -> Option<Store> {
         Store::open(Arc::clone(&self.media), Arc::clone(keys), header.clone()).ok()
     }
+}
+
+/// Fails where there is nothing of a vault.
+pub(super) fn refuse_nothing(media: &dyn Media) -> Result<()> {
+    let has_any = media.exists(header::OBJECT)?
+        || media.exists(header::COPY)?
+        || !media.list(key_slot::FOLDER)?.is_empty()
+        || !media.list(segment::FOLDER)?.is_empty()
+        || !media.list_folders(catalog_entry::FOLDER)?.is_empty();
+    if has_any { Ok(()) } else { Err(Error::NoVault { path: media.location().to_path_buf() }) }
 }
 
 /// Whether two paths lead to one directory.

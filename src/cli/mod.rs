@@ -14,6 +14,7 @@ mod diff;
 mod duration;
 mod exit;
 mod find;
+mod hits;
 mod human;
 mod init;
 mod key;

@@ -32,7 +32,8 @@ pub struct PointInfo {
     pub time: Timestamp,
     /// How consistent it is.
     pub consistency: Consistency,
-    /// Whether only its manifest was found in a segment, and the catalog has no entry of it: see [`Catalog::add_found`].
+    /// Whether only its manifest was found in a segment, and the catalog has no entry of it: seen only where the vault was
+    /// opened to salvage what is left.
     pub is_found: bool,
     pub(crate) entry: PointMade,
 }

@@ -1,11 +1,11 @@
 //! What a repair would do and what it did, as people and programs read it.
 
-use icecore::error::Error;
 use icecore::vault::{DamagedRange, RepairPlan, RepairReport};
 use serde_json::{Value, json};
 
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
+use crate::cli::hits;
 use crate::cli::human;
 use crate::cli::output::{self, Output};
 use crate::cli::problem::{Problem, Sentence};
@@ -103,20 +103,6 @@ fn range(hit: &DamagedRange) -> String {
     format!("{machine}/{point} disk {disk} bytes {}..{}", range.start, range.end)
 }
 
-fn ranges_json(hits: &[DamagedRange]) -> Vec<Value> {
-    let one = |hit: &DamagedRange| {
-        json!({
-            "machine": hit.machine, "point": hit.point, "disk": hit.disk,
-            "start": hit.range.start, "end": hit.range.end,
-        })
-    };
-    hits.iter().map(one).collect()
-}
-
-fn told(errors: &[Error]) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
-}
-
 fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
     let objects = plan.objects.iter();
     let mended = plan.mended.iter();
@@ -128,7 +114,7 @@ fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
         "points": plan.points,
         "bytes": plan.bytes,
         "seconds": plan.seconds,
-        "damage": told(&plan.damage),
+        "damage": hits::told(&plan.damage),
         "folders": plan.folders,
         "objects": objects.map(|one| json!({"object": one.object, "from": one.from, "absent": one.is_absent})).collect::<Vec<_>>(),
         "mended": mended.map(|one| json!({
@@ -137,9 +123,9 @@ fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
         "records": plan.records,
         "record_bytes": plan.record_bytes,
         "records_from_disks": plan.records_from_disks,
-        "regained": ranges_json(&plan.regained),
-        "lost": ranges_json(&plan.lost),
-        "remaining": told(&plan.remaining),
+        "regained": hits::json(&plan.regained),
+        "lost": hits::json(&plan.lost),
+        "remaining": hits::told(&plan.remaining),
         "left_damaged": plan.left_damaged,
         "found": plan.found,
         "adopted": plan.adopted,
@@ -182,7 +168,7 @@ pub fn done(plan: &RepairPlan, report: &RepairReport, global: &Global) -> Result
             "records": report.records,
             "record_bytes": report.record_bytes,
             "adopted": report.adopted,
-            "failures": told(&report.failures),
+            "failures": hits::told(&report.failures),
             "whole": plan.ends_whole() && report.failures.is_empty(),
             "seconds": report.seconds,
         }))?;

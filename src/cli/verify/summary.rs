@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
+use crate::cli::hits;
 use crate::cli::human;
 use crate::cli::output::Output;
 use crate::cli::problem::{Problem, Sentence};
@@ -14,12 +15,6 @@ use crate::cli::problem::{Problem, Sentence};
 pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem> {
     let mut out = Output::open();
     if global.json {
-        let hit = report.hit.iter().map(|hit| {
-            json!({
-                "machine": hit.machine, "point": hit.point, "disk": hit.disk,
-                "start": hit.range.start, "end": hit.range.end,
-            })
-        });
         let mut summary = coverage_json(&report.coverage);
         summary.extend(members(json!({
             "message_type": "summary",
@@ -33,10 +28,10 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
             "chunks_located": report.chunks_located,
             "data_opened": report.data_opened,
             "seconds": report.seconds,
-            "damage": told(&report.damage),
-            "harmless": told(&report.harmless),
-            "spare": told(&report.spare),
-            "hit": hit.collect::<Vec<_>>(),
+            "damage": hits::told(&report.damage),
+            "harmless": hits::told(&report.harmless),
+            "spare": hits::told(&report.spare),
+            "hit": hits::json(&report.hit),
         })));
         out.json(&summary)?;
     } else {
@@ -88,8 +83,8 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
             "records": report.records,
             "bytes": report.bytes,
             "seconds": report.seconds,
-            "damage": told(&report.damage),
-            "harmless": told(&report.harmless),
+            "damage": hits::told(&report.damage),
+            "harmless": hits::told(&report.harmless),
         })));
         out.json(&summary)?;
     } else {
@@ -187,10 +182,6 @@ fn members(value: Value) -> Map<String, Value> {
         Value::Object(members) => members,
         _ => Map::new(),
     }
-}
-
-fn told(errors: &[Error]) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
 }
 
 fn damage_verified(report: &VerifyReport) -> Problem {

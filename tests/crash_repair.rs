@@ -205,6 +205,7 @@ fn any_call_fails_or_the_disk_is_full() {
                 made.check_next(&image, &what);
             }
         }
+        println!("CAMPAIGN: faults during repairs, {fault:?}: {} calls, {failed} of them ended the repair", nth - 1);
         assert!(nth > 20 && failed > 5, "{nth} {failed}");
     }
 }

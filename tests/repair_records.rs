@@ -188,3 +188,22 @@ fn what_is_stored_twice_is_found_though_the_index_names_the_damaged_place() {
     let second = made.plan(made.copied()).expect("a plan");
     assert_eq!(second.plan().records, 0, "nothing is stored twice");
 }
+
+#[test]
+fn what_is_whole_in_a_segment_without_table_moves_to_where_it_has_one() {
+    let made = make();
+    for file in made.segments(1).iter().chain(&made.segments(2)) {
+        let length = std::fs::read(file).expect("segment").len();
+        flip(file, length - 20);
+    }
+    assert!(!common::verify(&common::open(&made.vault)).is_clean());
+    let repair = made.plan(RepairSources::default()).expect("a plan");
+    let plan = repair.plan();
+    assert!(plan.records > 600 && plan.records == plan.records_moved && plan.lost.is_empty(), "{}", plan.records);
+    assert_eq!(write(&repair).records, plan.records);
+    made.assert_whole();
+    let report = common::verify(&common::open(&made.vault));
+    assert!(report.is_clean() && !report.spare.is_empty(), "{:?}", report.damage);
+    let again = made.plan(RepairSources::default()).expect("a plan");
+    assert!(!again.plan().has_work() && again.plan().ends_whole(), "nothing moves twice");
+}

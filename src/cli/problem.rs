@@ -223,10 +223,10 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::UnsupportedVersion { found, supported, .. } if found > supported => "use a newer icecore",
         Error::UnsupportedVersion { .. } => "check that this is a vault of icecore",
         Error::Guest(_) => "read the disk itself under disks/, and check the guest's own file system",
+        Error::Damaged(_) if doing == Doing::Repair => "give a copy of the vault with --from",
         Error::Damaged(damage) if damage.object == header::OBJECT || damage.object == header::COPY => {
             "rebuild it with `icecore repair`, or read what is left with --salvage"
         }
-        Error::Damaged(_) if doing == Doing::Repair => "give a copy of the vault with --from",
         Error::Damaged(_) if matches!(doing, Doing::RestoreFile | Doing::RestoreDevice | Doing::Copying) => {
             "see with `icecore repair` what can be had again, or add --salvage to get the rest, with zeros there"
         }

@@ -46,7 +46,10 @@ pub(super) fn unlock(
         }
     }
     if salvage && matches!(error, Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. }) {
-        return by_slot_alone(media, copies, credential).map_err(|_| error);
+        return by_slot_alone(media, copies, credential).map_err(|failed| match failed {
+            Error::WrongKey { .. } => failed,
+            _ => error,
+        });
     }
     Err(error)
 }

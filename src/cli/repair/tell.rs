@@ -38,11 +38,10 @@ pub fn planned(plan: &RepairPlan, writes: bool, global: &Global) -> Result<(), P
     }
     if plan.records > 0 {
         let records = human::count(plan.records, "record", "records");
-        let (size, disks) = (human::size(plan.record_bytes), plan.records_from_disks);
-        line(format!(
-            "{records} ({size}) can be stored anew: {} from copies, {disks} from disks",
-            plan.records - disks
-        ))?;
+        let (size, disks, moved) = (human::size(plan.record_bytes), plan.records_from_disks, plan.records_moved);
+        let copies = plan.records - disks - moved;
+        let parts = [(copies, "from copies"), (disks, "from disks"), (moved, "out of segments that lost their table")];
+        line(format!("{records} ({size}) can be stored anew: {}", listed(&parts)))?;
     }
     for hit in &plan.regained {
         line(format!("can be read again: {}", range(hit)))?;
@@ -79,6 +78,9 @@ pub fn planned(plan: &RepairPlan, writes: bool, global: &Global) -> Result<(), P
             line(
                 "No key was used: which points are hit, and what a copy holds of them, only a key can tell.".to_owned(),
             )?;
+        }
+        if plan.with_keys && !plan.data_opened && !plan.copies.is_empty() {
+            line("This key does not open data: of a copy it takes whole segments, and no single chunks.".to_owned())?;
         }
         if plan.damage.is_empty() && plan.regained.is_empty() && plan.lost.is_empty() {
             line("nothing is damaged".to_owned())?;
@@ -123,6 +125,7 @@ fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
         "records": plan.records,
         "record_bytes": plan.record_bytes,
         "records_from_disks": plan.records_from_disks,
+        "records_moved": plan.records_moved,
         "regained": hits::json(&plan.regained),
         "lost": hits::json(&plan.lost),
         "remaining": hits::told(&plan.remaining),
@@ -136,12 +139,21 @@ fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
     })
 }
 
+/// Those of some numbers that are not zero, each with what it counts.
+fn listed(parts: &[(u64, &str)]) -> String {
+    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// How a run ends that wrote nothing.
 pub fn end_of_plan(plan: &RepairPlan) -> Result<Exit, Problem> {
     if !plan.has_work() && plan.ends_whole() {
         return Ok(Exit::Done);
     }
-    let damage = human::count(plan.damage.len() as u64, "damaged place", "damaged places");
+    let damage = match plan.damage.len() {
+        0 => "something is gone".to_owned(),
+        places => human::count(places as u64, "damaged place", "damaged places"),
+    };
     let safe = "nothing was changed";
     let (happened, next) = match (plan.has_work(), plan.ends_whole()) {
         (true, true) => (format!("{damage}, and all that points need can be had again"), "add --write to do it"),
@@ -177,15 +189,22 @@ pub fn done(plan: &RepairPlan, report: &RepairReport, global: &Global) -> Result
             output::warning(&failure.to_string(), false);
         }
         if !global.quiet {
-            output::line(&format!(
-                "made {} whole ({}), brought back {}, stored {} anew ({}), in {:.1} s",
-                human::count(report.mended, "segment", "segments"),
-                human::size(report.mended_bytes),
-                human::count(report.objects, "other file", "other files"),
-                human::count(report.records, "record", "records"),
-                human::size(report.record_bytes),
-                report.seconds,
-            ))?;
+            let mut done = Vec::new();
+            if report.mended > 0 {
+                let segments = human::count(report.mended, "segment", "segments");
+                done.push(format!("made {segments} whole ({})", human::size(report.mended_bytes)));
+            }
+            if report.objects > 0 {
+                done.push(format!("brought back {}", human::count(report.objects, "other file", "other files")));
+            }
+            if report.records > 0 {
+                let records = human::count(report.records, "record", "records");
+                done.push(format!("stored {records} anew ({})", human::size(report.record_bytes)));
+            }
+            if done.is_empty() {
+                done.push("made what was missing".to_owned());
+            }
+            output::line(&format!("{} in {:.1} s", done.join(", "), report.seconds))?;
             if report.adopted > 0 {
                 output::line(&format!("entered {} into the catalog", human::count(report.adopted, "point", "points")))?;
             }

@@ -127,7 +127,8 @@ impl<'a> Assembly<'a> {
         length: usize,
         mut fits: impl FnMut(bool, &mut [u8]) -> Option<R>,
     ) -> Option<(bool, R)> {
-        self.windows.iter_mut().find_map(|(own, window)| {
+        // A medium that refuses place after place may take seconds for each.
+        self.windows.iter_mut().filter(|(_, window)| !window.is_given_up()).find_map(|(own, window)| {
             // What a medium refuses, another may have.
             let bytes = window.get(offset, length).ok()?.ok()?;
             fits(*own, bytes).map(|found| (*own, found))
@@ -161,6 +162,9 @@ impl<'a> Assembly<'a> {
         for at in 0..self.windows.len() {
             let (own, window) = &mut self.windows[at];
             let own = *own;
+            if window.is_given_up() {
+                continue;
+            }
             let Ok(Ok(bytes)) = window.get(offset, RECORD_HEADER_BYTES) else { continue };
             let Ok(bytes) = <[u8; RECORD_HEADER_BYTES]>::try_from(&*bytes) else { continue };
             let Ok(header) = RecordHeader::decode(&bytes) else { continue };

@@ -96,11 +96,17 @@ impl Segments {
         place: &Place,
         plain: &mut Vec<u8>,
     ) -> std::result::Result<(), RecordFault> {
-        self.read_once(kind, id, place, plain).or_else(|_| {
-            // Somebody may have put a whole file in the place of a damaged one since it was opened.
-            self.close(&place.segment);
-            self.read_once(kind, id, place, plain)
-        })
+        match self.read_once(kind, id, place, plain) {
+            Err(RecordFault::Here(Error::NotPermitted { held, needed })) => {
+                Err(RecordFault::Here(Error::NotPermitted { held, needed }))
+            }
+            Err(_) => {
+                // Somebody may have put a whole file in the place of a damaged one since it was opened.
+                self.close(&place.segment);
+                self.read_once(kind, id, place, plain)
+            }
+            read => read,
+        }
     }
 
     fn read_once(

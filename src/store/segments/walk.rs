@@ -94,6 +94,11 @@ impl<'a> Window<'a> {
         Self { object, start: 0, bytes: Vec::new(), refused: 0 }
     }
 
+    /// Whether the medium has refused too many places to be asked for more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.refused > MOST_UNREADABLE
+    }
+
     /// A range of the object, or how the medium refused it. Fails where it has refused too many.
     pub(super) fn get(&mut self, offset: u64, length: usize) -> Result<std::result::Result<&mut [u8], Error>> {
         let inside = |start: u64, have: usize| {

@@ -171,11 +171,17 @@ impl Seen {
         let entries = store.segments().entries(id).unwrap_or_default();
         let whole = self.whole.get(id).unwrap_or(&none);
         if !is_framed && !whole.is_empty() {
-            // Its records are read from it still.
-            return false;
+            // Unless all of its records are whole elsewhere too, they are read from it still.
+            let elsewhere = self.others(id);
+            return whole.iter().all(|(_, tag)| elsewhere.contains(tag)) && lost.is_empty();
         }
         // What has no name here might be anything.
         !entries.is_empty() && entries.iter().all(|entry| !lost.contains(&store.keys().index_tag(&entry.id)))
+    }
+
+    /// Short tags of the records that were whole in other segments than this one.
+    pub(super) fn others(&self, segment: &Id) -> HashSet<u32> {
+        self.whole.iter().filter(|(id, _)| *id != segment).flat_map(|(_, whole)| whole).map(|(_, tag)| *tag).collect()
     }
 
     /// Short tags of all records that were whole. One that is not among them is nowhere; one that is may be another's.

@@ -7,7 +7,7 @@ use super::objects::{self, Objects};
 use super::records::{Have, Records, Wanted};
 use super::report::{CopyFacts, Mended, RepairPlan};
 use super::segments::{self, Mendable};
-use super::sources::CopyOfVault;
+use super::sources::{CopyOfVault, Spare};
 use super::{Repair, segments_of};
 use crate::error::{Error, Result};
 use crate::format::catalog_entry::PointMade;
@@ -30,14 +30,12 @@ impl Repair {
         let store = vault.as_ref().map(|vault| vault.reader.store());
         let survey = segments::survey(media.as_ref(), &self.vault, store, progress)?;
         let present: HashSet<Id> = segments_of(media.as_ref())?;
-        let of_copies: Vec<HashSet<Id>> =
-            self.copies.iter().map(|copy| segments_of(copy.media.as_ref())).collect::<Result<_>>()?;
-        let wanted = segments::wanted(&survey.damaged, &present, &of_copies);
+        let wanted = self.pieces(media.as_ref()).wanted(&survey.damaged, &present)?;
         let (mut mendable, mended) = self.pieces(media.as_ref()).plan(&wanted, progress)?;
         self.plan.folders = self.media.not_laid_out(&FOLDERS, &LOCKS)?;
         self.plan.segments = survey.segments;
         self.plan.bytes = survey.bytes;
-        self.plan.copies = self.copies.iter().zip(&of_copies).map(|(copy, has)| facts(copy, &present, has)).collect();
+        self.plan.copies = self.copies.iter().map(|copy| facts(copy, &present)).collect::<Result<_>>()?;
         if let Some(vault) = &vault {
             let mut records = Records::new(vault, &survey, &mended, &self.stores, &self.disks);
             let adopted = look_at_points(&mut records, vault, &objects.points, adopt, &mut self.plan, progress)?;
@@ -46,6 +44,9 @@ impl Repair {
                 if let Have::Mended(number) = wanted.have {
                     used[number] = true;
                 }
+            }
+            for segment in survey.unframed.iter().filter(|id| !mendable.iter().any(|one| one.id == **id)) {
+                records.move_out_of(segment);
             }
             // What is gone and nobody needs was perhaps removed.
             let mut used = used.into_iter();
@@ -70,7 +71,7 @@ impl Repair {
 
     /// The records that are to be stored, in the order in which their sources give them best.
     fn take_records(&mut self, found: Vec<(Hash, Wanted)>) {
-        let is_had = |wanted: &Wanted| matches!(wanted.have, Have::Copy(_) | Have::Disk { .. } | Have::Bytes(_));
+        let is_had = |wanted: &Wanted| !matches!(wanted.have, Have::Mended(_) | Have::Lost);
         self.records = found.into_iter().filter(|(_, wanted)| is_had(wanted)).collect();
         let stores = &self.stores;
         self.records.sort_by_cached_key(|(id, wanted)| match wanted.have {
@@ -82,6 +83,8 @@ impl Repair {
             _ => (usize::MAX, None, 0),
         });
         let of_disks = |wanted: &Wanted| matches!(wanted.have, Have::Disk { .. } | Have::Bytes(_));
+        self.plan.records_moved =
+            self.records.iter().filter(|(_, wanted)| matches!(wanted.have, Have::Own)).count() as u64;
         self.plan.records = self.records.len() as u64;
         self.plan.record_bytes = self.records.iter().map(|(_, wanted)| wanted.plain_bytes).sum();
         self.plan.records_from_disks = self.records.iter().filter(|(_, wanted)| of_disks(wanted)).count() as u64;
@@ -114,12 +117,13 @@ impl Repair {
     }
 }
 
-fn facts(copy: &CopyOfVault, own: &HashSet<Id>, has: &HashSet<Id>) -> CopyFacts {
-    CopyFacts {
+fn facts(copy: &CopyOfVault, own: &HashSet<Id>) -> Result<CopyFacts> {
+    let has = copy.list()?;
+    Ok(CopyFacts {
         path: copy.media.location().to_path_buf(),
-        lacks: own.difference(has).count() as u64,
+        lacks: own.difference(&has).count() as u64,
         alone: has.difference(own).count() as u64,
-    }
+    })
 }
 
 /// The header of an open vault; of one that has none, what a slot and the points say of it.

@@ -108,7 +108,8 @@ impl Repair {
             copies.into_iter().map(|copy| CopyOfVault::new(copy, media.as_ref(), &vault)).collect::<Result<_>>()?;
         let store = |copy: &CopyOfVault| unlocked.as_ref().and_then(|by| copy.store(&by.keys, &by.header));
         let stores = copies.iter().map(store).collect();
-        let plan = RepairPlan { with_keys: unlocked.is_some(), ..RepairPlan::default() };
+        let (with_keys, data_opened) = (unlocked.is_some(), unlocked.as_ref().is_some_and(|by| by.keys.reads_data()));
+        let plan = RepairPlan { with_keys, data_opened, ..RepairPlan::default() };
         Ok(Self {
             media,
             vault,

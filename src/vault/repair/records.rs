@@ -10,12 +10,12 @@ use std::rc::Rc;
 use super::segments::{MendedRecords, Survey};
 use super::sources::Original;
 use crate::error::{Error, Result};
-use crate::format::Hash;
 use crate::format::map_node::MapNode;
 use crate::format::segment::{MOST_PLAIN_BYTES, RecordType};
+use crate::format::{Hash, Id};
 use crate::point::{ByteRange, DiskMap, Manifest, ManifestDisk, PointInfo};
 use crate::progress::Progress;
-use crate::store::Store;
+use crate::store::{Place, Store};
 use crate::sync::Arc;
 use crate::vault::check::short_tag;
 use crate::vault::{DamagedRange, Vault, checked_manifest};
@@ -31,6 +31,8 @@ pub(super) enum Have {
     Disk { disk: usize, offset: u64, length: usize },
     /// Here: a map node that a disk told.
     Bytes(Vec<u8>),
+    /// In the vault itself, in a segment that lost what holds it together.
+    Own,
     /// Nowhere.
     Lost,
 }
@@ -115,7 +117,7 @@ impl<'a> Records<'a> {
                 let copy = self.copies.get(number)?.as_ref()?;
                 (!plain.is_empty() || copy.read_placed(kind, id, &mut plain).ok()?).then_some(plain)
             }
-            Have::Disk { .. } | Have::Lost => None,
+            Have::Disk { .. } | Have::Own | Have::Lost => None,
         }
     }
 
@@ -218,6 +220,26 @@ impl<'a> Records<'a> {
         Ok(ranges)
     }
 
+    /// Has the whole records of a segment stored elsewhere that lost its table or trailer and can't be made whole: there
+    /// they are found only by walking over it. Those that are whole in another segment too need not be.
+    pub(super) fn move_out_of(&mut self, segment: &Id) {
+        let Some(seen) = self.survey.seen.as_ref().filter(|_| self.store().keys().reads_data()) else { return };
+        let elsewhere = seen.others(segment);
+        for entry in self.store().segments().entries(segment).unwrap_or_default() {
+            let tag = self.store().keys().index_tag(&entry.id);
+            let place = Place {
+                segment: *segment,
+                offset: entry.offset,
+                stored_bytes: entry.stored_bytes,
+                plain_bytes: entry.plain_bytes,
+            };
+            if seen.has(&tag, &place) == Some(true) && !elsewhere.contains(&short_tag(&tag)) {
+                let plain_bytes = u64::from(entry.plain_bytes);
+                self.wanted.insert(entry.id, Wanted { kind: entry.kind, have: Have::Own, plain_bytes });
+            }
+        }
+    }
+
     /// Walks the maps anew, after more could be had.
     pub(super) fn forget_walks(&mut self) {
         self.walked.clear();
@@ -294,6 +316,7 @@ pub(super) fn fetch(
             plain.clone_from(bytes);
             true
         }
+        Have::Own => store.read_placed(wanted.kind, id, plain).unwrap_or(false),
         Have::Mended(_) | Have::Lost => false,
     };
     there && plain.len() <= MOST_PLAIN_BYTES as usize && store.id_of(wanted.kind, plain) == *id

@@ -10,6 +10,8 @@ use crate::vault::DamagedRange;
 pub struct RepairPlan {
     /// Whether keys were at hand: without them nothing can be said of points, and no record can be opened.
     pub with_keys: bool,
+    /// Whether they open data: without that, chunks of a copy can't be had one by one.
+    pub data_opened: bool,
     /// Segments looked at.
     pub segments: u64,
     /// Bytes read of them.
@@ -30,6 +32,8 @@ pub struct RepairPlan {
     pub record_bytes: u64,
     /// Those of the records that come from disks.
     pub records_from_disks: u64,
+    /// Those of them that are whole in segments that lost what holds them together, and are better kept elsewhere.
+    pub records_moved: u64,
     /// Ranges of disks that can't be read now and could be afterwards.
     pub regained: Vec<DamagedRange>,
     /// Ranges of disks that stay lost.

@@ -21,6 +21,8 @@ pub(super) struct Survey {
     pub bytes: u64,
     /// What is wrong with each that is damaged.
     pub damaged: Vec<(Id, Vec<Error>)>,
+    /// Those of them whose header is whole and whose table or trailer is not: their records are found by walking only.
+    pub unframed: Vec<Id>,
     /// Which records are whole; only where keys are at hand.
     pub seen: Option<Seen>,
 }
@@ -45,11 +47,15 @@ pub(super) fn survey(media: &dyn Media, vault: &Id, store: Option<&Arc<Store>>, 
         segments: all.len() as u64,
         bytes: checked.iter().map(|check| check.bytes).sum(),
         damaged: Vec::new(),
+        unframed: Vec::new(),
         seen: store.map(|store| Seen::new(Arc::clone(store))),
     };
     for (id, check) in all.into_iter().zip(checked) {
         if let Some(seen) = &mut survey.seen {
             seen.add(id, &check);
+        }
+        if !check.is_framed && !check.whole.is_empty() {
+            survey.unframed.push(id);
         }
         if !check.damage.is_empty() {
             survey.damaged.push((id, check.damage));
@@ -100,6 +106,19 @@ pub(super) struct Pieces<'a> {
 }
 
 impl Pieces<'_> {
+    /// The segments that are damaged, and those that are gone here and that something else may have; of each whether it is
+    /// gone.
+    pub fn wanted(&self, damaged: &[(Id, Vec<Error>)], present: &HashSet<Id>) -> Result<Vec<(Id, bool)>> {
+        // One whose file vanished while it was looked at counts as gone.
+        let mut wanted: Vec<(Id, bool)> = damaged.iter().map(|(id, _)| (*id, !present.contains(id))).collect();
+        let mut known: HashSet<Id> = present.clone();
+        known.extend(wanted.iter().map(|(id, _)| *id));
+        for spare in &self.spares {
+            wanted.extend(spare.list()?.into_iter().filter(|id| known.insert(*id)).map(|id| (id, true)));
+        }
+        Ok(wanted)
+    }
+
     fn assemble(&self, id: &Id, put: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<Option<Assembled>> {
         let own = open_segment(self.media, id).ok();
         let others: Vec<Arc<dyn Object>> = self.spares.iter().filter_map(|spare| spare.segment(id)).collect();
@@ -108,6 +127,11 @@ impl Pieces<'_> {
 
     /// Which of some segments could be made whole, and what they would hold. Writes nothing.
     pub fn plan(&self, wanted: &[(Id, bool)], progress: &Progress) -> Result<(Vec<Mendable>, MendedRecords)> {
+        let length = |id: &Id| {
+            let spare = || self.spares.iter().find_map(|spare| spare.segment(id));
+            open_segment(self.media, id).ok().or_else(spare).map_or(0, |object| object.length())
+        };
+        progress.add_total(wanted.iter().map(|(id, _)| length(id)).sum());
         let found = each(wanted, progress, |(id, is_absent)| {
             let mut kept: Option<Vec<u8>> = None;
             let whole = self.assemble(id, &mut |offset, bytes| {
@@ -120,6 +144,7 @@ impl Pieces<'_> {
                 }
                 Ok(())
             })?;
+            progress.add_done(length(id));
             let Some(whole) = whole else { return Ok(None) };
             let meta = match (self.keys, kept) {
                 (Some(keys), Some(bytes)) => plain_records(keys, id, &bytes, &whole.entries),
@@ -172,17 +197,4 @@ fn holds_meta(header: &[u8]) -> bool {
     header
         .try_into()
         .is_ok_and(|bytes| SegmentHeader::decode(bytes).is_ok_and(|(header, _)| header.kind == SegmentKind::Meta))
-}
-
-/// The segments that are damaged, and those that only copies have.
-pub(super) fn wanted(damaged: &[(Id, Vec<Error>)], present: &HashSet<Id>, copies: &[HashSet<Id>]) -> Vec<(Id, bool)> {
-    // One whose file vanished while it was looked at counts as gone.
-    let mut wanted: Vec<(Id, bool)> = damaged.iter().map(|(id, _)| (*id, !present.contains(id))).collect();
-    let mut known: HashSet<Id> = present.clone();
-    for id in copies.iter().flatten() {
-        if known.insert(*id) {
-            wanted.push((*id, true));
-        }
-    }
-    wanted
 }

@@ -1,9 +1,11 @@
 //! Where lost bytes may come from: copies of the vault, and the disks that were backed up. They are only read.
 
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::segments_of;
 use crate::error::{Error, Result};
 use crate::format::Id;
 use crate::format::catalog_entry;
@@ -69,6 +71,9 @@ impl RepairSources {
 pub(super) trait Spare: Send + Sync {
     /// The segment, as far as it is there.
     fn segment(&self, id: &Id) -> Option<Arc<dyn Object>>;
+
+    /// The segments that it may have something of.
+    fn list(&self) -> Result<HashSet<Id>>;
 }
 
 /// A copy of the vault that was found to be one.
@@ -79,6 +84,10 @@ pub(super) struct CopyOfVault {
 impl Spare for CopyOfVault {
     fn segment(&self, id: &Id) -> Option<Arc<dyn Object>> {
         open_segment(self.media.as_ref(), id).ok()
+    }
+
+    fn list(&self) -> Result<HashSet<Id>> {
+        segments_of(self.media.as_ref())
     }
 }
 

@@ -26,70 +26,71 @@ impl Repair {
         let mut report = RepairReport::default();
         // What empty folders and lock files hold is not lost with them, but nothing can be written without.
         self.media.lay_out(&FOLDERS, &LOCKS)?;
-        {
+        let mended = {
             // Shared with backups: nobody removes segments meanwhile.
             let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
             self.media.clear_abandoned()?;
             report.objects = objects::write(self.media.as_ref(), &self.objects)?;
-            self.mend(&mut report, progress)?;
-        }
+            self.mend(&mut report, progress)?
+        };
         match &self.unlocked {
-            None => self.forget_index(progress)?,
+            None => self.forget_index(&mended, progress)?,
             Some(by) => {
                 let vault = Vault::assemble(Arc::clone(&self.media), by.clone(), &OpenOptions::default())?;
-                self.learn(&vault)?;
+                self.learn(&vault, &mended)?;
                 self.store(&vault, &mut report, progress)?;
                 self.enter_points(&vault, &mut report)?;
             }
         }
-        self.remember();
+        self.remember(&mended);
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
     }
 
-    /// Makes segments whole, several at once.
-    fn mend(&self, report: &mut RepairReport, progress: &Progress) -> Result<()> {
+    /// Makes segments whole, several at once. Returns those that are.
+    fn mend(&self, report: &mut RepairReport, progress: &Progress) -> Result<HashSet<Id>> {
         let pieces = self.pieces(self.media.as_ref());
         let mended = parallel::each(&self.mendable, progress, |segment| {
             let whole = pieces.mend(segment)?;
             progress.add_done(segment.whole.bytes);
             Ok((segment.id, whole))
         })?;
+        let mut whole_now = HashSet::new();
         for (id, whole) in mended {
             match whole {
                 Some(whole) => {
+                    whole_now.insert(id);
                     report.mended += 1;
                     report.mended_bytes += whole.bytes;
                 }
                 None => report.failures.push(vanished(segment::object(&id))),
             }
         }
-        if report.mended > 0 {
+        if !whole_now.is_empty() {
             self.media.sync_folder(segment::FOLDER)?;
         }
-        Ok(())
+        Ok(whole_now)
     }
 
     /// Without keys nothing can be put into the index. What a check took out of it, because it was damaged, is found again
     /// when the index is made anew.
-    fn forget_index(&self, progress: &Progress) -> Result<()> {
-        let mended: HashSet<Id> = self.mendable.iter().map(|segment| segment.id).collect();
+    fn forget_index(&self, mended: &HashSet<Id>, progress: &Progress) -> Result<()> {
         if mended.is_empty() {
             return Ok(());
         }
         let _alone = writers_lock_alone(self.media.as_ref(), progress)??;
-        forget_runs(self.media.as_ref(), &self.vault, &mended)
+        forget_runs(self.media.as_ref(), &self.vault, mended)
     }
 
     /// Puts the records of segments that are whole again into the index: a check may have taken them out.
-    fn learn(&self, vault: &Vault) -> Result<()> {
-        if self.mendable.is_empty() {
+    fn learn(&self, vault: &Vault, mended: &HashSet<Id>) -> Result<()> {
+        if mended.is_empty() {
             return Ok(());
         }
         let store = vault.reader.store();
         let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
         store.refresh_for_writing()?;
-        for segment in &self.mendable {
+        for segment in self.mendable.iter().filter(|segment| mended.contains(&segment.id)) {
             store.mended(&segment.id, &segment.whole.entries);
         }
         // An index that can't be written now is made again by who needs it.
@@ -138,8 +139,16 @@ impl Repair {
         Ok(())
     }
 
-    /// Enters found points into the catalog, as the next entries of their chains: all that they need is durable.
+    /// Enters found points into the catalog, as the next entries of their chains. Only where all that was planned could be
+    /// had: they may need it.
     fn enter_points(&self, vault: &Vault, report: &mut RepairReport) -> Result<()> {
+        if self.adopted.is_empty() || !report.failures.is_empty() {
+            return Ok(());
+        }
+        let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        // A backup that was interrupted may have left names that would not survive a power cut. An entry must never name
+        // what that can take back.
+        self.media.sync_folder(segment::FOLDER)?;
         let recorded_unix_seconds = jiff::Timestamp::now().as_second();
         for found in &self.adopted {
             let point = crate::format::hex(&found.point);
@@ -158,11 +167,11 @@ impl Repair {
     }
 
     /// Takes down that segments are whole now, so that the next part of a check does not warn of them.
-    fn remember(&self) {
+    fn remember(&self, mended: &HashSet<Id>) {
         let Ok(present) = segments_of(self.media.as_ref()) else { return };
         let mut memory = Memory::read(&self.media, Some(self.vault), &present.into_iter().collect::<Vec<_>>());
-        for segment in &self.mendable {
-            memory.add(segment.id, Depth::Checksums, false);
+        for id in mended {
+            memory.add(*id, Depth::Checksums, false);
         }
         // It decides on the order of checks alone.
         let _ = memory.write();

@@ -135,6 +135,8 @@ make_vault() {
     heading "A vault"
     (umask 077 && head -c 24 /dev/urandom | base64 >password)
     run 'export ICECORE_VAULT=vault ICECORE_PASSWORD_FILE=password'
+    # What is noted of vaults that were seen goes with the demo.
+    export XDG_STATE_HOME="$PWD/state"
     run 'icecore init'
 }
 

@@ -150,6 +150,24 @@ pub enum Error {
         /// How many slots were tried.
         slots: usize,
     },
+    /// The keys at hand are from before a rotation of the vault's keys.
+    #[error("this key is from before the rotation of {}", since_text(*.since_unix_seconds))]
+    Rotated {
+        /// When that was, Unix seconds; `None` where nobody without the new keys can tell.
+        since_unix_seconds: Option<u64>,
+    },
+    /// The slot that was opened is one that was removed: somebody put its file back.
+    #[error("this key was removed")]
+    RemovedKey,
+    /// An external key could not be had.
+    #[error("the external key can't be had: {source}")]
+    External {
+        /// Why.
+        source: io::Error,
+    },
+    /// The slot that opened the vault was to be removed.
+    #[error("this is the key that opened the vault")]
+    OwnSlot,
     /// The role that was opened may not do this.
     #[error("the role {held:?} cannot do this: it needs {needed}")]
     NotPermitted {
@@ -275,6 +293,12 @@ pub enum Problem {
     /// A field holds a value that it may not hold.
     #[error("field {0} holds an impossible value")]
     Field(&'static str),
+    /// It is under keys of an epoch that came after those at hand.
+    #[error("it is under keys of epoch {0}, which came after those at hand")]
+    Epoch(u32),
+    /// It is under keys from before the last rotation, and was not there then.
+    #[error("it is under keys from before the last rotation, and was not there then")]
+    Outlived,
     /// It belongs to another vault, segment or place.
     #[error("it belongs elsewhere: {0} differs")]
     Misplaced(&'static str),
@@ -289,6 +313,17 @@ pub enum Problem {
         /// The first 8 hex digits of its id.
         id: String,
     },
+    /// More of a segment is damaged than its parity gives back.
+    #[error("{lost} or more of its pieces are damaged, and its {parity} pieces of parity can't give all of them back")]
+    BeyondParity {
+        /// Damaged shards, each group counted up to one more than can be computed.
+        lost: u64,
+        /// Parity shards of all groups.
+        parity: u64,
+    },
+    /// A parity object whose segment is not there.
+    #[error("its segment is not there: a backup is under way or was cut off, or the segment was lost")]
+    NoSegment,
     /// The medium does not give it.
     #[error("it can't be read: {0}")]
     Unreadable(String),
@@ -305,7 +340,11 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoVault { .. } => ErrorKind::NoVault,
-            Self::WrongKey { .. } | Self::NotPermitted { .. } => ErrorKind::KeyHolder,
+            Self::WrongKey { .. }
+            | Self::NotPermitted { .. }
+            | Self::Rotated { .. }
+            | Self::RemovedKey
+            | Self::External { .. } => ErrorKind::KeyHolder,
             Self::Vault { .. } | Self::Source { .. } | Self::File { .. } | Self::Missing { .. } | Self::Poisoned => {
                 ErrorKind::Medium
             }
@@ -328,7 +367,11 @@ impl Error {
             | Self::UnknownDisk { .. }
             | Self::NoSuchPath { .. } => 2,
             Self::WrongNode { .. } | Self::Invalid { .. } => 22,
-            Self::NotPermitted { .. } | Self::WrongKey { .. } => 13,
+            Self::NotPermitted { .. }
+            | Self::WrongKey { .. }
+            | Self::Rotated { .. }
+            | Self::RemovedKey
+            | Self::External { .. } => 13,
             Self::Busy { .. } => 16,
             Self::Interrupted => 4,
             _ => 5,
@@ -364,6 +407,12 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// A day, for messages.
+fn since_text(unix_seconds: Option<u64>) -> String {
+    let time = unix_seconds.and_then(|seconds| jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok());
+    time.map_or_else(|| "an unknown day".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 /// Of two outcomes the one that says more about the cause.

@@ -7,6 +7,7 @@ pub mod format;
 pub mod guest;
 #[cfg(feature = "mount")]
 pub mod lockdown;
+mod locked;
 pub mod media;
 pub mod meter;
 pub mod point;

@@ -36,6 +36,8 @@ pub enum Stage {
     VerifyHash,
     /// Handing sealed bytes to the file system of the vault.
     Append,
+    /// Computing the parity of segments.
+    Parity,
     /// Making segments survive power loss.
     Sync,
     /// Getting sealed bytes out of the vault.
@@ -56,7 +58,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order in which a chunk meets them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Read,
         Self::Scan,
         Self::Hash,
@@ -67,6 +69,7 @@ impl Stage {
         Self::VerifyDecompress,
         Self::VerifyHash,
         Self::Append,
+        Self::Parity,
         Self::Sync,
         Self::Fetch,
         Self::Checksum,
@@ -90,6 +93,7 @@ impl Stage {
             Self::VerifyDecompress => "verify: decompress",
             Self::VerifyHash => "verify: hash",
             Self::Append => "append to segments",
+            Self::Parity => "parity (Reed-Solomon)",
             Self::Sync => "fsync of segments",
             Self::Fetch => "fetch from segments",
             Self::Checksum => "checksum (BLAKE3)",

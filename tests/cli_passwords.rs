@@ -2,9 +2,10 @@
 
 mod cli_support;
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use cli_support::{Ran, Sandbox, noise};
+use cli_support::{Ran, Sandbox, is_root, noise};
 
 fn run(command: &mut Command) -> Ran {
     Ran::of(command.output().expect("the binary runs"))
@@ -88,4 +89,30 @@ fn keys_are_listed_and_removed_but_for_the_last_admin() {
     sandbox.ok(&["key", "remove", &id.as_str().expect("an id")[..8]]);
     assert_eq!(sandbox.fails(12, &["ls", "--key-file", "new.key"]).matches("wrong").count(), 1);
     assert_eq!(sandbox.ok(&["key", "list", "--json"]).json().as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_process_with_keys_cannot_be_dumped_or_looked_into() {
+    let sandbox = Sandbox::new();
+    // The command for the password looks at who asks.
+    let look = "grep 'Max core file size' /proc/$PPID/limits > limits; stat -c %u /proc/$PPID/limits > owner;
+        tr '\\0' '\\n' < /proc/$PPID/cmdline > arguments; echo 'correct horse'";
+    std::fs::copy(env!("CARGO_BIN_EXE_icecore"), sandbox.path("icecore")).expect("a copy");
+    let mut command = Command::new(sandbox.path("icecore"));
+    command.arg("points").current_dir(sandbox.path("."));
+    command.env("ICECORE_VAULT", "vault").env("ICECORE_PASSWORD_COMMAND", look);
+    command.env("XDG_STATE_HOME", "/dev/null").env_remove("ICECORE_PASSWORD_FILE");
+    if is_root() {
+        // What root's processes have belongs to root anyway.
+        let chown = Command::new("chown").args(["-R", "65534:65534"]).arg(sandbox.path(".")).status();
+        assert!(chown.expect("runs").success());
+        command.uid(65534).gid(65534);
+    }
+    let ran = run(&mut command);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let told = |name: &str| std::fs::read_to_string(sandbox.path(name)).expect(name);
+    assert_eq!(told("limits").split_whitespace().nth(4), Some("0"), "{}", told("limits"));
+    // What belongs to a process that can't be dumped belongs to root.
+    assert_eq!(told("owner").trim(), "0");
+    assert!(!told("arguments").contains("horse"));
 }

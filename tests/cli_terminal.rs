@@ -26,7 +26,7 @@ fn on_terminal(sandbox: &Sandbox, arguments: &[&str]) -> Vec<u8> {
     let line = format!("exec '{}' {}", env!("CARGO_BIN_EXE_icecore"), quoted.join(" "));
     let mut script = Command::new("script");
     script.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(sandbox.path("."));
-    script.env("ICECORE_VAULT", "vault").env("ICECORE_PASSWORD_FILE", "password");
+    script.env("ICECORE_VAULT", "vault").env("ICECORE_PASSWORD_FILE", "password").env("XDG_STATE_HOME", "/dev/null");
     script.stdin(std::process::Stdio::null()).output().expect("script").stdout
 }
 

@@ -77,7 +77,7 @@ impl Step {
     /// Does it. Returns the point that was made.
     fn run(&self, path: &Path) -> Option<String> {
         if let Self::Init = self {
-            common::init(path, &common::small());
+            common::init(path, &common::protected());
             return None;
         }
         let vault = common::open(path);
@@ -92,8 +92,8 @@ impl Step {
             }
             Self::RemoveKey => {
                 let slots = vault.key_slots().expect("slots");
-                let added = slots.iter().find(|slot| slot.role == Role::Restore).expect("the added slot");
-                vault.remove_key(&added.id).expect("removed");
+                let added = slots.iter().find(|slot| slot.info.role == Role::Restore).expect("the added slot");
+                vault.remove_key(&added.info.id, false).expect("removed");
             }
             Self::LoseIndex => {
                 drop(vault);
@@ -189,7 +189,7 @@ impl Recording {
         let path = mounted.path().join("vault");
         let done = self.acknowledged.iter().filter(|at| **at <= case.operations).count();
         if done == 0 {
-            match Vault::init(&path, &common::password(), &common::small()) {
+            match Vault::init(&path, &common::password(), &common::protected()) {
                 Ok(_) | Err(Error::VaultExists { .. }) => {}
                 Err(error) => return Err(format!("init again: {error}")),
             }
@@ -202,7 +202,7 @@ impl Recording {
             let opened = Vault::open(&path, &second_password(), &OpenOptions::default());
             let opens = match opened {
                 Ok(_) => true,
-                Err(Error::WrongKey { .. }) => false,
+                Err(Error::WrongKey { .. } | Error::RemovedKey) => false,
                 Err(error) => return Err(format!("open with the second key: {error}")),
             };
             ensure(opens == expected, || format!("the second key should open: {expected}; it does: {opens}"))?;

@@ -14,7 +14,7 @@ use icecore::source::Source;
 fn a_cancelled_backup_leaves_no_point_and_the_next_uses_its_segments() {
     let folder = common::scratch();
     let path = folder.path().join("vault");
-    let vault = common::init(&path, &common::small());
+    let vault = common::init(&path, &common::protected());
     let bytes = common::noise(1, 12 << 20);
     let gate = Arc::new(Gate::default());
     let progress = Progress::default();
@@ -46,7 +46,7 @@ fn a_cancelled_backup_leaves_no_point_and_the_next_uses_its_segments() {
 #[test]
 fn a_backup_cancelled_before_it_began_does_nothing() {
     let folder = common::scratch();
-    let vault = common::init(&folder.path().join("vault"), &common::small());
+    let vault = common::init(&folder.path().join("vault"), &common::protected());
     let progress = Progress::default();
     progress.cancel();
     let outcome = vault.backup(&common::memory_request("m", &[("os", &common::noise(1, 1 << 20))]), &progress);
@@ -74,7 +74,7 @@ impl Source for Panicking {
 #[test]
 fn a_source_that_panics_ends_the_backup_soon() {
     let folder = common::scratch();
-    let vault = common::init(&folder.path().join("vault"), &common::small());
+    let vault = common::init(&folder.path().join("vault"), &common::protected());
     let read = Arc::new(AtomicU64::new(0));
     let request = BackupRequest::new("m").disk("os", Panicking { read: Arc::clone(&read) });
     assert!(vault.backup(&request, &Progress::default()).is_err());

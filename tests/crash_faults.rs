@@ -16,7 +16,7 @@ use icecore::format::key_slot::Role;
 use icecore::media::files::Files;
 use icecore::media::simulated::{Crash, Image, Left, SimulatedFiles};
 use icecore::seal::Credential;
-use icecore::vault::{InitOptions, VerifyProgress};
+use icecore::vault::{InitOptions, RewriteProgress, VerifyProgress};
 use icecore::{Error, ErrorKind, Result, Vault};
 
 /// Of so many workloads that met a fault, the disk of one loses power afterwards.
@@ -26,7 +26,7 @@ const POWER_LOST_ONE_IN: u64 = 5;
 const FOR_EVER_ONE_IN: u64 = 3;
 
 fn options() -> InitOptions {
-    InitOptions { chunk_bytes: 64 << 10, ..common::small() }
+    InitOptions { chunk_bytes: 64 << 10, ..common::protected() }
 }
 
 fn root() -> &'static Path {
@@ -109,12 +109,15 @@ impl Run {
             }
             Step::RemoveKey => {
                 let slots = vault.key_slots()?;
-                if let Some(added) = slots.iter().find(|slot| slot.role == Role::Restore) {
+                if let Some(added) = slots.iter().find(|slot| slot.info.role == Role::Restore) {
                     self.second_key = None;
-                    vault.remove_key(&added.id)?;
+                    vault.remove_key(&added.info.id, false)?;
                     self.second_key = Some(false);
                 }
             }
+            Step::ChangeKey => drop(vault.change_own_key(&common::password(), common::CHEAP)?),
+            Step::Rotate => drop(vault.rotate_keys(true)?),
+            Step::Rewrite => drop(vault.rewrite(&RewriteProgress::default())?),
             Step::Read => {
                 for (machine, id, disks) in &self.points {
                     let point = match vault.point(machine, id) {
@@ -231,7 +234,7 @@ impl Run {
         match (self.second_key, second) {
             (Some(true), Err(error)) => panic!("{what}: the added key: {error}"),
             (Some(false), Ok(_)) => panic!("{what}: the removed key opens"),
-            (_, Err(Error::WrongKey { .. }) | Ok(_)) => {}
+            (_, Err(Error::WrongKey { .. } | Error::RemovedKey) | Ok(_)) => {}
             (_, Err(error)) => panic!("{what}: the second key: {error}"),
         }
         let next = Disks::from([("os", Arc::new(common::noise(9, 100_000)))]);

@@ -36,7 +36,7 @@ fn killed_backups_leave_a_clean_vault() {
     let path = folder.path().join("vault");
     let first = common::noise(1, 5 << 20);
     let point =
-        common::backup_bytes(&common::init(&path, &common::small()), "m", &[("os", &first)]).expect("first").point;
+        common::backup_bytes(&common::init(&path, &common::protected()), "m", &[("os", &first)]).expect("first").point;
     for round in 0..5 {
         let mut child = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", "child", "--nocapture"])

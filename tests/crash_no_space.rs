@@ -47,7 +47,7 @@ impl Drop for Tiny {
 fn a_backup_that_does_not_fit_gives_its_space_back() {
     let Some(tiny) = Tiny::mount("a_backup_that_does_not_fit_gives_its_space_back", "size=12m") else { return };
     let path = tiny.path().join("vault");
-    let vault = common::init(&path, &InitOptions { chunk_bytes: 16 << 10, ..common::small() });
+    let vault = common::init(&path, &InitOptions { chunk_bytes: 16 << 10, ..common::protected() });
     let first = common::noise(1, 3 << 20);
     let point = common::backup_bytes(&vault, "m", &[("os", &first)]).expect("it fits").point;
     for (round, machine) in ["m", "new machine", "m"].into_iter().enumerate() {
@@ -73,7 +73,7 @@ fn a_file_system_without_room_for_files_is_full_too() {
     let name = "a_file_system_without_room_for_files_is_full_too";
     let Some(tiny) = Tiny::mount(name, "size=64m,nr_inodes=32") else { return };
     let path = tiny.path().join("vault");
-    let vault = common::init(&path, &common::small());
+    let vault = common::init(&path, &common::protected());
     let first = common::noise(1, 1 << 20);
     let point = common::backup_bytes(&vault, "m", &[("os", &first)]).expect("it fits").point;
     let files = || common::files(&path).len();
@@ -95,7 +95,7 @@ fn what_was_given_back_is_stored_again_by_who_knew_it() {
     let name = "what_was_given_back_is_stored_again_by_who_knew_it";
     let Some(tiny) = Tiny::mount(name, "size=12m") else { return };
     let path = tiny.path().join("vault");
-    let vault = common::init(&path, &common::small());
+    let vault = common::init(&path, &common::protected());
     let bytes = common::noise(1, 20 << 20);
     let gate = std::sync::Arc::new(common::sources::Gate::default());
     let watcher = common::open(&path);

@@ -26,7 +26,7 @@ fn after_power_loss(from: &Path, log: &[(Call, PathBuf)], start: &HashSet<PathBu
     let survives =
         |path: &Path| path.ancestors().take_while(|above| *above != from).all(|above| durable.contains(above));
     std::fs::create_dir_all(to).expect("folder");
-    for folder in ["keys", "segments", "catalog", "index", "tmp", "locks"] {
+    for folder in ["keys", "segments", "parity", "catalog", "index", "tmp", "locks"] {
         std::fs::create_dir_all(to.join(folder)).expect("folder");
     }
     for file in common::files(from).into_iter().filter(|file| survives(file)) {
@@ -41,7 +41,7 @@ fn everything(path: &Path) -> HashSet<PathBuf> {
     for file in common::files(path) {
         all.extend(file.ancestors().take_while(|above| *above != path).map(Path::to_path_buf));
     }
-    all.extend(["keys", "segments", "catalog", "index", "tmp", "locks"].map(|folder| path.join(folder)));
+    all.extend(["keys", "segments", "parity", "catalog", "index", "tmp", "locks"].map(|folder| path.join(folder)));
     all
 }
 
@@ -65,7 +65,7 @@ fn power_may_fail_between_any_two_calls() {
     let folder = common::scratch();
     let path = folder.path().join("vault");
     let faulty = FaultyFiles::new(Plan::NONE);
-    let vault = faulty.init(&path, &common::small()).expect("init");
+    let vault = faulty.init(&path, &common::protected()).expect("init");
     let mut bytes = common::noise(1, 1_500_000);
     let mut points: Vec<(String, Vec<u8>)> = Vec::new();
     for day in 0..3 {
@@ -103,7 +103,7 @@ fn every_object_is_synced_before_it_gets_its_name() {
     let folder = common::scratch();
     let path = folder.path().join("vault");
     let faulty = FaultyFiles::new(Plan::NONE);
-    let vault = faulty.init(&path, &common::small()).expect("init");
+    let vault = faulty.init(&path, &common::protected()).expect("init");
     backup(&vault, &common::noise(1, 2_500_000));
     let log = faulty.log();
     let renames = log.iter().filter(|(call, _)| *call == Call::Rename).count();
@@ -130,7 +130,7 @@ fn the_first_entry_of_a_machine_makes_the_name_of_its_folder_durable() {
     let folder = common::scratch();
     let [path, scratch] = ["vault", "scratch"].map(|name| folder.path().join(name));
     let faulty = FaultyFiles::new(Plan::NONE);
-    let vault = faulty.init(&path, &common::small()).expect("init");
+    let vault = faulty.init(&path, &common::protected()).expect("init");
     common::copy_folder(&path, &scratch);
     std::fs::create_dir_all(scratch.join("locks")).expect("folder");
     backup(&common::open(&scratch), b"x");

@@ -1,7 +1,7 @@
 //! Promise 2: whatever is damaged in a vault, and how, reads give the right bytes or errors that name it, and verify tells.
 //!
-//! Every bit of every file flipped, every sector zeroed and swapped with every other, every length cut to, files lost,
-//! replaced and doubled. A fixed sample of it; with `ICECORE_CAMPAIGN` the others too, in random order, as many as fit into
+//! Every bit of every file flipped, every sector zeroed, runs of them too, and swapped with every other, every length cut
+//! to, files lost, replaced and doubled. With parity (promise 3), all that is within it is corrected. A fixed sample of it; with `ICECORE_CAMPAIGN` the others too, in random order, as many as fit into
 //! `ICECORE_CAMPAIGN_SECONDS` (default 120). All take three quarters of an hour on two cores.
 
 mod common;
@@ -25,19 +25,49 @@ const NEXT_BACKUP_ONE_IN: usize = 16;
 fn one_in(damage: &Damage) -> usize {
     match damage {
         Damage::Flip { .. } if damage.is_to_the_index() => 331,
+        Damage::Flip { .. } if damage.is_only_to("parity") => 1009,
+        Damage::Truncate { .. } if damage.is_only_to("parity") => 211,
         Damage::Flip { .. } => 31,
         Damage::Truncate { .. } => 23,
+        Damage::Swap { .. } if damage.is_to_parity() => 61,
         Damage::Swap { .. } => 11,
-        Damage::ZeroSector { .. } | Damage::Append { .. } => 2,
+        Damage::ZeroSectors { .. } | Damage::Append { .. } => 2,
         Damage::Remove { .. } | Damage::Replace { .. } | Damage::Duplicate { .. } => 1,
     }
 }
 
-#[test]
-fn every_bit_sector_length_and_file() {
-    let before = getrlimit(Resource::Data);
-    setrlimit(Resource::Data, Rlimit { current: Some(MOST_MEMORY), ..before }).expect("a limit of memory");
-    let sound = Sound::new();
+/// How often something became of damage.
+#[derive(Default)]
+struct Counts {
+    corrected: usize,
+    detected: usize,
+    harmless: usize,
+    known: usize,
+    wrong: usize,
+}
+
+impl Counts {
+    fn of(found: &BTreeMap<Verdict, usize>) -> Self {
+        let mut counts = Self::default();
+        for (verdict, number) in found {
+            *match verdict {
+                Verdict::Corrected => &mut counts.corrected,
+                Verdict::Detected => &mut counts.detected,
+                Verdict::Harmless(_) => &mut counts.harmless,
+                Verdict::Known(_) => &mut counts.known,
+                Verdict::Wrong(_) => &mut counts.wrong,
+            } += number;
+        }
+        counts
+    }
+
+    fn total(&self) -> usize {
+        self.corrected + self.detected + self.harmless + self.known + self.wrong
+    }
+}
+
+/// Damages a vault in all ways of the sample, and tells what became of it.
+fn damage(sound: &Sound, what: &str) -> Counts {
     let numbered = sound.cases().into_iter().enumerate();
     let (mut cases, mut others): (Vec<_>, Vec<_>) =
         numbered.partition(|(number, (_, damage))| number.is_multiple_of(one_in(damage)));
@@ -73,22 +103,46 @@ fn every_bit_sector_length_and_file() {
         workers.into_iter().for_each(|worker| worker.join().expect("a worker"));
     });
     let found = found.into_inner().expect("found");
-    let count = |of: &dyn Fn(&Verdict) -> bool| found.iter().filter(|(verdict, _)| of(verdict)).map(|(_, n)| n).sum();
-    let total: usize = count(&|_| true);
-    let detected: usize = count(&|verdict| *verdict == Verdict::Detected);
-    let harmless: usize = count(&|verdict| matches!(verdict, Verdict::Harmless(_)));
-    let known: usize = count(&|verdict| matches!(verdict, Verdict::Known(_)));
-    let wrong: usize = count(&|verdict| matches!(verdict, Verdict::Wrong(_)));
+    let counts = Counts::of(&found);
     let named = found.iter().filter_map(|(verdict, number)| match verdict {
         Verdict::Harmless(why) | Verdict::Known(why) => Some(format!("{why}: {number}")),
         _ => None,
     });
     let named = named.collect::<Vec<_>>().join(", ");
     println!(
-        "CAMPAIGN: damage to {} bytes: {total} of {all} cases, {detected} detected, {harmless} harmless, {wrong} wrong, {known} known limits \
+        "CAMPAIGN: damage to {} bytes{what}: {} of {all} cases, {} corrected, {} detected, {} harmless, {} wrong, {} known limits \
          ({named})",
         sound.bytes(),
+        counts.total(),
+        counts.corrected,
+        counts.detected,
+        counts.harmless,
+        counts.wrong,
+        counts.known,
     );
-    assert_eq!(wrong, 0);
+    assert_eq!(counts.wrong, 0);
+    counts
+}
+
+fn limit_memory() {
+    let before = getrlimit(Resource::Data);
+    setrlimit(Resource::Data, Rlimit { current: Some(MOST_MEMORY), ..before }).expect("a limit of memory");
+}
+
+#[test]
+fn every_bit_sector_length_and_file() {
+    limit_memory();
+    let counts = damage(&Sound::new(0), "");
+    let Counts { detected, harmless, known, corrected, .. } = counts;
+    let total = counts.total();
     assert!(detected > total / 10 && harmless > total / 10 && known >= 3, "{detected}, {harmless}, {known}");
+    assert_eq!(corrected, 0, "without parity nothing is");
+}
+
+#[test]
+fn what_parity_reaches_is_corrected_whatever_it_is() {
+    limit_memory();
+    let counts = damage(&Sound::new(5), " with parity");
+    let Counts { corrected, detected, .. } = counts;
+    assert!(corrected > counts.total() / 4 && detected > 100, "{corrected}, {detected}");
 }

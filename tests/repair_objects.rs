@@ -49,7 +49,7 @@ fn a_slot_that_was_removed_stays_removed() {
     let revoked = Credential::password(*b"revoked");
     let id = common::open(&made.vault).add_key(Role::Restore, &revoked, common::CHEAP).expect("key").info.id;
     common::copy_folder(&made.vault, &made.copy);
-    common::open(&made.vault).remove_key(&id).expect("removed");
+    common::open(&made.vault).remove_key(&id, false).expect("removed");
     for keyless in [false, true] {
         let repair = plan(&made, keyless);
         assert!(repair.plan().objects.is_empty() && !repair.plan().has_work());

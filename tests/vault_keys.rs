@@ -75,12 +75,12 @@ fn a_slot_that_cannot_be_read_is_not_called_absent() {
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
     let id = vault.add_key(Role::Restore, &key_file(1), CHEAP).expect("key").info.id;
-    let name = format!("keys/{id}.slot");
+    let name = format!("keys/{id}-00000000.slot");
     std::fs::write(path.join(&name), b"garbage").expect("damage");
-    let error = vault.remove_key(&id).expect_err("damaged");
+    let error = vault.remove_key(&id, false).expect_err("damaged");
     assert_eq!((error.kind(), error.object()), (ErrorKind::Damaged, Some(name.as_str())), "{error}");
     std::fs::remove_file(path.join(&name)).expect("remove");
-    assert!(matches!(vault.remove_key(&id), Err(Error::Invalid { .. })));
+    assert!(matches!(vault.remove_key(&id, false), Err(Error::Invalid { .. })));
 }
 
 /// Makes the checksum of a slot fit again.
@@ -141,17 +141,17 @@ fn keys_are_added_and_removed_by_admins_and_one_admin_stays() {
         if *role != Role::Admin {
             let refused = vault.add_key(Role::Backup, &key_file(9), CHEAP).expect_err("no admin");
             assert!(matches!(refused, Error::NotPermitted { .. }), "{refused}");
-            assert!(matches!(vault.remove_key(&first), Err(Error::NotPermitted { .. })));
+            assert!(matches!(vault.remove_key(&first, true), Err(Error::NotPermitted { .. })));
         }
     }
     assert_eq!(admin.key_slots().expect("slots").len(), 4);
-    admin.remove_key(&first).expect("another admin is left");
+    admin.remove_key(&first, true).expect("another admin is left");
     assert!(matches!(open(&path, &common::password()), Err(Error::WrongKey { slots: 3 })));
     let second = open(&path, &Credential::password(*b"two")).expect("open");
-    assert!(matches!(second.remove_key(&second.opened_by().id), Err(Error::LastAdminSlot)));
-    assert!(matches!(second.remove_key("0011223344556677"), Err(Error::Invalid { .. })));
-    for slot in second.key_slots().expect("slots").iter().filter(|slot| slot.role != Role::Admin) {
-        second.remove_key(&slot.id).expect("remove");
+    assert!(matches!(second.remove_key(&second.opened_by().id, true), Err(Error::LastAdminSlot)));
+    assert!(matches!(second.remove_key("0011223344556677", false), Err(Error::Invalid { .. })));
+    for slot in second.key_slots().expect("slots").iter().filter(|slot| slot.info.role != Role::Admin) {
+        second.remove_key(&slot.info.id, false).expect("remove");
     }
     assert!(matches!(open(&path, &key_file(1)), Err(Error::WrongKey { slots: 1 })));
     assert!(matches!(Credential::key_file(vec![1; 31]), Err(Error::Invalid { .. })));
@@ -164,9 +164,9 @@ fn a_slot_under_another_name_does_not_outlive_its_removal() {
     let admin = common::init(&path, &common::small());
     let leaver = Credential::password(*b"leaver");
     let slot = admin.add_key(Role::Restore, &leaver, CHEAP).expect("add").info.id;
-    let file = path.join(format!("keys/{slot}.slot"));
-    std::fs::copy(&file, path.join("keys/0123456789abcdef.slot")).expect("copy");
-    admin.remove_key(&slot).expect("remove");
+    let file = path.join(format!("keys/{slot}-00000000.slot"));
+    std::fs::copy(&file, path.join("keys/0123456789abcdef-00000000.slot")).expect("copy");
+    admin.remove_key(&slot, false).expect("remove");
     assert!(open(&path, &leaver).is_err(), "the copy still opens the vault");
     assert!(!common::verify(&common::open(&path)).is_clean(), "and nobody is told of it");
 }

@@ -58,6 +58,7 @@ fn open(path: &Path, keys: &Arc<VaultKeys>) -> Store {
         chunk_size_log2: 17,
         level: 1,
         segment_bytes: 64 << 20,
+        parity_percent: 0,
         public: [0; 32],
     };
     Store::open(media, Arc::clone(keys), header).expect("a store")

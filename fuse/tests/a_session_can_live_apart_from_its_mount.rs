@@ -22,7 +22,7 @@ fn a_session_can_live_apart_from_its_mount() {
             let tree = MemoryTree::new();
             tree.add(ROOT, "file", 2, Content::File(b"bytes".to_vec()));
             let device = receive_device(&socket).unwrap().expect("a device");
-            Session::begin(tree, device, &options, |_| {}).unwrap().run();
+            Session::begin(tree, device, &options, |_| {}).unwrap().run().unwrap();
         })
     };
     // By the one who mounted.

@@ -30,9 +30,10 @@ use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
 use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
+use crate::point::vault_chain;
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
 use crate::source::Source;
-use crate::store::{Place, Reader, Store, Stored, WRITERS_LOCK, Writer};
+use crate::store::{Place, Reader, Store, Stored, WRITERS_LOCK, Writer, parity};
 use crate::sync::channel::bounded;
 use crate::sync::{Arc, thread};
 
@@ -148,7 +149,7 @@ pub struct BackupReport {
     pub point: Arc<PointInfo>,
     /// Its manifest.
     pub manifest: Manifest,
-    /// Bytes added to the vault, everything included.
+    /// Bytes added to the vault, everything included: parity too.
     pub added_bytes: u64,
     /// Disks whose list of changed ranges was wrong, with the byte that showed it; they were read whole.
     pub refuted: Vec<(String, u64)>,
@@ -174,11 +175,17 @@ pub(crate) fn run(
     let store = reader.store();
     let began = Instant::now();
     let started = Timestamp::now();
+    clear_up(store)?;
     // Shared with other backups; whoever removes segments waits until we are through, and we for them.
     let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
-    store.media().clear_abandoned()?;
+    // The lock keeps rotations out; one that was before it must have been seen by these keys.
+    vault_chain::check(store.media().as_ref(), store.keys())?;
     store.refresh_for_writing()?;
     catalog.refresh()?;
+    if catalog.has_newer() {
+        // Somebody put back the vault's own chain as it was before a rotation, and older slots: not to be written under.
+        return Err(Error::Rotated { since_unix_seconds: None });
+    }
     let entries_before = catalog.entries();
     let mut writer = Writer::start(Arc::clone(store), request.verify);
     let outcome = transfer(reader, catalog, request, progress, &writer)
@@ -193,6 +200,16 @@ pub(crate) fn run(
         }
         Err(error) => Err(give_up(store, catalog, writer, error, entries_before, lock)),
     }
+}
+
+/// Removes what writers left that died. Their half segments tell that there may be parity without a segment too, which can
+/// be told from that of a living writer only while there is none.
+fn clear_up(store: &Store) -> Result<()> {
+    let alone = store.media().lock(WRITERS_LOCK, LockKind::Exclusive, false)?;
+    if store.media().clear_abandoned()? > 0 && alone.is_some() {
+        parity::remove_orphans(store.media().as_ref())?;
+    }
+    Ok(())
 }
 
 /// Writes the manifest, the last record of a backup.

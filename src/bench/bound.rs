@@ -22,7 +22,7 @@ fn part(stage: Stage) -> Option<Part> {
         Stage::VerifyDecompress | Stage::Decompress => Some(Part::Decompress),
         Stage::Append | Stage::Write => Some(Part::Write),
         Stage::Fetch => Some(Part::Copy),
-        Stage::LookUp | Stage::Sync | Stage::WriteSync => None,
+        Stage::LookUp | Stage::Parity | Stage::Sync | Stage::WriteSync => None,
     }
 }
 

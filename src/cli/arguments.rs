@@ -1,15 +1,19 @@
 //! The command line's definition: parser, `--help`, completions and man pages all come from here.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use icecore::media::ReadMode;
 
 use super::exit;
 use super::{
-    backup, bench, cat, completions, cp, diff, find, init, key, ls, man, mount, points, repair, restore, stats, umount,
-    verify,
+    backup, bench, cat, completions, cp, diff, duration, find, init, key, ls, man, mount, points, repair, restore,
+    stats, umount, verify,
 };
+
+/// The file of a recovery key that stands for asking for its words.
+pub const ASK: &str = "-";
 
 /// Heading of the options that every verb takes.
 const GLOBAL: &str = "Options of every verb";
@@ -29,10 +33,11 @@ POINT is a point's time (2026-11-20T02-00-00Z), the first digits of its id, or `
 
 const SECRETS_HELP: &str = "\
 The password or key file comes from the first of these that is there:
-  --key-file, --password-file, --password-command
+  --key-file, --password-file, --password-command, --recovery-key, --unwrap-command
   ICECORE_KEY_FILE           path of a key file, 32 random bytes or more
   ICECORE_PASSWORD_FILE      path of a file whose line is the password
   ICECORE_PASSWORD_COMMAND   shell command that prints the password
+  ICECORE_UNWRAP_COMMAND     command that unwraps a key that a key service keeps, see `icecore key add --help`
   ICECORE_PASSWORD           the password
   a prompt, on a terminal";
 
@@ -73,6 +78,17 @@ pub struct Global {
     /// Use this file's content instead of a password [env: ICECORE_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
     pub key_file: Option<PathBuf>,
+    /// Open with a recovery key: asks for its words, or takes them from FILE. With `init`: print one for the safe
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = ASK)]
+    pub recovery_key: Option<PathBuf>,
+    /// Open with a key that this command unwraps; no shell [env: ICECORE_UNWRAP_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND", value_hint = ValueHint::CommandString, help_heading = GLOBAL)]
+    pub unwrap_command: Option<String>,
+    /// How long a command that wraps or unwraps a key may take, as 90s or 5m
+    #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
+    #[arg(help_heading = GLOBAL)]
+    pub key_timeout: Duration,
     /// Print JSON for programs, errors included
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,

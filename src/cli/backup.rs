@@ -21,7 +21,7 @@ use super::progress::{self, State};
 use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
 use super::watch::watched;
-use super::{human, output, size};
+use super::{human, output, seen, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -127,6 +127,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
     let request = request(arguments)?;
     let report = transfer(&vault, &request, global, &interrupt)?;
+    seen::look(&vault, global.json);
     tell(&report, global)?;
     let latest = vault.point(&report.point.machine, "latest")?;
     if latest.id != report.point.id {

@@ -13,6 +13,7 @@ mod details;
 mod diff;
 mod duration;
 mod exit;
+mod external;
 mod find;
 mod hits;
 mod human;
@@ -28,10 +29,12 @@ mod paths;
 mod points;
 mod problem;
 mod progress;
+mod recovery;
 mod repair;
 mod restore;
 mod salvage;
 mod secrets;
+mod seen;
 mod signals;
 mod size;
 mod stale;
@@ -45,6 +48,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use arguments::{CommandLine, Global, Verb};
 use exit::Exit;
@@ -56,6 +60,10 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return usage::refuse(&error).into(),
     };
+    // A benchmark has no keys but its own, and asks the system about itself.
+    if !matches!(line.verb, Verb::Bench(_)) {
+        keep_to_itself();
+    }
     let (outcome, doing) = run(&line.verb, &line.global);
     match outcome {
         Ok(exit) => exit.into(),
@@ -66,6 +74,15 @@ pub fn main() -> ExitCode {
             problem.exit().into()
         }
     }
+}
+
+/// This process will have keys: nobody of the same user may look into it, and no dump of it is written. What it starts, such
+/// as a command for the password, may set its own limit again.
+fn keep_to_itself() {
+    // Refused, all works as well.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let limit = getrlimit(Resource::Core);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
 }
 
 fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
@@ -85,7 +102,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Bench(arguments) => (bench::run(arguments, global), Doing::Bench),
         Verb::Mount(arguments) => (mount::run(arguments, global), Doing::Mount),
         Verb::Umount(arguments) => (umount::run(arguments), Doing::Reading),
-        Verb::Key(arguments) => (key::run(arguments, global), Doing::Keys),
+        Verb::Key(arguments) => (key::run(arguments, global), key::doing(arguments)),
         Verb::Completions(arguments) => (completions::run(arguments), Doing::Reading),
         Verb::Man(arguments) => (man::run(arguments), Doing::Reading),
     }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use icecore::Vault;
 use icecore::error::Error;
 use icecore::format::{header, key_slot};
+use icecore::store::parity::Correction;
 use icecore::vault::OpenOptions;
 
 use super::arguments::Global;
 use super::problem::Problem;
 use super::salvage::{self, Salvage};
-use super::{secrets, signals};
+use super::{output, secrets, seen, signals};
 
 impl Global {
     /// Where the vault is.
@@ -53,6 +54,14 @@ impl Global {
             OpenOptions { read_mode: self.read_mode.into(), salvage: salvage.salvage, ..OpenOptions::default() };
         let vault = Vault::open(&path, &credential, &options)?;
         salvage::tell(&vault, self);
+        let as_json = self.json;
+        vault.on_correction(move |correction| output::notice(&corrected(correction), as_json));
+        seen::look(&vault, self.json);
         Ok(vault)
     }
+}
+
+/// What a person should know of a segment that is read with the help of its parity.
+pub fn corrected(correction: &Correction) -> String {
+    format!("{} is damaged; what was read of it is right, corrected by parity; run `icecore repair`", correction.object)
 }

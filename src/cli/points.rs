@@ -1,7 +1,8 @@
 //! `icecore points`
 
 use clap::Args;
-use icecore::point::{Manifest, PointInfo};
+use icecore::Vault;
+use icecore::point::{ChainHead, Manifest, PointInfo};
 use serde_json::{Value, json};
 
 use super::arguments::Global;
@@ -18,12 +19,16 @@ Examples:
   icecore points
   icecore points web01
   icecore points web01/latest
+  icecore points --head > /mnt/usb/heads
   icecore points web01 --json | jq -r '.[-1].point'";
 
 /// List recovery points
 ///
 /// Lists recovery points, oldest first: all, or those of one machine. Times are UTC. Of one point, tells what is in it: the
 /// guest's system, and each volume with what it holds and whether it is shown as the guest would see it.
+///
+/// With --head: a few lines to keep outside of the vault, on paper or on another machine. Given to `icecore verify --expect`,
+/// they tell whether anything that was there is gone or was replaced, an older copy of the whole vault included.
 ///
 /// With --json: one array of objects, sizes in bytes; of one point, its `point.json`.
 #[derive(Args, Debug)]
@@ -34,6 +39,9 @@ pub struct Arguments {
     machine: Option<String>,
     #[command(flatten)]
     salvage: Salvage,
+    /// Print how far each machine's chain of points has come, for `verify --expect`
+    #[arg(long)]
+    head: bool,
 }
 
 /// Lists them. A point that can't be read does not hide the others.
@@ -44,6 +52,9 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         .transpose()
         .map_err(|rule: &str| Problem::usage("that is neither a machine nor a point", rule))?;
     let vault = global.open_to_read(arguments.salvage)?;
+    if arguments.head {
+        return heads(&vault, arguments.machine.as_deref(), global);
+    }
     if let Some(point) = point {
         return details::run(&vault, &point, global);
     }
@@ -89,6 +100,31 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         output::notice(text, global.json);
     }
     Ok(if damaged.is_empty() { Exit::Done } else { Exit::Incomplete })
+}
+
+fn heads(vault: &Vault, machine: Option<&str>, global: &Global) -> Result<Exit, Problem> {
+    let mut heads = vault.heads();
+    if let Some(machine) = machine {
+        // A machine that is not there, or a point, is told so as everywhere.
+        vault.points(machine)?;
+        heads = heads.of_machine(machine);
+    }
+    let mut out = Output::open();
+    if global.json {
+        let chain = |head: &ChainHead| {
+            json!({
+                "machine": head.machine, "chain": head.chain_hex(), "entries": head.entries, "hash": head.hash_hex(),
+            })
+        };
+        out.json(&json!({"vault": heads.vault, "chains": heads.chains.iter().map(chain).collect::<Vec<_>>()}))?;
+    } else {
+        out.text(&heads.encode())?;
+    }
+    out.flush()?;
+    // Nobody should keep heads that leave out a machine without knowing it.
+    let damage = vault.catalog_damage();
+    damage.iter().for_each(|damage| output::warning(&damage.to_string(), global.json));
+    Ok(if damage.is_empty() { Exit::Done } else { Exit::Incomplete })
 }
 
 fn describe(point: &PointInfo, manifest: Option<&Manifest>) -> Value {

@@ -46,6 +46,8 @@ pub enum Doing {
     RestoreDevice,
     /// Changing key slots.
     Keys,
+    /// Beginning a new epoch of the keys, or moving records under it.
+    Rotating,
     /// Mounting.
     Mount,
     /// Measuring, in a directory of its own.
@@ -155,6 +157,9 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             | Error::UnknownDisk { .. }
             | Error::Missing { .. }
             | Error::WrongKey { .. }
+            | Error::Rotated { .. }
+            | Error::RemovedKey
+            | Error::External { .. }
             | Error::NoVault { .. }
     );
     match doing {
@@ -174,6 +179,8 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::RestoreFile => "the vault is unchanged and no partial file was left",
         Doing::RestoreDevice => "the vault is unchanged but the device now holds only part of the disk",
         Doing::Keys => "the key slots are unchanged",
+        Doing::Rotating if untouched => "the keys are unchanged",
+        Doing::Rotating => "every key opens the vault as before, every point is whole, and the next run goes on",
         Doing::Mount => "nothing was mounted",
         Doing::Repair if matches!(error, Error::WrongKey { .. } | Error::Invalid { .. }) => "nothing was changed",
         Doing::Repair => "what was whole is whole, and what was repaired until then stays repaired",
@@ -208,6 +215,10 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::TargetInUse { .. } => "unmount it or stop what uses it",
         Error::WrongKey { .. } => "check the password or key file (ICECORE_PASSWORD_FILE, --key-file)",
         Error::NotPermitted { .. } => "use a password or key file of that role (`icecore key list`)",
+        Error::Rotated { .. } => "use a key that `icecore key list` shows, or have an administrator add yours again",
+        Error::RemovedKey => "use another key, or have an administrator add one for you",
+        Error::External { .. } => "try that command by itself, or open the vault with another key",
+        Error::OwnSlot => "add --own to remove it all the same",
         Error::LastAdminSlot => "add another admin key with `icecore key add --role admin` first",
         Error::Vault { .. } if error.is_out_of_space() => "free some space there and run it again",
         Error::Source { .. } => "check that disk, or keep what can be read with --allow-incomplete",

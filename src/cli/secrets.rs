@@ -3,13 +3,15 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use icecore::seal::Credential;
+use icecore::seal::{Credential, RecoveryKey};
 use zeroize::Zeroizing;
 
-use super::arguments::Global;
+use super::arguments::{ASK, Global};
 use super::exit::Exit;
 use super::problem::{Problem, Sentence};
+use super::{external, recovery};
 
 /// Largest password or key file that is read, in bytes: more is a mistake.
 const MOST_BYTES: u64 = 1 << 20;
@@ -20,8 +22,32 @@ enum Origin {
     KeyFile(PathBuf),
     PasswordFile(PathBuf),
     PasswordCommand(String),
+    /// A file with the words, or [`ASK`].
+    RecoveryKey(PathBuf),
+    External(Commands),
     Environment(Vec<u8>),
     Prompt,
+}
+
+/// What makes a key that somebody else keeps.
+#[derive(Debug, PartialEq, Eq)]
+struct Commands {
+    wrap: Option<String>,
+    unwrap: String,
+    timeout: Duration,
+}
+
+/// Where the credential of a new slot comes from, by the options of a verb.
+#[derive(Clone, Copy, Default)]
+pub struct NewKey<'a> {
+    /// A file whose line is the password.
+    pub password_file: Option<&'a Path>,
+    /// A key file.
+    pub key_file: Option<&'a Path>,
+    /// A command that wraps the key of the slot.
+    pub wrap_command: Option<&'a str>,
+    /// The command that unwraps it again.
+    pub unwrap_command: Option<&'a str>,
 }
 
 /// Gets what opens the vault.
@@ -30,32 +56,64 @@ pub fn credential(global: &Global) -> Result<Credential, Problem> {
 }
 
 /// Gets what shall open a new vault; a person types a password twice, and nobody may choose an empty one.
-pub fn new_credential(global: &Global) -> Result<Credential, Problem> {
-    not_empty(read(&origin(global)?, &["New password: ", "Once more: "])?)
+pub fn new_credential(global: &Global, wrap_command: Option<&str>) -> Result<Credential, Problem> {
+    // For `init` that option is the wish for a recovery key besides.
+    let global = Global { recovery_key: None, ..global.clone() };
+    let origin = match (origin(&global)?, wrap_command) {
+        (Origin::External(commands), Some(wrap)) => {
+            Origin::External(Commands { wrap: Some(wrap.to_owned()), ..commands })
+        }
+        (Origin::External(_), None) => {
+            return Err(Problem::usage(
+                "a command that unwraps a key is given, and none that wraps one",
+                "give --wrap-command too",
+            ));
+        }
+        (_, Some(_)) => return Err(no_unwrap_command()),
+        (origin, None) => origin,
+    };
+    not_empty(read(&origin, &["New password: ", "Once more: "])?)
+}
+
+fn no_unwrap_command() -> Problem {
+    Problem::usage(
+        "a command that wraps a key is given, and none that unwraps it again",
+        "give --unwrap-command too: the new key is tried before it is stored",
+    )
 }
 
 /// Gets what shall open a new key slot.
-pub fn new_slot_credential(password_file: Option<&Path>, key_file: Option<&Path>) -> Result<Credential, Problem> {
-    let origin = match (password_file, key_file) {
-        (Some(path), _) => Origin::PasswordFile(path.to_path_buf()),
-        (None, Some(path)) => Origin::KeyFile(path.to_path_buf()),
-        (None, None) => Origin::Prompt,
+pub fn new_slot_credential(new: &NewKey<'_>, global: &Global) -> Result<Credential, Problem> {
+    let origin = match (new.password_file, new.key_file, new.wrap_command) {
+        (Some(path), ..) => Origin::PasswordFile(path.to_path_buf()),
+        (None, Some(path), _) => Origin::KeyFile(path.to_path_buf()),
+        (None, None, Some(wrap)) => {
+            let unwrap =
+                new.unwrap_command.map(str::to_owned).map_or_else(|| unwrap_command(global), |new| Ok(Some(new)));
+            let unwrap = unwrap?.ok_or_else(no_unwrap_command)?;
+            Origin::External(Commands { wrap: Some(wrap.to_owned()), unwrap, timeout: global.key_timeout })
+        }
+        (None, None, None) => Origin::Prompt,
     };
     not_empty(read(&origin, &["New key's password: ", "Once more: "])?)
 }
 
 /// Options come before the environment. Of several options none is right; of the environment the first counts.
 fn origin(global: &Global) -> Result<Origin, Problem> {
+    let external = |unwrap| Origin::External(Commands { wrap: None, unwrap, timeout: global.key_timeout });
     let options = [
         global.key_file.clone().map(Origin::KeyFile),
         global.password_file.clone().map(Origin::PasswordFile),
         global.password_command.clone().map(Origin::PasswordCommand),
+        global.recovery_key.clone().map(Origin::RecoveryKey),
+        global.unwrap_command.clone().map(external),
     ];
     let mut given = options.into_iter().flatten();
     match (given.next(), given.next()) {
         (Some(_), Some(_)) => {
             return Err(Problem::usage(
-                "more than one of --key-file, --password-file and --password-command is given",
+                "more than one of --key-file, --password-file, --password-command, --recovery-key and --unwrap-command \
+                 is given",
                 "give one of them",
             ));
         }
@@ -74,6 +132,9 @@ fn origin(global: &Global) -> Result<Origin, Problem> {
         let text = |_| Problem::usage("ICECORE_PASSWORD_COMMAND is not UTF-8", "set it to a shell command");
         return command.map(Origin::PasswordCommand).map_err(text);
     }
+    if let Some(command) = unwrap_command(global)? {
+        return Ok(external(command));
+    }
     // Set and empty is an answer too: the password is empty, and opens no vault that we made.
     if let Some(password) = std::env::var_os("ICECORE_PASSWORD") {
         return Ok(Origin::Environment(std::os::unix::ffi::OsStringExt::into_vec(password)));
@@ -81,11 +142,35 @@ fn origin(global: &Global) -> Result<Origin, Problem> {
     Ok(Origin::Prompt)
 }
 
+/// The command that unwraps keys, by option or environment.
+fn unwrap_command(global: &Global) -> Result<Option<String>, Problem> {
+    if global.unwrap_command.is_some() {
+        return Ok(global.unwrap_command.clone());
+    }
+    let Some(command) = std::env::var_os("ICECORE_UNWRAP_COMMAND").filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let text = |_| Problem::usage("ICECORE_UNWRAP_COMMAND is not UTF-8", "set it to a program and its arguments");
+    command.into_string().map(Some).map_err(text)
+}
+
 fn read(origin: &Origin, prompts: &[&str]) -> Result<Credential, Problem> {
     match origin {
         Origin::KeyFile(path) => Ok(Credential::key_file(read_file("read the key file", path)?.to_vec())?),
         Origin::PasswordFile(path) => Ok(password(&read_file("read the password file", path)?)),
         Origin::PasswordCommand(command) => Ok(password(&run(command)?)),
+        Origin::RecoveryKey(path) if path.as_os_str() == ASK => Ok(recovery::ask()?.credential()),
+        Origin::RecoveryKey(path) => {
+            let bytes = read_file("read the recovery key", path)?;
+            let text = std::str::from_utf8(&bytes);
+            let text =
+                text.map_err(|_| Problem::usage("the file of the recovery key is no text", "give one with its words"))?;
+            Ok(RecoveryKey::from_words(text)?.credential())
+        }
+        Origin::External(Commands { wrap, unwrap, timeout }) => {
+            let (wrap, unwrap, timeout) = (wrap.clone(), unwrap.clone(), *timeout);
+            Ok(external::Commands { wrap, unwrap, timeout }.credential())
+        }
         Origin::Environment(bytes) => Ok(Credential::password(bytes.clone())),
         Origin::Prompt => prompt(prompts),
     }
@@ -159,7 +244,7 @@ mod tests {
         for (file, expected) in [(&b"a b\n"[..], &b"a b"[..]), (b"x\r\n", b"x"), (b"x\n\n", b"x\n"), (b" x ", b" x ")] {
             match password(file) {
                 Credential::Password(password) => assert_eq!(&**password, expected),
-                Credential::KeyFile(_) => panic!("a password becomes a password"),
+                _ => panic!("a password becomes a password"),
             }
         }
     }

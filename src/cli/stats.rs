@@ -52,6 +52,14 @@ pub fn run(_: &Arguments, global: &Global) -> Result<Exit, Problem> {
             format!("{} in {}", human::size(stats.stored_bytes), human::count(stats.segments, "segment", "segments")),
         ],
         [
+            "parity".to_owned(),
+            match (stats.segments_with_parity, stats.segments) {
+                (0, _) => "none".to_owned(),
+                (of, all) if of == all => human::size(stats.parity_bytes),
+                (of, all) => format!("{} for {of} of {all} segments", human::size(stats.parity_bytes)),
+            },
+        ],
+        [
             "index".to_owned(),
             format!("{} for {}", human::size(stats.index_bytes), human::count(stats.records, "record", "records")),
         ],

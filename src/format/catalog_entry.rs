@@ -1,7 +1,8 @@
 //! An entry of a catalog chain, object `catalog/<chain id>/<sequence, 16 hex digits>.entry`.
 //!
 //! A chain holds what happened to the points of one machine. Its id is a keyed hash of the machine's name, so that two
-//! writers who meet a new machine at once meet in one chain. Sequence numbers begin at zero and have no gaps.
+//! writers who meet a new machine at once meet in one chain. Sequence numbers begin at zero and have no gaps. The chain of the empty name is the vault's own; its
+//! entries have another payload.
 //!
 //! | offset | bytes | field | valid when | guards against |
 //! |---|---|---|---|---|
@@ -11,9 +12,10 @@
 //! | 16 | 16 | vault id | always | an entry of another vault |
 //! | 32 | 16 | chain id | always | an entry of another machine |
 //! | 48 | 8 | sequence number | always | a renamed entry |
-//! | 56 | 8 | reserved, zero | always | |
+//! | 56 | 4 | epoch of the keys | always | an entry by who holds older keys only |
+//! | 60 | 4 | reserved, zero | always | |
 //! | 64 | 32 | salt of this entry's key, random | always | two writers of one number sealing under one key |
-//! | 96 | n | payload, AES-256-GCM, nonce zero, bytes 0..96 as associated data | with the meta key | any change |
+//! | 96 | n | payload, AES-256-GCM, nonce zero, bytes 0..96 as associated data | with the epoch's meta key | any change |
 //! | 96 + n | 32 | BLAKE3 of everything before | always | damage, told apart from a wrong key |
 //!
 //! The payload:
@@ -75,6 +77,8 @@ pub struct Prefix {
     pub chain: Id,
     /// Place in the chain.
     pub sequence: u64,
+    /// Epoch of the keys.
+    pub epoch: u32,
     /// Salt of the entry's key.
     pub salt: [u8; 32],
 }
@@ -138,6 +142,7 @@ impl Prefix {
         put::<16, 16, PREFIX>(&mut bytes, self.vault);
         put::<32, 16, PREFIX>(&mut bytes, self.chain);
         put::<48, 8, PREFIX>(&mut bytes, self.sequence.to_le_bytes());
+        put::<56, 4, PREFIX>(&mut bytes, self.epoch.to_le_bytes());
         put::<64, 32, PREFIX>(&mut bytes, self.salt);
         bytes
     }
@@ -165,7 +170,7 @@ pub fn split(bytes: &[u8]) -> Result<(Prefix, &[u8; PREFIX], &[u8]), FormatError
         return Err(short.into());
     };
     check_hash(before, *sum, STRUCTURE)?;
-    check_zero(&prefix[56..64], "reserved")?;
+    check_zero(&prefix[60..64], "reserved")?;
     if u32_at::<12, PREFIX>(prefix) as usize != payload.len() {
         return Err(Problem::Field("payload length").into());
     }
@@ -173,6 +178,7 @@ pub fn split(bytes: &[u8]) -> Result<(Prefix, &[u8; PREFIX], &[u8]), FormatError
         vault: field::<16, 16, PREFIX>(prefix),
         chain: field::<32, 16, PREFIX>(prefix),
         sequence: u64_at::<48, PREFIX>(prefix),
+        epoch: u32_at::<56, PREFIX>(prefix),
         salt: field::<64, 32, PREFIX>(prefix),
     };
     Ok((decoded, prefix, payload))

@@ -11,7 +11,7 @@
 //! | 40 | 1 | chunk size, as its power of two, 12 to 22 | always | |
 //! | 41 | 1 | compression: 1 zstd | always | |
 //! | 42 | 1 | compression level, signed, -7 to 22 | always | |
-//! | 43 | 1 | reserved, zero | always | |
+//! | 43 | 1 | parity of each segment in hundredths of it, 0 to 20 | always | |
 //! | 44 | 4 | size at which a segment is closed, in bytes | always | |
 //! | 48 | 32 | public half of the data key pair (X25519, RFC 7748) | always | content keys sealed to somebody else |
 //! | 80 | 32 | reserved, zero | always | |
@@ -40,6 +40,8 @@ pub const CHUNK_SIZE_LOG2: std::ops::RangeInclusive<u8> = 12..=22;
 pub const LEVELS: std::ops::RangeInclusive<i8> = -7..=22;
 /// Smallest and largest segment size, in bytes.
 pub const SEGMENT_BYTES: std::ops::RangeInclusive<u32> = (1 << 20)..=(1 << 30);
+/// Least and most parity of a segment, in hundredths of it.
+pub const PARITY_PERCENT: std::ops::RangeInclusive<u8> = 0..=20;
 
 const ZSTD: u8 = 1;
 
@@ -56,6 +58,8 @@ pub struct Header {
     pub level: i8,
     /// Size at which a segment is closed, in bytes.
     pub segment_bytes: u32,
+    /// Parity of each segment in hundredths of it; 0 for none.
+    pub parity_percent: u8,
     /// Public half of the data key pair.
     pub public: [u8; 32],
 }
@@ -83,7 +87,10 @@ impl Header {
         put::<12, 4, AUTHENTICATED>(&mut bytes, (SIZE as u32).to_le_bytes());
         put::<16, 16, AUTHENTICATED>(&mut bytes, self.vault);
         put::<32, 8, AUTHENTICATED>(&mut bytes, self.created_unix_seconds.to_le_bytes());
-        put::<40, 4, AUTHENTICATED>(&mut bytes, [self.chunk_size_log2, ZSTD, self.level.to_le_bytes()[0], 0]);
+        put::<40, 4, AUTHENTICATED>(
+            &mut bytes,
+            [self.chunk_size_log2, ZSTD, self.level.to_le_bytes()[0], self.parity_percent],
+        );
         put::<44, 4, AUTHENTICATED>(&mut bytes, self.segment_bytes.to_le_bytes());
         put::<48, 32, AUTHENTICATED>(&mut bytes, self.public);
         bytes
@@ -110,16 +117,16 @@ impl Header {
             None => return Err(Problem::Magic(STRUCTURE).into()),
         };
         check_hash(&bytes[..CHECKSUMMED], field::<CHECKSUMMED, 32, SIZE>(bytes), STRUCTURE)?;
-        let [chunk_size_log2, compression, level, reserved] = field::<40, 4, SIZE>(bytes);
+        let [chunk_size_log2, compression, level, parity_percent] = field::<40, 4, SIZE>(bytes);
         let header = Self {
             vault: field::<16, 16, SIZE>(bytes),
             created_unix_seconds: u64_at::<32, SIZE>(bytes),
             chunk_size_log2,
             level: i8::from_le_bytes([level]),
             segment_bytes: u32_at::<44, SIZE>(bytes),
+            parity_percent,
             public: field::<48, 32, SIZE>(bytes),
         };
-        check_zero(&[reserved], "reserved")?;
         check_zero(&bytes[80..AUTHENTICATED], "reserved")?;
         for (right, name) in [
             (u32_at::<12, SIZE>(bytes) as usize == SIZE, "header length"),
@@ -127,6 +134,7 @@ impl Header {
             (compression == ZSTD, "compression"),
             (LEVELS.contains(&header.level), "compression level"),
             (SEGMENT_BYTES.contains(&header.segment_bytes), "segment size"),
+            (PARITY_PERCENT.contains(&parity_percent), "parity"),
         ] {
             if !right {
                 return Err(Problem::Field(name).into());

@@ -12,7 +12,9 @@
 //! | 16 | 16 | vault id | always | a run of another vault |
 //! | 32 | 8 | number of entries `n` | always | |
 //! | 40 | 1 | number of bits `b` that choose a bucket, 0 to 32 | always | |
-//! | 41 | 23 | reserved, zero | always | |
+//! | 41 | 3 | reserved, zero | always | |
+//! | 44 | 4 | epoch of the keys that the tags are under | always | tags that nobody looks for any more |
+//! | 48 | 16 | reserved, zero | always | |
 //! | 64 | 16 s | ids of the segments that the run covers | always | entries of segments that are gone |
 //! | 64 + 16 s | 32 | BLAKE3 of everything before | always | damage |
 //! | then, at a multiple of 4096 | 4 (2^b + 1) | number of the first entry of each bucket, then `n` | always | |
@@ -68,6 +70,8 @@ pub struct RunHeader {
     pub entries: u64,
     /// Number of bits that choose a bucket.
     pub bucket_bits: u8,
+    /// Epoch of the keys that the tags are under.
+    pub epoch: u32,
 }
 
 /// An entry.
@@ -111,10 +115,10 @@ impl RunEntry {
 
 impl RunHeader {
     /// The shape of a run of so many entries over so many segments.
-    pub fn new(vault: Id, segments: u32, entries: u64) -> Self {
+    pub fn new(vault: Id, epoch: u32, segments: u32, entries: u64) -> Self {
         let buckets = (entries / ENTRIES_PER_BUCKET).max(1);
         let bucket_bits = u8::try_from(buckets.ilog2()).unwrap_or(32).min(32);
-        Self { vault, segments, entries, bucket_bits }
+        Self { vault, segments, entries, bucket_bits, epoch }
     }
 
     /// Number of the bucket of a tag.
@@ -159,6 +163,7 @@ impl RunHeader {
         put::<16, 16, PREFIX>(&mut prefix, self.vault);
         put::<32, 8, PREFIX>(&mut prefix, self.entries.to_le_bytes());
         prefix[40] = self.bucket_bits;
+        put::<44, 4, PREFIX>(&mut prefix, self.epoch.to_le_bytes());
         let mut bytes = prefix.to_vec();
         bytes.extend_from_slice(segments.as_flattened());
         let sum = blake3::hash(&bytes);
@@ -169,12 +174,14 @@ impl RunHeader {
     /// Reads the first bytes of a run of `length` bytes.
     pub fn decode(bytes: &[u8; PREFIX], length: u64) -> Result<Self, FormatError> {
         check_magic(bytes, MAGIC, STRUCTURE)?;
-        check_zero(&bytes[41..], "reserved")?;
+        check_zero(&bytes[41..44], "reserved")?;
+        check_zero(&bytes[48..], "reserved")?;
         let header = Self {
             vault: field::<16, 16, PREFIX>(bytes),
             segments: u32_at::<12, PREFIX>(bytes),
             entries: u64_at::<32, PREFIX>(bytes),
             bucket_bits: bytes[40],
+            epoch: u32_at::<44, PREFIX>(bytes),
         };
         let bounded =
             header.segments <= MOST_SEGMENTS && header.bucket_bits <= 32 && u32::try_from(header.entries).is_ok();

@@ -1,38 +1,61 @@
-//! A key slot, object `keys/<slot id in hex>.slot`: one way to open the vault, and the role that it gives.
+//! A key slot, object `keys/<slot id in hex>-<epoch, 8 hex digits>.slot`: one way to open the vault, and the role that it
+//! gives.
+//!
+//! A rotation of the keys writes a new file for each slot; of several files of one slot the one of the newest epoch
+//! counts that has begun.
 //!
 //! | offset | bytes | field | valid when | guards against |
 //! |---|---|---|---|---|
 //! | 0 | 8 | magic `ICESLOT1` | always | a foreign file |
 //! | 8 | 4 | version, 1 | always | a newer program's slot |
-//! | 12 | 1 | kind: 1 password, 2 key file | always | |
+//! | 12 | 1 | kind: 1 password, 2 key file, 3 recovery key, 4 external command | always | |
 //! | 13 | 1 | role: 1 backup, 2 restore, 3 admin | always | |
-//! | 14 | 2 | length of the sealed payload: 120 for role 1, 152 for 2 and 3 | always | |
+//! | 14 | 1 | length of the label `n`, up to 64 | always | |
+//! | 15 | 1 | reserved, zero | always | |
 //! | 16 | 16 | vault id | always | a slot of another vault |
 //! | 32 | 8 | slot id, random | always | a renamed slot |
-//! | 40 | 8 | time it was made, Unix seconds | always | |
+//! | 40 | 8 | time the slot was made, Unix seconds | always | |
 //! | 48 | 4 | Argon2id passes | kind 1, else 0 | |
 //! | 52 | 4 | Argon2id memory in KiB | kind 1, else 0 | |
 //! | 56 | 4 | Argon2id lanes | kind 1, else 0 | |
-//! | 60 | 4 | reserved, zero | always | |
+//! | 60 | 4 | epoch `e`, the newest whose keys are inside | always | a slot from before a rotation |
 //! | 64 | 32 | salt, random | always | tables of guessed passwords |
 //! | 96 | 32 | key commitment | always | one payload that opens under two passwords |
-//! | 128 | 120 or 152 | sealed payload | with the key | |
+//! | 128 | 32 | public half of the slot's own pair (X25519, RFC 7748) | always | |
+//! | 160 | 8 | time the epoch began, Unix seconds | always | |
+//! | 168 | 4 | length of the wrapped key `w`, up to 16 KiB | kind 4, else 0 | |
+//! | 172 | 4 | length of the sealed payload `p`: 16 + 40 + (e + 1) times 96, 128 or 160 for role 1, 2 or 3 | always | |
+//! | 176 | 16 | reserved, zero | always | |
+//! | 192 | n | label, UTF-8 without control characters | always | |
+//! | then | w | the slot's key as the external command wrapped it | kind 4 | |
+//! | then | 32 | HPKE encapsulated key | always | |
+//! | then | p | payload, sealed by HPKE to the slot's public half | with the slot's key | |
+//! | then | 48 | the slot's update key, sealed under the admin key of epoch `e` | with an admin key | slots that no administrator made |
+//! | then | 32 | BLAKE3 of everything before, keyed by the slot's update key | with the slot's key | keys that no administrator gave |
 //! | then | 32 | BLAKE3 of everything before | always | damage, told apart from a wrong password |
 //!
-//! The payload, sealed with AES-256-GCM under the wrapping key, nonce zero (each slot has a key of its own), bytes 0..128
-//! as associated data:
+//! The bytes up to the HPKE encapsulated key are the associated data of both seals. The payload:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | epoch of the keys, 0 |
+//! | 0 | 4 | epoch `e` |
 //! | 4 | 4 | reserved, zero |
 //! | 8 | 32 | id key |
-//! | 40 | 32 | meta key |
-//! | 72 | 32 | public half of the data key pair |
-//! | 104 | 32 | private half; roles restore and admin only |
+//! | 40 | 96, 128 or 160 each | the keys of epochs 0 to `e`, in order |
+//!
+//! The keys of an epoch:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 32 | meta key |
+//! | 32 | 32 | public half of the data key pair |
+//! | 64 | 32 | BLAKE3 of the inventory that the epoch began with; zero for epoch 0 |
+//! | 96 | 32 | private half of the data key pair; roles restore and admin only |
+//! | 128 | 32 | admin key; role admin only |
 
 use super::{
-    FormatError, Hash, Id, TAG_BYTES, VERSION, check_hash, check_magic, check_zero, field, put, u32_at, u64_at,
+    FormatError, HASH_BYTES, Hash, Id, TAG_BYTES, VERSION, check_hash, check_magic, check_zero, field, hex, put,
+    u32_at, u64_at,
 };
 use crate::error::Problem;
 
@@ -41,13 +64,28 @@ pub const FOLDER: &str = "keys";
 
 const STRUCTURE: &str = "key slot";
 const MAGIC: [u8; 8] = *b"ICESLOT1";
-/// Length of the part before the payload, the payload's associated data, in bytes.
-pub const PREFIX: usize = 128;
-/// Length of the payload of a role without the private half, before sealing, in bytes.
-pub const PAYLOAD_PUBLIC: usize = 104;
-/// Length of the payload of a role with the private half, before sealing, in bytes.
-pub const PAYLOAD_PRIVATE: usize = PAYLOAD_PUBLIC + 32;
-const CHECKSUM: usize = 32;
+/// Length of the part before the label, in bytes.
+pub const PREFIX: usize = 192;
+/// Longest label in bytes.
+pub const MOST_LABEL_BYTES: usize = 64;
+/// Longest key as an external command may wrap it, in bytes.
+pub const MOST_WRAPPED_BYTES: usize = 16 << 10;
+/// Most epochs whose keys a slot holds.
+pub const MOST_EPOCHS: u32 = 1024;
+/// Length of the payload before the keys of the first epoch, in bytes.
+pub const PAYLOAD_FIXED: usize = 40;
+/// Length of the sealed update key in bytes.
+pub const ESCROW_BYTES: usize = 32 + TAG_BYTES;
+/// Longest stored form in bytes.
+pub const MOST_BYTES: usize = PREFIX
+    + MOST_LABEL_BYTES
+    + MOST_WRAPPED_BYTES
+    + 32
+    + TAG_BYTES
+    + PAYLOAD_FIXED
+    + MOST_EPOCHS as usize * 160
+    + ESCROW_BYTES
+    + 2 * HASH_BYTES;
 
 /// Largest Argon2id cost that is accepted from a slot: a hostile slot must not take the machine's memory or days.
 pub const MOST_PASSES: u32 = 64;
@@ -70,6 +108,10 @@ pub enum SlotKind {
     },
     /// The content of a key file.
     KeyFile,
+    /// A recovery key, random bits that somebody keeps as words.
+    Recovery,
+    /// A key that a command of the user's wraps and unwraps.
+    External,
 }
 
 /// What somebody who opened the vault may do.
@@ -98,9 +140,18 @@ impl Role {
         self >= Self::Restore
     }
 
-    /// Length of the sealed payload in bytes.
-    pub fn sealed_bytes(self) -> usize {
-        TAG_BYTES + if self.reads_data() { PAYLOAD_PRIVATE } else { PAYLOAD_PUBLIC }
+    /// Length of one epoch's keys in the payload, in bytes.
+    pub fn epoch_bytes(self) -> usize {
+        match self {
+            Self::Backup => 96,
+            Self::Restore => 128,
+            Self::Admin => 160,
+        }
+    }
+
+    /// Length of the payload with the keys up to `epoch`, before sealing, in bytes.
+    pub fn payload_bytes(self, epoch: u32) -> usize {
+        PAYLOAD_FIXED + (epoch as usize + 1) * self.epoch_bytes()
     }
 }
 
@@ -115,49 +166,94 @@ pub struct KeySlot {
     pub vault: Id,
     /// Its id.
     pub id: [u8; 8],
-    /// When it was made, Unix seconds.
+    /// When the slot was made, Unix seconds.
     pub created_unix_seconds: u64,
+    /// The newest epoch whose keys are inside.
+    pub epoch: u32,
+    /// When that epoch began, Unix seconds.
+    pub epoch_unix_seconds: u64,
     /// Salt of the derivation.
     pub salt: [u8; 32],
     /// Commitment to the key.
     pub commitment: Hash,
+    /// Public half of the slot's own pair.
+    pub public: [u8; 32],
+    /// What people call it.
+    pub label: String,
+    /// The slot's key as the external command wrapped it; empty for other kinds.
+    pub wrapped: Vec<u8>,
+    /// HPKE encapsulated key.
+    pub encapsulated: [u8; 32],
     /// Sealed role keys.
     pub payload: Vec<u8>,
+    /// The update key, sealed for administrators.
+    pub escrow: [u8; ESCROW_BYTES],
+    /// Authenticator under the update key, see [`Self::authenticated_bytes`].
+    pub authenticator: Hash,
+}
+
+/// The object of a slot's file.
+pub fn object(id: &[u8; 8], epoch: u32) -> String {
+    format!("{FOLDER}/{}-{epoch:08x}.slot", hex(id))
+}
+
+/// Whether a text can be a label.
+pub fn is_label(text: &str) -> bool {
+    text.len() <= MOST_LABEL_BYTES && !text.chars().any(char::is_control)
 }
 
 impl KeySlot {
-    /// The part before the payload.
-    pub fn prefix(&self) -> [u8; PREFIX] {
+    /// Its object.
+    pub fn object(&self) -> String {
+        object(&self.id, self.epoch)
+    }
+
+    /// The part that is the same in clear for everybody: prefix, label, wrapped key. It is the associated data of both
+    /// seals.
+    pub fn front(&self) -> Vec<u8> {
         let (kind, [passes, memory_kib, lanes]) = match self.kind {
             SlotKind::Password { passes, memory_kib, lanes } => (1, [passes, memory_kib, lanes]),
             SlotKind::KeyFile => (2, [0; 3]),
+            SlotKind::Recovery => (3, [0; 3]),
+            SlotKind::External => (4, [0; 3]),
         };
         let role = match self.role {
             Role::Backup => 1,
             Role::Restore => 2,
             Role::Admin => 3,
         };
+        let payload_bytes = self.role.payload_bytes(self.epoch) + TAG_BYTES;
+        assert!(is_label(&self.label) && self.wrapped.len() <= MOST_WRAPPED_BYTES, "both are checked before");
         let mut bytes = [0; PREFIX];
         put::<0, 8, PREFIX>(&mut bytes, MAGIC);
         put::<8, 4, PREFIX>(&mut bytes, VERSION.to_le_bytes());
-        put::<12, 2, PREFIX>(&mut bytes, [kind, role]);
-        put::<14, 2, PREFIX>(&mut bytes, (self.role.sealed_bytes() as u16).to_le_bytes());
+        put::<12, 3, PREFIX>(&mut bytes, [kind, role, self.label.len() as u8]);
         put::<16, 16, PREFIX>(&mut bytes, self.vault);
         put::<32, 8, PREFIX>(&mut bytes, self.id);
         put::<40, 8, PREFIX>(&mut bytes, self.created_unix_seconds.to_le_bytes());
         put::<48, 4, PREFIX>(&mut bytes, passes.to_le_bytes());
         put::<52, 4, PREFIX>(&mut bytes, memory_kib.to_le_bytes());
         put::<56, 4, PREFIX>(&mut bytes, lanes.to_le_bytes());
+        put::<60, 4, PREFIX>(&mut bytes, self.epoch.to_le_bytes());
         put::<64, 32, PREFIX>(&mut bytes, self.salt);
         put::<96, 32, PREFIX>(&mut bytes, self.commitment);
-        bytes
+        put::<128, 32, PREFIX>(&mut bytes, self.public);
+        put::<160, 8, PREFIX>(&mut bytes, self.epoch_unix_seconds.to_le_bytes());
+        put::<168, 4, PREFIX>(&mut bytes, (self.wrapped.len() as u32).to_le_bytes());
+        put::<172, 4, PREFIX>(&mut bytes, (payload_bytes as u32).to_le_bytes());
+        [bytes.as_slice(), self.label.as_bytes(), &self.wrapped].concat()
+    }
+
+    /// The bytes that the authenticator covers: everything before it.
+    pub fn authenticated_bytes(&self) -> Vec<u8> {
+        [self.front().as_slice(), &self.encapsulated, &self.payload, &self.escrow].concat()
     }
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
-        assert_eq!(self.payload.len(), self.role.sealed_bytes(), "the payload is the role's");
-        let mut bytes = self.prefix().to_vec();
-        bytes.extend_from_slice(&self.payload);
+        assert_eq!(self.payload.len(), self.role.payload_bytes(self.epoch) + TAG_BYTES, "the payload is the role's");
+        let mut bytes = self.authenticated_bytes();
+        bytes.extend_from_slice(&self.authenticator);
         let sum = blake3::hash(&bytes);
         bytes.extend_from_slice(sum.as_bytes());
         bytes
@@ -169,49 +265,80 @@ impl KeySlot {
             return Err(Problem::Magic(STRUCTURE).into());
         };
         check_magic(start, MAGIC, STRUCTURE)?;
-        let short = Problem::Length { expected: (PREFIX + CHECKSUM) as u64, found: bytes.len() as u64 };
-        let (Some(prefix), Some((before, sum))) = (bytes.first_chunk::<PREFIX>(), bytes.split_last_chunk::<CHECKSUM>())
-        else {
-            return Err(short.into());
-        };
-        check_hash(before, *sum, STRUCTURE)?;
-        let [kind, role] = field::<12, 2, PREFIX>(prefix);
+        let short = || Problem::Length { expected: (PREFIX + HASH_BYTES) as u64, found: bytes.len() as u64 };
+        let (prefix, rest) = bytes.split_first_chunk::<PREFIX>().ok_or_else(short)?;
+        let (rest, sum) = rest.split_last_chunk::<HASH_BYTES>().ok_or_else(short)?;
+        check_hash(&bytes[..PREFIX + rest.len()], *sum, STRUCTURE)?;
+        let [kind, role, label_bytes, reserved] = field::<12, 4, PREFIX>(prefix);
         let role = match role {
             1 => Role::Backup,
             2 => Role::Restore,
             3 => Role::Admin,
             _ => return Err(Problem::Field("role").into()),
         };
-        let costs @ (passes, memory_kib, lanes) =
-            (u32_at::<48, PREFIX>(prefix), u32_at::<52, PREFIX>(prefix), u32_at::<56, PREFIX>(prefix));
-        let bounded = |value, most| (1..=most).contains(&value);
-        let kind = match kind {
-            1 if bounded(passes, MOST_PASSES)
-                && bounded(memory_kib, MOST_MEMORY_KIB)
-                && bounded(lanes, MOST_LANES)
-                && memory_kib >= 8 * lanes =>
-            {
-                SlotKind::Password { passes, memory_kib, lanes }
-            }
-            1 => return Err(Problem::Field("Argon2 cost").into()),
-            2 if costs == (0, 0, 0) => SlotKind::KeyFile,
-            _ => return Err(Problem::Field("kind").into()),
-        };
-        check_zero(&prefix[60..64], "reserved")?;
-        let payload = before.get(PREFIX..).unwrap_or_default().to_vec();
-        let told = u16::from_le_bytes(field::<14, 2, PREFIX>(prefix));
-        if usize::from(told) != role.sealed_bytes() || payload.len() != role.sealed_bytes() {
+        let kind = decode_kind(kind, prefix)?;
+        check_zero(&[reserved], "reserved")?;
+        check_zero(&prefix[176..], "reserved")?;
+        let epoch = u32_at::<60, PREFIX>(prefix);
+        if epoch >= MOST_EPOCHS {
+            return Err(Problem::Field("epoch").into());
+        }
+        let [wrapped_bytes, payload_bytes] = [u32_at::<168, PREFIX>(prefix), u32_at::<172, PREFIX>(prefix)];
+        let wrapped_bytes = wrapped_bytes as usize;
+        if wrapped_bytes > MOST_WRAPPED_BYTES || (kind != SlotKind::External && wrapped_bytes > 0) {
+            return Err(Problem::Field("wrapped key's length").into());
+        }
+        let expected = role.payload_bytes(epoch) + TAG_BYTES;
+        if payload_bytes as usize != expected {
             return Err(Problem::Field("payload length").into());
         }
+        // Of bounded numbers; the checksum was right, so a length that does not fit is a writer's.
+        let unfit = || FormatError::from(Problem::Field("length"));
+        let (label, rest) = rest.split_at_checked(usize::from(label_bytes)).ok_or_else(unfit)?;
+        let (wrapped, rest) = rest.split_at_checked(wrapped_bytes).ok_or_else(unfit)?;
+        let (encapsulated, rest) = rest.split_first_chunk::<32>().ok_or_else(unfit)?;
+        let (payload, rest) = rest.split_at_checked(expected).ok_or_else(unfit)?;
+        let (escrow, rest) = rest.split_first_chunk::<ESCROW_BYTES>().ok_or_else(unfit)?;
+        let authenticator: Hash = rest.try_into().map_err(|_| unfit())?;
+        let label =
+            String::from_utf8(label.to_vec()).ok().filter(|label| is_label(label)).ok_or(Problem::Field("label"))?;
         Ok(Self {
             kind,
             role,
             vault: field::<16, 16, PREFIX>(prefix),
             id: field::<32, 8, PREFIX>(prefix),
             created_unix_seconds: u64_at::<40, PREFIX>(prefix),
+            epoch,
+            epoch_unix_seconds: u64_at::<160, PREFIX>(prefix),
             salt: field::<64, 32, PREFIX>(prefix),
             commitment: field::<96, 32, PREFIX>(prefix),
-            payload,
+            public: field::<128, 32, PREFIX>(prefix),
+            label,
+            wrapped: wrapped.to_vec(),
+            encapsulated: *encapsulated,
+            payload: payload.to_vec(),
+            escrow: *escrow,
+            authenticator,
         })
+    }
+}
+
+fn decode_kind(kind: u8, prefix: &[u8; PREFIX]) -> Result<SlotKind, FormatError> {
+    let costs @ (passes, memory_kib, lanes) =
+        (u32_at::<48, PREFIX>(prefix), u32_at::<52, PREFIX>(prefix), u32_at::<56, PREFIX>(prefix));
+    let bounded = |value, most| (1..=most).contains(&value);
+    match kind {
+        1 if bounded(passes, MOST_PASSES)
+            && bounded(memory_kib, MOST_MEMORY_KIB)
+            && bounded(lanes, MOST_LANES)
+            && memory_kib >= 8 * lanes =>
+        {
+            Ok(SlotKind::Password { passes, memory_kib, lanes })
+        }
+        1 => Err(Problem::Field("Argon2 cost").into()),
+        2 if costs == (0, 0, 0) => Ok(SlotKind::KeyFile),
+        3 if costs == (0, 0, 0) => Ok(SlotKind::Recovery),
+        4 if costs == (0, 0, 0) => Ok(SlotKind::External),
+        _ => Err(Problem::Field("kind").into()),
     }
 }

@@ -10,9 +10,12 @@ pub mod catalog_entry;
 pub mod check_note;
 pub mod header;
 pub mod index_run;
+pub mod inventory;
 pub mod key_slot;
 pub mod map_node;
+pub mod parity;
 pub mod segment;
+pub mod vault_event;
 
 use crate::error::{Error, Problem};
 

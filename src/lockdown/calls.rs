@@ -60,6 +60,7 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
+    libc::SYS_mlock,
     // threads
     libc::SYS_futex,
     libc::SYS_set_robust_list,

@@ -13,7 +13,6 @@ use landlock::{
 };
 
 use super::{Kept, Needs};
-use crate::vault::FOLDERS;
 
 /// The newest that this list was written for.
 const KNOWN: ABI = ABI::V6;
@@ -54,18 +53,25 @@ fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Resu
     Ok(rules.add_rule(PathBeneath::new(opened, access))?)
 }
 
+/// How deep a vault's files lie below it: `catalog/<chain>/<entry>`.
+const VAULT_DEPTH: usize = 2;
+
 /// Where links in the vault lead: somebody may have moved its segments, or some of them, to another disk.
 fn linked(vault: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut follow = |path: PathBuf| found.extend(path.canonicalize());
-    for folder in FOLDERS.iter().map(|folder| vault.join(folder)).chain([vault.to_owned()]) {
-        if folder.is_symlink() {
-            follow(folder.clone());
-        }
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
-            .for_each(|link| follow(link.path()));
-    }
+    follow(vault, VAULT_DEPTH, &mut found);
     found
+}
+
+fn follow(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            found.extend(path.canonicalize());
+        }
+        // A directory, or what leads to one.
+        if depth > 0 && !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            follow(&path, depth - 1, found);
+        }
+    }
 }

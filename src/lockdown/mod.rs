@@ -63,8 +63,7 @@ pub fn lock_down(needs: &Needs<'_>) -> Vec<Kept> {
     let mut kept = Vec::new();
     kept.extend(other_threads().map(Kept::Threads));
     // The list of system calls comes last: it has no place for those that give up the rest.
-    let capabilities = privileges::needed(needs.vault);
-    kept.extend(privileges::give_up(capabilities).err().map(|error| Kept::Privileges(error.into())));
+    kept.extend(privileges::give_up().err().map(|error| Kept::Privileges(error.into())));
     kept.extend(files::give_up(needs).err());
     kept.extend(calls::give_up().err());
     kept

@@ -1,8 +1,5 @@
 //! Privileges of the process as a whole: capabilities, what an `exec` could bring, limits, being looked into.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
@@ -10,26 +7,16 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs,
 };
 
-use crate::vault::FOLDERS;
-
 /// The largest file that it can write: an index of some 300 million records outside the vault. What would become larger
 /// stays in memory, as where nothing can be written at all.
 const MOST_FILE_BYTES: u64 = 16 << 30;
 
-/// Capabilities that reading this vault takes. Root reads its own files without any; those of others only with
-/// `CAP_DAC_READ_SEARCH`, and others' files may come wherever others may write.
-pub(super) fn needed(vault: &Path) -> CapabilitySet {
-    let user = rustix::process::geteuid().as_raw();
-    let is_ours = |path: &Path| path.metadata().is_ok_and(|found| found.uid() == user && found.mode() & 0o022 == 0);
-    if is_ours(vault) && FOLDERS.iter().all(|folder| is_ours(&vault.join(folder))) {
-        CapabilitySet::empty()
-    } else {
-        CapabilitySet::DAC_READ_SEARCH
-    }
-}
+/// What reading a vault may take, where it is held. Whose files a vault holds, what directories lead to it, and where links
+/// in it lead, can change at any time, and root is used to reading them all; which files those are, Landlock says.
+const NEEDED: CapabilitySet = CapabilitySet::DAC_READ_SEARCH;
 
-/// Gives up every capability but `needed`.
-pub(super) fn give_up(needed: CapabilitySet) -> rustix::io::Result<()> {
+/// Gives up every capability but the one that is needed.
+pub(super) fn give_up() -> rustix::io::Result<()> {
     set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     limit(Resource::Core, 0)?;
@@ -40,7 +27,7 @@ pub(super) fn give_up(needed: CapabilitySet) -> rustix::io::Result<()> {
 
     let now = capabilities(None)?;
     if now.permitted.contains(CapabilitySet::SETPCAP) {
-        for capability in CapabilitySet::all().iter().filter(|capability| !needed.contains(*capability)) {
+        for capability in CapabilitySet::all().iter().filter(|capability| !NEEDED.contains(*capability)) {
             match remove_capability_from_bounding_set(capability) {
                 // The kernel is older than the capability.
                 Ok(()) | Err(Errno::INVAL) => {}
@@ -49,7 +36,7 @@ pub(super) fn give_up(needed: CapabilitySet) -> rustix::io::Result<()> {
         }
     }
     clear_ambient_capability_set()?;
-    let kept = now.effective & needed;
+    let kept = now.effective & NEEDED;
     set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })
 }
 

@@ -274,6 +274,14 @@ impl ObjectWriter for Writer {
         files::write_all(self.file.as_ref(), offset, bytes).map_err(|error| self.failed("write", error))
     }
 
+    fn read_back(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let read = files::read_up_to(|offset, buffer| self.file.read_at(offset, buffer), offset, buffer);
+        match read.map_err(|error| self.failed("read", error))? {
+            count if count == buffer.len() => Ok(()),
+            _ => Err(self.failed("read", io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
     fn start_writeback(&self, offset: u64, length: u64) {
         self.file.start_writeback(offset, length);
     }

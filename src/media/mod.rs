@@ -106,6 +106,9 @@ pub trait ObjectWriter: Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
 
+    /// Reads back what was written: fills the whole buffer from `offset` on.
+    fn read_back(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+
     /// Asks the system to begin writing a range out, so that the sync at the end finds little left to do.
     fn start_writeback(&self, offset: u64, length: u64);
 

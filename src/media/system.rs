@@ -99,7 +99,11 @@ impl Files for SystemFiles {
             let entry = entry?;
             // A name that is not text is none of ours.
             if let Ok(name) = entry.file_name().into_string() {
-                found.push(Listed { name, is_directory: entry.file_type()?.is_dir() });
+                let kind = entry.file_type()?;
+                // A link counts as where it leads, as for whoever opens what is behind it.
+                let leads_to_one = || entry.path().metadata().is_ok_and(|found| found.is_dir());
+                let is_directory = kind.is_dir() || (kind.is_symlink() && leads_to_one());
+                found.push(Listed { name, is_directory });
             }
         }
         Ok(found)

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::Consistency;
 use super::entries::{self, ReadEntry};
+use super::heads::ChainHead;
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::catalog_entry::{self, PointMade};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
@@ -74,7 +75,10 @@ impl Catalog {
     /// Reads the entries that came since. Damaged ones are remembered, see [`Self::damage`].
     pub fn refresh(&self) -> Result<()> {
         let folders = self.media.list_folders(catalog_entry::FOLDER)?;
-        self.refresh_chains(&folders.iter().filter_map(|folder| id_from_hex(folder)).collect::<Vec<_>>())
+        // The vault's own chain tells of no points.
+        let own = self.keys.own_chain();
+        let machines = folders.iter().filter_map(|folder| id_from_hex(folder)).filter(|id| *id != own);
+        self.refresh_chains(&machines.collect::<Vec<_>>())
     }
 
     fn chains(&self) -> MutexGuard<'_, BTreeMap<Id, Chain>> {
@@ -272,6 +276,31 @@ impl Catalog {
     /// What is damaged or missing in the chains.
     pub fn damage(&self) -> Vec<Damage> {
         self.chains().values().flat_map(|chain| chain.damage.iter().cloned()).collect()
+    }
+
+    /// How far each chain has come. One whose last entry is damaged or not to be had is left out: nothing is known of that.
+    pub fn heads(&self) -> Vec<ChainHead> {
+        let chains = self.chains();
+        let known = chains.iter().filter(|(id, chain)| {
+            let is_whole = chain.damage.last().is_none_or(|damage| !damage.is_entry(id, chain.next));
+            chain.next > 0 && is_whole && chain.unreadable != chain.next.checked_sub(1)
+        });
+        let mut heads: Vec<ChainHead> = known
+            .map(|(id, chain)| ChainHead {
+                chain: *id,
+                entries: chain.next,
+                hash: chain.head,
+                machine: chain.points.first().map(|point| point.machine.clone()),
+            })
+            .collect();
+        heads.sort_by(|one, other| one.machine.cmp(&other.machine));
+        heads
+    }
+
+    /// Whether there are entries under keys that came after those at hand.
+    pub(crate) fn has_newer(&self) -> bool {
+        let is_newer = |damage: &Damage| matches!(damage.problem, Problem::Epoch(_));
+        self.chains().values().any(|chain| chain.damage.iter().any(is_newer))
     }
 
     /// The number of entries in all chains: any point made since shows as a change.

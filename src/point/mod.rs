@@ -3,15 +3,19 @@
 mod catalog;
 mod disk_map;
 mod entries;
+mod heads;
 mod manifest;
 mod map_builder;
 mod scrub;
 mod streams;
+pub(crate) mod vault_chain;
 
 pub(crate) use catalog::point_name;
 pub use catalog::{Catalog, PointInfo};
 pub use disk_map::{DiskMap, Extent};
 pub(crate) use entries::{sequences, stored as stored_entry};
+pub(crate) use heads::setbacks;
+pub use heads::{ChainHead, Found, Heads, MOST_HEADS_BYTES, Setback};
 pub use manifest::{ByteRange, Manifest, ManifestDisk};
 pub use map_builder::MapBuilder;
 pub(crate) use scrub::scrub;

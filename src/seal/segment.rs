@@ -27,6 +27,7 @@ const TABLE: u32 = 2;
 pub struct SegmentSeal {
     vault: Id,
     segment: Id,
+    epoch: u32,
     kind: SegmentKind,
     /// Ids and table, under a key derived from the meta key.
     meta: Aes256Gcm,
@@ -56,9 +57,9 @@ impl SegmentSeal {
         } else {
             (SegmentKind::Meta, None)
         };
-        let header = SegmentHeader { vault, segment, kind };
-        let bytes = header.encode(*keys.authenticate_segment(&header).as_bytes()).to_vec();
-        Ok((Self::with(keys, &header, content), bytes))
+        let header = SegmentHeader { vault, segment, epoch: keys.epoch(), kind };
+        let bytes = header.encode(*keys.authenticate_segment(&header)?.as_bytes()).to_vec();
+        Ok((Self::with(keys, &header, content)?, bytes))
     }
 
     /// Opens a segment by its header. Without the private half only ids and table of a data segment can be opened.
@@ -67,48 +68,69 @@ impl SegmentSeal {
         let (header, authenticator) = SegmentHeader::decode(bytes).map_err(|error| error.at(&name, 0))?;
         header.check_place(keys.vault(), expected).map_err(|error| error.at(&name, 0))?;
         let unauthentic = || Error::damaged(&name, 0, Problem::Authentication("segment header"));
-        if keys.authenticate_segment(&header) != blake3::Hash::from(authenticator) {
+        if keys.authenticate_segment(&header)? != blake3::Hash::from(authenticator) {
             return Err(unauthentic());
         }
+        keys.admit_segment(expected, header.epoch)?;
         let content = match header.kind {
             SegmentKind::Data { encapsulated, sealed_key } if keys.reads_data() => {
                 let encapsulated =
                     <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&encapsulated).map_err(|_| unauthentic())?;
                 let opened = single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
                     &OpModeR::Base,
-                    &keys.hpke_private()?,
+                    &keys.hpke_private(header.epoch)?,
                     &encapsulated,
                     &info(keys.vault(), expected),
                     &sealed_key,
                     expected,
                 );
                 let opened = zeroize::Zeroizing::new(opened.map_err(|_| unauthentic())?);
-                let key: [u8; 32] = opened.as_slice().try_into().map_err(|_| unauthentic())?;
-                Some(ContentKey(key.into()))
+                let key: zeroize::Zeroizing<[u8; 32]> =
+                    zeroize::Zeroizing::new(opened.as_slice().try_into().map_err(|_| unauthentic())?);
+                #[cfg(test)]
+                super::vectors::received(
+                    &keys.hpke_private(header.epoch)?.to_bytes(),
+                    &encapsulated.to_bytes(),
+                    &info(keys.vault(), expected),
+                    expected,
+                    &sealed_key,
+                    &*key,
+                );
+                Some(ContentKey(Secret::from(*key)))
             }
             _ => None,
         };
-        Ok(Self::with(keys, &header, content))
+        Self::with(keys, &header, content)
     }
 
-    /// What opens a segment's ids and table without its header: their key follows from the segment's name.
-    pub fn of_table(keys: &VaultKeys, segment: &Id) -> Self {
-        Self::with(keys, &SegmentHeader { vault: *keys.vault(), segment: *segment, kind: SegmentKind::Meta }, None)
+    /// What opens a segment's ids and table without its header: their key follows from the segment's name and the epoch.
+    /// Whoever opens something with it knows that the segment is of that epoch, and whether it may be one.
+    pub fn of_table(keys: &VaultKeys, segment: &Id, epoch: u32) -> Result<Self> {
+        let (vault, segment) = (*keys.vault(), *segment);
+        Self::with(keys, &SegmentHeader { vault, segment, epoch, kind: SegmentKind::Meta }, None)
     }
 
-    fn with(keys: &VaultKeys, header: &SegmentHeader, content: Option<ContentKey>) -> Self {
+    /// Fails where the segment is of an older epoch and was not there when the newest began.
+    pub fn admit(&self, keys: &VaultKeys) -> Result<()> {
+        keys.admit_segment(&self.segment, self.epoch)
+    }
+
+    fn with(keys: &VaultKeys, header: &SegmentHeader, content: Option<ContentKey>) -> Result<Self> {
         let ids: [&[u8]; 2] = [&header.vault, &header.segment];
+        let newer = || Error::damaged(object(&header.segment), 48, Problem::Epoch(header.epoch));
+        let meta = keys.meta(header.epoch).ok_or_else(newer)?;
         let payloads = match header.kind {
             SegmentKind::Data { .. } => content.map(|content| cipher(&content.0)),
-            SegmentKind::Meta => Some(cipher(&derive("icecore 1 meta payloads", keys.meta(), &ids))),
+            SegmentKind::Meta => Some(cipher(&derive("icecore 1 meta payloads", meta, &ids))),
         };
-        Self {
+        Ok(Self {
             vault: header.vault,
             segment: header.segment,
+            epoch: header.epoch,
             kind: header.kind,
-            meta: cipher(&derive("icecore 1 segment ids and table", keys.meta(), &ids)),
+            meta: cipher(&derive("icecore 1 segment ids and table", meta, &ids)),
             payloads,
-        }
+        })
     }
 
     fn seal_content_key(keys: &VaultKeys, segment: &Id, content: &Secret) -> Result<([u8; 32], [u8; 48])> {
@@ -128,6 +150,11 @@ impl SegmentSeal {
     /// The segment.
     pub fn segment(&self) -> &Id {
         &self.segment
+    }
+
+    /// Epoch of its keys.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Whether it holds chunks.

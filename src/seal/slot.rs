@@ -1,13 +1,41 @@
-//! Key slots: from a password or a key file to the secrets of a role, and back.
+//! Key slots: from a password, key file, recovery key or external command to the secrets of a role, and back.
+//!
+//! The root key that a credential gives opens nothing by itself. From it follow the commitment, the private half of the
+//! slot's own pair, and its update key. Secrets are sealed to the public half, so that an administrator can give a slot
+//! the keys of a new epoch without its password. Since everybody could seal to a public half, the file is authenticated
+//! under the update key, which administrators find in the slot, sealed under the admin key of its epoch.
+//!
+//! Invariants:
+//! - a slot opens only where its update key authenticates the whole file: nobody but its holder and administrators can
+//!   have made it, so nobody else can give its holder other keys to write under;
+//! - an administrator renews only slots whose sealed update key is bound to all of the slot's clear part: nobody else
+//!   can plant a slot that a rotation would give new keys to.
+
+use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, Version};
+use hpke::aead::AesGcm256;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::{Kem, X25519HkdfSha256};
+use hpke::{Deserializable, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal};
 use zeroize::Zeroizing;
 
-use super::keys::{RoleKeys, cipher, derive, open, seal};
+use super::keys::{EpochKeys, RoleKeys, cipher, derive, keyed, open, seal};
 use super::{Secret, random};
 use crate::error::{Error, Problem, Result};
-use crate::format::key_slot::{KeySlot, PAYLOAD_PRIVATE, PAYLOAD_PUBLIC, PREFIX, Role, SlotKind};
-use crate::format::{FormatError, Hash, Id, check_zero, field, hex, put};
+use crate::format::key_slot::{
+    ESCROW_BYTES, KeySlot, MOST_EPOCHS, MOST_WRAPPED_BYTES, PAYLOAD_FIXED, PREFIX, Role, SlotKind, is_label,
+};
+use crate::format::{FormatError, Hash, Id, TAG_BYTES, check_zero, field, hex, u32_at};
+
+/// A key that somebody else keeps: a key service, a hardware module, another program.
+pub trait ExternalKey: Send + Sync {
+    /// Wraps the key of a new slot. What it returns is stored in the clear.
+    fn wrap(&self, vault: &Id, slot: &[u8; 8], key: &[u8; 32]) -> Result<Vec<u8>>;
+
+    /// Unwraps what it wrapped.
+    fn unwrap(&self, vault: &Id, slot: &[u8; 8], wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>>;
+}
 
 /// What somebody opens a slot with.
 #[derive(Clone)]
@@ -16,6 +44,10 @@ pub enum Credential {
     Password(Zeroizing<Vec<u8>>),
     /// The whole content of a key file.
     KeyFile(Zeroizing<Vec<u8>>),
+    /// A recovery key, see [`super::RecoveryKey`].
+    Recovery(Secret),
+    /// A key that somebody else keeps.
+    External(Arc<dyn ExternalKey>),
 }
 
 /// Fewest bytes of a key file; it is used as it is, so it must be random.
@@ -48,13 +80,27 @@ pub struct SlotInfo {
     pub role: Role,
     /// What opens it.
     pub kind: SlotKind,
+    /// What people call it; may be empty.
+    pub label: String,
     /// When it was made, Unix seconds.
     pub created_unix_seconds: u64,
+    /// The newest epoch whose keys it holds.
+    pub epoch: u32,
+    /// When that epoch began, Unix seconds.
+    pub epoch_unix_seconds: u64,
 }
 
 impl From<&KeySlot> for SlotInfo {
     fn from(slot: &KeySlot) -> Self {
-        Self { id: hex(&slot.id), role: slot.role, kind: slot.kind, created_unix_seconds: slot.created_unix_seconds }
+        Self {
+            id: hex(&slot.id),
+            role: slot.role,
+            kind: slot.kind,
+            label: slot.label.clone(),
+            created_unix_seconds: slot.created_unix_seconds,
+            epoch: slot.epoch,
+            epoch_unix_seconds: slot.epoch_unix_seconds,
+        }
     }
 }
 
@@ -78,12 +124,18 @@ impl Credential {
     }
 
     fn fits(&self, kind: SlotKind) -> bool {
-        matches!((self, kind), (Self::Password(_), SlotKind::Password { .. }) | (Self::KeyFile(_), SlotKind::KeyFile))
+        matches!(
+            (self, kind),
+            (Self::Password(_), SlotKind::Password { .. })
+                | (Self::KeyFile(_), SlotKind::KeyFile)
+                | (Self::Recovery(_), SlotKind::Recovery)
+                | (Self::External(_), SlotKind::External)
+        )
     }
 
-    /// The root key that this credential gives with a slot's salt and costs.
-    fn root(&self, kind: SlotKind, salt: &[u8; 32]) -> Result<Secret> {
-        match (self, kind) {
+    /// The root key that this credential gives for a slot of a kind that fits it.
+    fn root(&self, slot: &KeySlot) -> Result<Secret> {
+        match (self, slot.kind) {
             (Self::Password(password), SlotKind::Password { passes, memory_kib, lanes }) => {
                 let invalid = |_| Error::Invalid {
                     what: "Argon2id cost",
@@ -93,108 +145,324 @@ impl Credential {
                 let params = Params::new(memory_kib, passes, lanes, Some(32)).map_err(invalid)?;
                 let mut out = Zeroizing::new([0; 32]);
                 Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                    .hash_password_into(password, salt, out.as_mut_slice())
+                    .hash_password_into(password, &slot.salt, out.as_mut_slice())
                     .map_err(invalid)?;
                 Ok(Secret::from(*out))
             }
-            (Self::Password(bytes) | Self::KeyFile(bytes), _) => {
-                let mut hasher = blake3::Hasher::new_derive_key("icecore 1 key file");
-                hasher.update(salt).update(bytes);
-                Ok(Secret::from(*hasher.finalize().as_bytes()))
+            (Self::Password(bytes) | Self::KeyFile(bytes), _) => Ok(salted("icecore 1 key file", &slot.salt, bytes)),
+            (Self::Recovery(key), _) => Ok(salted("icecore 1 recovery key", &slot.salt, key.expose())),
+            (Self::External(external), _) => {
+                let key = external.unwrap(&slot.vault, &slot.id, &slot.wrapped)?;
+                Ok(salted("icecore 1 external key", &slot.salt, key.as_slice()))
             }
         }
     }
 }
 
-/// From a root key: what is compared first, and what opens the payload.
-fn commitment_and_key(root: &Secret, vault: &Id) -> (Hash, Secret) {
-    let commitment = derive("icecore 1 key slot commitment", root, &[vault]);
-    (*commitment.expose(), derive("icecore 1 key slot payload", root, &[vault]))
+fn salted(context: &'static str, salt: &[u8; 32], bytes: &[u8]) -> Secret {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    hasher.update(salt).update(bytes);
+    let key = Secret::from(*hasher.finalize().as_bytes());
+    #[cfg(test)]
+    super::vectors::derived(context, &[salt, bytes], key.expose());
+    key
 }
 
-/// Makes a slot that gives `role` to whoever has the credential.
-pub fn wrap(
-    vault: Id,
-    keys: &RoleKeys,
-    role: Role,
-    credential: &Credential,
-    cost: PasswordCost,
-    created_unix_seconds: u64,
-) -> Result<KeySlot> {
-    let kind = match credential {
+/// What follows from a slot's root key.
+struct SlotKeys {
+    commitment: Hash,
+    private: Secret,
+    update: Secret,
+}
+
+impl SlotKeys {
+    fn new(root: &Secret, slot: &KeySlot) -> Self {
+        let key = |context| derive(context, root, &[&slot.vault, &slot.id]);
+        Self {
+            commitment: *key("icecore 1 key slot commitment").expose(),
+            private: key("icecore 1 key slot pair"),
+            update: key("icecore 1 key slot update key"),
+        }
+    }
+
+    fn hpke_private(&self) -> <X25519HkdfSha256 as Kem>::PrivateKey {
+        <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(self.private.expose())
+            .expect("any 32 bytes are a private half")
+    }
+}
+
+/// A slot that is to be made.
+#[derive(Clone, Copy)]
+pub struct Wish<'a> {
+    /// What it shall give.
+    pub role: Role,
+    /// What shall open it.
+    pub credential: &'a Credential,
+    /// What a password costs to try.
+    pub cost: PasswordCost,
+    /// What people call it; may be empty.
+    pub label: &'a str,
+    /// Now, Unix seconds.
+    pub now_unix_seconds: u64,
+    /// When the newest epoch began, Unix seconds.
+    pub epoch_unix_seconds: u64,
+}
+
+/// Makes a slot. `keys` are an administrator's.
+pub fn wrap(vault: Id, keys: &RoleKeys, wish: &Wish<'_>) -> Result<KeySlot> {
+    if !is_label(wish.label) {
+        return Err(Error::Invalid {
+            what: "label",
+            value: wish.label.to_owned(),
+            rule: "it must be at most 64 bytes without control characters",
+        });
+    }
+    let cost = wish.cost;
+    let kind = match wish.credential {
         Credential::Password(_) => {
             SlotKind::Password { passes: cost.passes, memory_kib: cost.memory_kib, lanes: cost.lanes }
         }
         Credential::KeyFile(_) => SlotKind::KeyFile,
+        Credential::Recovery(_) => SlotKind::Recovery,
+        Credential::External(_) => SlotKind::External,
     };
-    let salt = random()?;
-    let (commitment, key) = commitment_and_key(&credential.root(kind, &salt)?, &vault);
-    let mut slot =
-        KeySlot { kind, role, vault, id: random()?, created_unix_seconds, salt, commitment, payload: Vec::new() };
-    let mut payload = encode(&keys.for_role(role)?);
-    seal(&cipher(&key), [0; 12], &slot.prefix(), &mut payload);
-    slot.payload = payload;
+    let mut slot = KeySlot {
+        kind,
+        role: wish.role,
+        vault,
+        id: random()?,
+        created_unix_seconds: wish.now_unix_seconds,
+        epoch: keys.epoch(),
+        epoch_unix_seconds: wish.epoch_unix_seconds,
+        salt: random()?,
+        commitment: [0; 32],
+        public: [0; 32],
+        label: wish.label.to_owned(),
+        wrapped: Vec::new(),
+        encapsulated: [0; 32],
+        payload: Vec::new(),
+        escrow: [0; ESCROW_BYTES],
+        authenticator: [0; 32],
+    };
+    if let Credential::External(external) = wish.credential {
+        let key = Zeroizing::new(random()?);
+        slot.wrapped = external.wrap(&vault, &slot.id, &key)?;
+        if slot.wrapped.len() > MOST_WRAPPED_BYTES {
+            let value = format!("of {} bytes", slot.wrapped.len());
+            return Err(Error::Invalid { what: "wrapped key", value, rule: "it must be at most 16 KiB" });
+        }
+    }
+    // Of an external key what comes back, not what was given: a command that can't undo itself must fail now.
+    let slot_keys = SlotKeys::new(&wish.credential.root(&slot)?, &slot);
+    slot.commitment = slot_keys.commitment;
+    slot.public = X25519HkdfSha256::sk_to_pk(&slot_keys.hpke_private()).to_bytes().into();
+    fill(&mut slot, &slot_keys.update, keys)?;
     Ok(slot)
 }
 
-/// Tries a credential on every slot; the first that it opens gives the role and its secrets. A slot of costs that
-/// Argon2id refuses opens nothing, and is the error only where nothing else opens. So is a slot of another vault, but
-/// beside slots of this one it is nobody's loss: an `init` that power loss ended leaves one.
-pub fn open_any(slots: &[(String, KeySlot)], vault: &Id, credential: &Credential) -> Result<(SlotInfo, RoleKeys)> {
+/// Seals into a slot what its role may hold of `keys`, an administrator's, and authenticates it.
+fn fill(slot: &mut KeySlot, update: &Secret, keys: &RoleKeys) -> Result<()> {
+    let Some(admin) = keys.admin() else {
+        return Err(Error::NotPermitted { held: Role::Restore.name(), needed: "the role admin" });
+    };
+    let payload = encode(&keys.for_role(slot.role)?);
+    let front = slot.front();
+    let damaged = || Error::damaged(slot.object(), 128, Problem::Field("public half"));
+    let public = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(&slot.public).map_err(|_| damaged())?;
+    let (encapsulated, sealed) = single_shot_seal::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
+        &OpModeS::Base,
+        &public,
+        &info(slot),
+        &payload,
+        &front,
+    )
+    .map_err(|_| damaged())?;
+    slot.encapsulated = encapsulated.to_bytes().into();
+    slot.payload = sealed;
+    let mut escrow = update.expose().to_vec();
+    seal(&cipher(&escrow_key(admin, slot)), [0; 12], &front, &mut escrow);
+    slot.escrow = escrow.try_into().expect("32 bytes and a tag");
+    slot.authenticator = authenticator(update, slot);
+    Ok(())
+}
+
+fn info(slot: &KeySlot) -> Vec<u8> {
+    [b"icecore 1 key slot".as_slice(), &slot.vault, &slot.id].concat()
+}
+
+/// The encapsulated key is fresh for each file, and so is this.
+fn escrow_key(admin: &Secret, slot: &KeySlot) -> Secret {
+    derive("icecore 1 key slot escrow", admin, &[&slot.vault, &slot.id, &slot.encapsulated])
+}
+
+fn authenticator(update: &Secret, slot: &KeySlot) -> Hash {
+    keyed(update, &slot.authenticated_bytes())
+}
+
+fn is_authentic(update: &Secret, slot: &KeySlot) -> bool {
+    // BLAKE3's own comparison takes the same time wherever the difference is.
+    blake3::Hash::from(authenticator(update, slot)) == blake3::Hash::from(slot.authenticator)
+}
+
+/// The update key of a slot that an administrator of the newest epoch of `keys` made; `None` where nobody such did.
+pub fn update_key(keys: &RoleKeys, slot: &KeySlot) -> Option<Secret> {
+    let mut escrow = slot.escrow.to_vec();
+    if slot.epoch != keys.epoch()
+        || !open(&cipher(&escrow_key(keys.admin()?, slot)), [0; 12], &slot.front(), &mut escrow)
+    {
+        return None;
+    }
+    let escrow = Zeroizing::new(escrow);
+    let update = Secret::from(<[u8; 32]>::try_from(escrow.as_slice()).ok()?);
+    is_authentic(&update, slot).then_some(update)
+}
+
+/// The same slot with the keys of a new epoch, the newest of `keys`. Needs no password.
+pub fn renew(slot: &KeySlot, update: &Secret, keys: &RoleKeys, epoch_unix_seconds: u64) -> Result<KeySlot> {
+    if keys.epoch() >= MOST_EPOCHS {
+        let rule = "a vault has at most 1,024 epochs of keys";
+        return Err(Error::Invalid { what: "rotation", value: keys.epoch().to_string(), rule });
+    }
+    let mut slot = KeySlot { epoch: keys.epoch(), epoch_unix_seconds, ..slot.clone() };
+    fill(&mut slot, update, keys)?;
+    Ok(slot)
+}
+
+/// Tries a credential on every slot's file, those of the newest epoch first; the first that opens and that `accept`
+/// takes decides.
+///
+/// A slot of costs that Argon2id refuses opens nothing, and is the error only where nothing else opens. So is one that is
+/// not what its holder or an administrator made, and one that `accept` calls outdated. A slot of another vault, beside
+/// slots of this one, is nobody's loss: an `init` that power loss ended leaves one.
+pub fn open_any<T>(
+    slots: &[(String, KeySlot)],
+    vault: &Id,
+    credential: &Credential,
+    mut accept: impl FnMut(SlotInfo, RoleKeys) -> Result<T>,
+) -> Result<T> {
     let has_own = slots.iter().any(|(_, slot)| slot.vault == *vault);
-    let mut unusable = None;
-    for (name, slot) in slots.iter().filter(|(_, slot)| credential.fits(slot.kind)) {
+    let mut ids: Vec<[u8; 8]> = slots.iter().map(|(_, slot)| slot.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let (mut unusable, mut outdated) = (None, None);
+    // Of several files of a slot, each gives the same root.
+    let mut roots: Vec<(SlotKind, [u8; 32], Option<Secret>)> = Vec::new();
+    let mut fitting: Vec<&(String, KeySlot)> = slots.iter().filter(|(_, slot)| credential.fits(slot.kind)).collect();
+    fitting.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.epoch));
+    for (name, slot) in fitting {
         if slot.vault != *vault {
             if !has_own {
                 unusable.get_or_insert(Error::damaged(name, 16, Problem::Misplaced("vault id")));
             }
             continue;
         }
-        let Ok(root) = credential.root(slot.kind, &slot.salt) else {
-            unusable.get_or_insert(Error::damaged(name, 48, Problem::Field("Argon2 cost")));
-            continue;
+        let known = roots.iter().find(|(kind, salt, _)| (*kind, *salt) == (slot.kind, slot.salt));
+        let root = match known {
+            Some((_, _, root)) => root.clone(),
+            None => {
+                let root = match credential.root(slot) {
+                    Ok(root) => Some(root),
+                    Err(error @ Error::External { .. }) => {
+                        unusable.get_or_insert(error);
+                        None
+                    }
+                    Err(_) => {
+                        unusable.get_or_insert(Error::damaged(name, 48, Problem::Field("Argon2 cost")));
+                        None
+                    }
+                };
+                roots.push((slot.kind, slot.salt, root.clone()));
+                root
+            }
         };
-        let (commitment, key) = commitment_and_key(&root, vault);
-        // BLAKE3's own comparison takes the same time wherever the difference is.
-        if blake3::Hash::from(commitment) != blake3::Hash::from(slot.commitment) {
+        let Some(root) = root else { continue };
+        let keys = SlotKeys::new(&root, slot);
+        if blake3::Hash::from(keys.commitment) != blake3::Hash::from(slot.commitment) {
             continue;
         }
-        let mut payload = slot.payload.clone();
-        if !open(&cipher(&key), [0; 12], &slot.prefix(), &mut payload) {
-            return Err(Error::damaged(name, PREFIX as u64, Problem::Authentication("key slot")));
+        match open_with(&keys, slot, name) {
+            Ok(opened) => match accept(SlotInfo::from(slot), opened) {
+                Err(error @ (Error::Rotated { .. } | Error::RemovedKey)) => {
+                    outdated.get_or_insert(error);
+                }
+                decided => return decided,
+            },
+            Err(error) => {
+                unusable.get_or_insert(error);
+            }
         }
-        let payload = Zeroizing::new(payload);
-        let keys = decode(&payload).map_err(|error| error.at(name, PREFIX as u64))?;
-        return Ok((SlotInfo::from(slot), keys));
     }
-    Err(unusable.unwrap_or(Error::WrongKey { slots: slots.len() }))
+    Err(outdated.or(unusable).unwrap_or(Error::WrongKey { slots: ids.len() }))
 }
 
-fn encode(keys: &RoleKeys) -> Vec<u8> {
-    let mut bytes = Zeroizing::new([0; PAYLOAD_PRIVATE]);
-    put::<8, 32, PAYLOAD_PRIVATE>(&mut bytes, *keys.id.expose());
-    put::<40, 32, PAYLOAD_PRIVATE>(&mut bytes, *keys.meta.expose());
-    put::<72, 32, PAYLOAD_PRIVATE>(&mut bytes, keys.public);
-    if let Some(private) = &keys.private {
-        put::<104, 32, PAYLOAD_PRIVATE>(&mut bytes, *private.expose());
+/// Opens a slot whose commitment fits.
+fn open_with(keys: &SlotKeys, slot: &KeySlot, name: &str) -> Result<RoleKeys> {
+    let forged = || Error::damaged(name, PREFIX as u64, Problem::Authentication("key slot"));
+    if !is_authentic(&keys.update, slot) {
+        return Err(forged());
     }
-    let length = if keys.private.is_some() { PAYLOAD_PRIVATE } else { PAYLOAD_PUBLIC };
-    bytes[..length].to_vec()
+    let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&slot.encapsulated).map_err(|_| forged())?;
+    let payload = single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
+        &OpModeR::Base,
+        &keys.hpke_private(),
+        &encapsulated,
+        &info(slot),
+        &slot.payload,
+        &slot.front(),
+    )
+    .map_err(|_| forged())?;
+    let payload = Zeroizing::new(payload);
+    #[cfg(test)]
+    super::vectors::received(
+        keys.private.expose(),
+        &slot.encapsulated,
+        &info(slot),
+        &slot.front(),
+        &slot.payload,
+        &payload,
+    );
+    decode(&payload, slot).map_err(|error| error.at(name, PREFIX as u64))
 }
 
-fn decode(payload: &[u8]) -> std::result::Result<RoleKeys, FormatError> {
-    let Some((fixed, private)) = payload.split_first_chunk::<PAYLOAD_PUBLIC>() else {
-        return Err(Problem::Field("payload length").into());
+fn encode(keys: &RoleKeys) -> Zeroizing<Vec<u8>> {
+    // Never grown: a vector that grows leaves secrets behind where it was.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(Role::Admin.payload_bytes(keys.epoch()) + TAG_BYTES));
+    bytes.extend_from_slice(&keys.epoch().to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(keys.id.expose());
+    for epoch in &keys.epochs {
+        bytes.extend_from_slice(epoch.meta.expose());
+        bytes.extend_from_slice(&epoch.public);
+        bytes.extend_from_slice(&epoch.inventory);
+        for secret in [&epoch.private, &epoch.admin].into_iter().flatten() {
+            bytes.extend_from_slice(secret.expose());
+        }
+    }
+    bytes
+}
+
+fn decode(payload: &[u8], slot: &KeySlot) -> std::result::Result<RoleKeys, FormatError> {
+    let length = || FormatError::from(Problem::Field("payload length"));
+    let (fixed, rest) = payload.split_first_chunk::<PAYLOAD_FIXED>().ok_or_else(length)?;
+    if payload.len() != slot.role.payload_bytes(slot.epoch) {
+        return Err(length());
+    }
+    if u32_at::<0, PAYLOAD_FIXED>(fixed) != slot.epoch {
+        return Err(Problem::Field("epoch").into());
+    }
+    check_zero(&fixed[4..8], "reserved")?;
+    let epoch_keys = |bytes: &[u8]| -> Option<EpochKeys> {
+        let (common, rest) = bytes.split_first_chunk::<96>()?;
+        let (secrets, _) = rest.as_chunks::<32>();
+        let secret = |number: usize| secrets.get(number).map(|bytes| Secret::from(*bytes));
+        Some(EpochKeys {
+            meta: field::<0, 32, 96>(common).into(),
+            public: field::<32, 32, 96>(common),
+            inventory: field::<64, 32, 96>(common),
+            private: secret(0),
+            admin: secret(1),
+        })
     };
-    check_zero(&fixed[..8], "epoch")?;
-    let private = match private {
-        [] => None,
-        bytes => Some(Secret::from(<[u8; 32]>::try_from(bytes).map_err(|_| Problem::Field("private half"))?)),
-    };
-    Ok(RoleKeys {
-        id: field::<8, 32, PAYLOAD_PUBLIC>(fixed).into(),
-        meta: field::<40, 32, PAYLOAD_PUBLIC>(fixed).into(),
-        public: field::<72, 32, PAYLOAD_PUBLIC>(fixed),
-        private,
-    })
+    let epochs: Option<Vec<EpochKeys>> = rest.chunks(slot.role.epoch_bytes()).map(epoch_keys).collect();
+    Ok(RoleKeys { id: field::<8, 32, PAYLOAD_FIXED>(fixed).into(), epochs: epochs.ok_or_else(length)? })
 }

@@ -13,14 +13,16 @@ mod ahead;
 mod codec;
 mod index;
 mod load;
+pub mod parity;
 mod reader;
+mod rewrite;
 mod scratch;
 mod segments;
 mod writer;
 
 use quick_cache::sync::Cache;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::header::Header;
 use crate::format::index_run::Tag;
 use crate::format::segment::{RecordType, TableEntry};
@@ -34,8 +36,9 @@ pub use codec::{decode, encode};
 pub use index::Index;
 pub(crate) use index::{forget_runs, scrub as scrub_index};
 pub use reader::{CacheSizes, Reader};
+pub use rewrite::Moved;
 pub(crate) use segments::{
-    Assembled, assemble as assemble_segment, open_object as open_segment, plain_records, scrub as scrub_segment,
+    Assembled, Origin, assemble as assemble_segment, open_object as open_segment, plain_records,
 };
 pub use segments::{RecordFault, SegmentCheck, Segments};
 pub use writer::{Stored, Writer};
@@ -177,6 +180,19 @@ impl Store {
         Ok(index.lookup(&self.keys.index_tag(id)))
     }
 
+    /// Has `tell` called once for each segment that is read with the help of its parity, those of before included: what is
+    /// read is right, but the segment should be repaired.
+    pub fn on_correction(&self, tell: impl Fn(&parity::Correction) + Send + Sync + 'static) {
+        self.segments.corrections().listen(Arc::new(tell));
+    }
+
+    /// Checks everything of a segment that the keys at hand can check, its parity, and what that can mend.
+    pub fn check_segment(&self, id: &Id) -> SegmentCheck {
+        let checked = self.segments.check(id, &|kind, plain| self.id_of(kind, plain));
+        let expected = self.header.parity_percent > 0;
+        with_parity(self.media.as_ref(), Some(self.keys.vault()), id, expected, checked)
+    }
+
     /// The plain bytes of a record.
     pub fn read(&self, kind: RecordType, id: &Hash) -> Result<Vec<u8>> {
         let mut plain = Vec::new();
@@ -198,4 +214,29 @@ impl Store {
         };
         self.keys.record_id(kind, plain)
     }
+}
+
+/// Checks everything of a segment that needs no key, its parity, and what that can mend. `vault` is the id that both must
+/// have, where that is known; `expected` says that every segment has parity.
+pub(crate) fn scrub_segment(media: &dyn Media, vault: Option<&Id>, id: &Id, expected: bool) -> SegmentCheck {
+    with_parity(media, vault, id, expected, segments::scrub(media, vault, id))
+}
+
+/// Parity objects without a segment.
+pub(crate) fn orphaned_parity(media: &dyn Media) -> Result<Vec<Error>> {
+    parity::orphans(media)
+}
+
+/// A segment that the medium does not give is damage like any other, and may be mended like any other.
+fn with_parity(
+    media: &dyn Media,
+    vault: Option<&Id>,
+    id: &Id,
+    expected: bool,
+    checked: Result<SegmentCheck>,
+) -> SegmentCheck {
+    let failed = |error| SegmentCheck { damage: vec![error], ..SegmentCheck::default() };
+    let mut check = checked.unwrap_or_else(failed);
+    parity::complete(media, vault, id, expected, &mut check);
+    check
 }

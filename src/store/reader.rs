@@ -24,6 +24,19 @@ enum Miss {
     Here(Error),
 }
 
+impl Miss {
+    /// Whether the record may be in a segment that is newer than what is known of the vault: nothing is known of it, or
+    /// the segment is gone that it was in.
+    fn may_have_moved(&self) -> bool {
+        let is_gone = |error: &Error| matches!(error, Error::Damaged(damage) if damage.problem == Problem::Absent);
+        match self {
+            Self::Unknown => true,
+            Self::Elsewhere(_) => false,
+            Self::Here(error) => is_gone(error),
+        }
+    }
+}
+
 /// Reads a record. Before it is called damaged it is looked for with all means: among what others published since, by the
 /// segments' own tables, and in any other segment that holds it too.
 pub(super) fn read(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<()> {
@@ -31,14 +44,14 @@ pub(super) fn read(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u
         Ok(()) => return Ok(()),
         Err(miss) => miss,
     };
-    if matches!(miss, Miss::Unknown) {
+    if miss.may_have_moved() {
         store.refresh()?;
         miss = match read_located(store, kind, id, plain) {
             Ok(()) => return Ok(()),
             Err(miss) => miss,
         };
     }
-    if matches!(miss, Miss::Unknown | Miss::Elsewhere(_))
+    if (miss.may_have_moved() || matches!(miss, Miss::Elsewhere(_)))
         && let Some(place) = store.locate_in_tables(id)?
     {
         miss = match read_at(store, kind, id, &place, plain) {

@@ -31,6 +31,11 @@ impl Scratch {
         room(&mut self.sealed, bytes)
     }
 
+    /// The buffer for a record as it was read.
+    pub(super) fn sealed_vec(&mut self) -> &mut Vec<u8> {
+        &mut self.sealed
+    }
+
     /// A part of what was made there, in a copy that may be changed; and room for plain bytes.
     pub(super) fn copy(&mut self, from: usize, to: usize) -> (&mut [u8], &mut Vec<u8>) {
         let copy = room(&mut self.again, to - from);
@@ -39,7 +44,8 @@ impl Scratch {
     }
 }
 
-fn room(buffer: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
+/// Room for so many bytes in a buffer that only grows.
+pub(super) fn room(buffer: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
     if buffer.len() < bytes {
         buffer.resize(bytes, 0);
     }

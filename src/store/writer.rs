@@ -2,21 +2,23 @@
 //!
 //! A thread that stores a record compresses it, takes the next place in the open segment, seals it for that place,
 //! opens and decodes it again, and writes it there. Whoever writes the last record of a full segment hands it to the
-//! sealing thread, which adds table and trailer, syncs, and publishes.
+//! sealing thread, which adds table and trailer, makes parity, syncs, and publishes.
 //!
 //! Invariants:
 //! - a record has one number in one segment, given out once; what was sealed under a number is never sealed again;
 //! - after any failure nothing is published any more: the writer is poisoned, [`Writer::finish`] says why;
-//! - [`Writer::finish`] returns only after every segment is synced, named, and its name synced.
+//! - [`Writer::finish`] returns only after every segment is synced, named, and its name synced, and its parity before it.
 
 use std::collections::HashSet;
 
+use super::parity::{Maker, plan};
 use super::scratch::Scratch;
 use super::{Place, Store, decode, encode};
 use crate::error::{Error, Problem, Result};
 use crate::format::index_run::Tag;
+use crate::format::parity;
 use crate::format::segment::{
-    self, ALIGNMENT, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TableEntry, Trailer, padded,
+    self, ALIGNMENT, Encoding, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType, TableEntry, Trailer, padded,
 };
 use crate::format::{Hash, Id, TAG_BYTES};
 use crate::media::ObjectWriter;
@@ -163,24 +165,58 @@ impl Writer {
             let room = scratch.sealed(RECORD_HEADER_BYTES + plain.len() + TAG_BYTES + ALIGNMENT as usize);
             let compress = || encode(plain, level, &mut room[RECORD_HEADER_BYTES..]);
             let (encoding, encoded_bytes) = store.meter.time(Stage::Compress, plain.len(), compress);
-            let stored_bytes = u32::try_from(encoded_bytes + TAG_BYTES).expect("no longer than plain");
-            let (file, number, offset) = self.allocate(kind == RecordType::Chunk, stored_bytes)?;
-            let end = RECORD_HEADER_BYTES + stored_bytes as usize;
-            let record = &mut room[..end];
-            let seal = || file.seal.seal_record(number, kind, encoding, plain_bytes, id, record);
-            let header = store.meter.time(Stage::Seal, stored_bytes as usize, seal);
-            if self.verify {
-                verify(store, &file.seal, &header, id, offset, scratch)?;
-            }
-            let length = RECORD_HEADER_BYTES + usize::try_from(padded(stored_bytes)).expect("a record is small");
-            let bytes = scratch.sealed(length);
-            bytes[end..].fill(0);
-            store.meter.time(Stage::Append, length, || file.object.write_at(offset, bytes))?;
-            let entry = TableEntry { id: *id, offset, stored_bytes, plain_bytes, kind };
-            self.written(&file, header, entry, length as u64)?;
-            self.shared.stored_bytes.fetch_add(length as u64, Ordering::Relaxed);
-            Ok(Place { segment: *file.seal.segment(), offset, stored_bytes, plain_bytes })
+            let check = if self.verify { Check::Decoded } else { Check::Nothing };
+            self.seal_and_write(kind, id, encoding, plain_bytes, encoded_bytes, scratch, &check)
         })
+    }
+
+    /// Stores a record as another segment has it encoded, also where the vault has it already.
+    pub(super) fn copy(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        encoding: Encoding,
+        plain_bytes: u32,
+        encoded: &[u8],
+    ) -> Result<Place> {
+        self.check()?;
+        let copied = Scratch::with(|scratch| {
+            let room = scratch.sealed(RECORD_HEADER_BYTES + encoded.len() + TAG_BYTES + ALIGNMENT as usize);
+            room[RECORD_HEADER_BYTES..][..encoded.len()].copy_from_slice(encoded);
+            let check = Check::Encoded(encoded);
+            self.seal_and_write(kind, id, encoding, plain_bytes, encoded.len(), scratch, &check)
+        });
+        copied.inspect_err(|_| self.shared.poison_quietly())
+    }
+
+    /// Seals an encoded record that lies behind the room for its header, for the next place, and writes it there.
+    #[expect(clippy::too_many_arguments, reason = "a record's fields, and where it lies")]
+    fn seal_and_write(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        encoding: Encoding,
+        plain_bytes: u32,
+        encoded_bytes: usize,
+        scratch: &mut Scratch,
+        check: &Check<'_>,
+    ) -> Result<Place> {
+        let store = &self.shared.store;
+        let stored_bytes = u32::try_from(encoded_bytes + TAG_BYTES).expect("no longer than plain");
+        let (file, number, offset) = self.allocate(kind == RecordType::Chunk, stored_bytes)?;
+        let end = RECORD_HEADER_BYTES + stored_bytes as usize;
+        let record = scratch.sealed(end);
+        let seal = || file.seal.seal_record(number, kind, encoding, plain_bytes, id, record);
+        let header = store.meter.time(Stage::Seal, stored_bytes as usize, seal);
+        verify(store, &file.seal, &header, id, offset, scratch, check)?;
+        let length = RECORD_HEADER_BYTES + usize::try_from(padded(stored_bytes)).expect("a record is small");
+        let bytes = scratch.sealed(length);
+        bytes[end..].fill(0);
+        store.meter.time(Stage::Append, length, || file.object.write_at(offset, bytes))?;
+        let entry = TableEntry { id: *id, offset, stored_bytes, plain_bytes, kind };
+        self.written(&file, header, entry, length as u64)?;
+        self.shared.stored_bytes.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(Place { segment: *file.seal.segment(), offset, stored_bytes, plain_bytes })
     }
 
     /// Takes note of a record that is written. The last one of a segment that takes no more hands it to the sealer.
@@ -258,7 +294,11 @@ impl Writer {
             // A record that was given a place and never came.
             return Err(Error::Poisoned);
         }
-        // Also for the names that other writers published and this backup relies on: they must not vanish either.
+        // Also for the names that other writers published and this backup relies on: they must not vanish either. Parity
+        // first: a segment that survives a power cut shall have what mends it.
+        if self.shared.store.header.parity_percent > 0 {
+            self.shared.store.media.sync_folder(parity::FOLDER)?;
+        }
         self.shared.store.media.sync_folder(segment::FOLDER)?;
         Ok(self.stored_bytes())
     }
@@ -321,6 +361,16 @@ impl Shared {
     }
 }
 
+/// How a sealed record is looked at before it is written.
+enum Check<'a> {
+    /// Not at all.
+    Nothing,
+    /// It must come back as what its id says.
+    Decoded,
+    /// It must come back as these encoded bytes, which are what the id says.
+    Encoded(&'a [u8]),
+}
+
 /// What is about to be stored must come back as what its id says: encoders have had bugs, and memory has bits that flip.
 fn verify(
     store: &Store,
@@ -329,11 +379,20 @@ fn verify(
     id: &Hash,
     offset: u64,
     scratch: &mut Scratch,
+    check: &Check<'_>,
 ) -> Result<()> {
+    if matches!(check, Check::Nothing) {
+        return Ok(());
+    }
     let stored_bytes = header.stored_bytes as usize;
     let (payload, plain) = scratch.copy(RECORD_HEADER_BYTES, RECORD_HEADER_BYTES + stored_bytes);
     let encoded =
         store.meter.time(Stage::VerifyOpen, stored_bytes, || seal.open_payload(header, id, offset, payload))?;
+    if let Check::Encoded(expected) = check {
+        let problem = Problem::Authentication("record just sealed");
+        let error = || Error::damaged(segment::object(seal.segment()), offset, problem);
+        return if encoded == *expected { Ok(()) } else { Err(error()) };
+    }
     let plain_bytes = header.plain_bytes as usize;
     let decoding = || decode(header.encoding, encoded, header.plain_bytes, plain);
     let decoded = store.meter.time(Stage::VerifyDecompress, plain_bytes, decoding);
@@ -345,19 +404,21 @@ fn verify(
     Err(Error::damaged(segment::object(seal.segment()), offset, problem))
 }
 
-/// The sealing thread: table, trailer, sync, name; then the index may know.
+/// The sealing thread: table, trailer, parity, sync, name; then the index may know.
 fn seal_segments(shared: &Shared, segments: &Receiver<Full>) {
+    // Before there is anything to seal: the code's tables are made while the first records are.
+    let mut maker = (shared.store.header.parity_percent > 0).then(Maker::new);
     for full in segments {
         if shared.failed.load(Ordering::Acquire) {
             continue;
         }
-        if let Err(error) = seal_segment(shared, full) {
+        if let Err(error) = seal_segment(shared, full, maker.as_mut()) {
             shared.poison(error);
         }
     }
 }
 
-fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
+fn seal_segment(shared: &Shared, full: Full, maker: Option<&mut Maker>) -> Result<()> {
     let Full { file, records, end } = full;
     let id = *file.seal.segment();
     let count = u32::try_from(records.len()).expect("bounded by the format");
@@ -374,13 +435,15 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
     tail.extend_from_slice(&trailer.encode(*tree.finalize().as_bytes()));
     file.object.write_at(end, &tail)?;
     shared.stored_bytes.fetch_add(HEADER_BYTES as u64 + tail.len() as u64, Ordering::Relaxed);
-    if !shared.store.meter.time(Stage::Sync, 0, || file.object.publish())? {
-        return Err(Error::damaged(segment::object(&id), 0, Problem::Misplaced("segment id")));
+    if let Some(maker) = maker {
+        // On its way to the medium while parity is made.
+        file.object.start_writeback(0, 0);
+        make_parity(shared, maker, file.object.as_ref(), &id, end + tail.len() as u64)?;
     }
-    if file.seal.is_data() {
-        // The next segment takes over these pages. Without it a backup pushes everything else out of memory, and pays
-        // for each page that the kernel finds and clears for it.
-        file.object.drop_cached();
+    if let Err(error) = publish(shared, &file) {
+        // Nobody needs it now. What can't be removed costs its space until a later backup clears it away.
+        let _ = shared.store.media.remove(&parity::object(&id));
+        return Err(error);
     }
     lock(&shared.published).push(id);
     shared.unsealed.fetch_sub(1, Ordering::AcqRel);
@@ -394,6 +457,36 @@ fn seal_segment(shared: &Shared, full: Full) -> Result<()> {
     Ok(())
 }
 
+/// Makes and publishes the parity of a segment, before the segment itself is: what readers and later backups find has
+/// what mends it. A crash in between leaves parity that nobody needs.
+fn make_parity(shared: &Shared, maker: &mut Maker, object: &dyn ObjectWriter, id: &Id, length: u64) -> Result<()> {
+    let store = &shared.store;
+    let header = plan(&store.header.vault, id, length, store.header.parity_percent);
+    let name = parity::object(id);
+    let written = store.media.create(&name)?;
+    store.meter.time(Stage::Parity, usize::try_from(length).unwrap_or(usize::MAX), || {
+        maker.make(&header, &|offset, buffer| object.read_back(offset, buffer), written.as_ref())
+    })?;
+    if !store.meter.time(Stage::Sync, 0, || written.publish())? {
+        return Err(Error::damaged(name, 0, Problem::Misplaced("segment id")));
+    }
+    written.drop_cached();
+    shared.stored_bytes.fetch_add(header.object_bytes(), Ordering::Relaxed);
+    Ok(())
+}
+
+fn publish(shared: &Shared, file: &SegmentFile) -> Result<()> {
+    if !shared.store.meter.time(Stage::Sync, 0, || file.object.publish())? {
+        return Err(Error::damaged(segment::object(file.seal.segment()), 0, Problem::Misplaced("segment id")));
+    }
+    if file.seal.is_data() {
+        // The next segment takes over these pages. Without it a backup pushes everything else out of memory, and pays
+        // for each page that the kernel finds and clears for it.
+        file.object.drop_cached();
+    }
+    Ok(())
+}
+
 impl Store {
     /// Removes segments that nobody needs. The caller holds the lock `writers` alone, and made sure of that while it did:
     /// who stores records shares that lock from before it asks what there is until its point is made.
@@ -401,10 +494,15 @@ impl Store {
         self.index.forget(&ids.iter().copied().collect());
         for id in ids {
             self.media.remove(&segment::object(id))?;
+            // After it: a segment that is still there has what mends it.
+            self.media.remove(&parity::object(id))?;
             // Open, it would keep its space; closed before, a reader could open it again.
             self.segments.close(id);
         }
         self.media.sync_folder(segment::FOLDER)?;
+        if self.header.parity_percent > 0 {
+            self.media.sync_folder(parity::FOLDER)?;
+        }
         // A reader may have learned of them again meanwhile.
         self.index.missing(&self.segments.list()?).map(|_| ())
     }

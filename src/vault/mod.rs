@@ -8,8 +8,10 @@ mod salvage;
 mod stats;
 mod unlock;
 
-pub use check::{Coverage, DamagedRange, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport};
-pub use keys::NewSlot;
+pub use check::{
+    Coverage, DamagedRange, DamagedSegment, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport,
+};
+pub use keys::{KeyRequest, ListedSlot, NewSlot, RewriteProgress, RewriteReport, RotationReport, Standing};
 pub use options::{InitOptions, OpenOptions};
 pub use repair::{CopyFacts, Mended, Repair, RepairPlan, RepairProgress, RepairReport, RepairSources, Restored};
 pub use salvage::Salvaged;
@@ -21,25 +23,38 @@ use jiff::Timestamp;
 
 use crate::backup::{self, BackupReport, BackupRequest, Progress};
 use crate::error::{Damage, Error, Problem, Result};
+use crate::format::Id;
 use crate::format::catalog_entry;
 use crate::format::check_note;
 use crate::format::header::{self, Header};
+use crate::format::hex;
 use crate::format::index_run;
-use crate::format::key_slot::{self, KeySlot, Role};
+use crate::format::inventory;
+use crate::format::key_slot::{self, Role};
+use crate::format::parity;
 use crate::format::segment::{self, RecordType};
-use crate::media::{DirectoryMedia, Media};
+use crate::media::{DirectoryMedia, Media, ReadMode};
 use crate::meter::Meter;
-use crate::point::{ByteRange, Catalog, DiskMap, Manifest, PointInfo};
+use crate::point::vault_chain::VaultChain;
+use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
 use crate::restore::{self, RestoreOptions, RestoreReport};
-use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, random, wrap};
+use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, Wish, random, wrap};
+use crate::store::parity::Correction;
 use crate::store::{Reader, Store, WRITERS_LOCK};
 use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
 use unlock::Unlocked;
 
 /// Folders of a vault.
-pub const FOLDERS: [&str; 5] =
-    [key_slot::FOLDER, segment::FOLDER, catalog_entry::FOLDER, index_run::FOLDER, check_note::FOLDER];
+pub const FOLDERS: [&str; 7] = [
+    key_slot::FOLDER,
+    segment::FOLDER,
+    parity::FOLDER,
+    catalog_entry::FOLDER,
+    index_run::FOLDER,
+    check_note::FOLDER,
+    inventory::FOLDER,
+];
 
 /// Lock files of a vault.
 pub const LOCKS: [&str; 2] = [WRITERS_LOCK, keys::KEYS_LOCK];
@@ -53,6 +68,9 @@ pub struct Vault {
     catalog: Arc<Catalog>,
     /// What was found without the catalog, where the vault was opened to salvage what is left.
     salvaged: Option<Salvaged>,
+    /// What is wrong with the vault's own chain, and with the list of what there was before the newest epoch.
+    own_damage: Vec<Damage>,
+    options: OpenOptions,
 }
 
 impl Vault {
@@ -75,11 +93,20 @@ impl Vault {
             chunk_size_log2: options.chunk_size_log2()?,
             level: options.level,
             segment_bytes: options.segment_bytes,
+            parity_percent: options.parity_percent,
             public: role_keys.public(),
         };
         let keys = VaultKeys::new(header.vault, Role::Admin, role_keys.clone());
         // The slot before the header: what has a header is a vault, and a vault can be opened.
-        let slot = wrap(header.vault, &role_keys, Role::Admin, credential, options.password_cost, now)?;
+        let wish = Wish {
+            role: Role::Admin,
+            credential,
+            cost: options.password_cost,
+            label: &options.label,
+            now_unix_seconds: now,
+            epoch_unix_seconds: now,
+        };
+        let slot = wrap(header.vault, &role_keys, &wish)?;
         keys::publish(media.as_ref(), &slot)?;
         let header_bytes = header.encode(keys.authenticate_header(&header));
         // An earlier `init` that failed may have left its copy.
@@ -90,11 +117,12 @@ impl Vault {
             .and_then(|()| put(media.as_ref(), header::OBJECT, &header_bytes));
         if let Err(error) = written {
             // Without its header, the slot would be a stranger in whatever vault somebody else made here meanwhile.
-            let _ = media.remove(&keys::object(&slot));
+            let _ = media.remove(&slot.object());
             return Err(error);
         }
         media.sync_folder("")?;
-        let unlocked = Unlocked { header, keys: Arc::new(keys), slot: SlotInfo::from(&slot) };
+        let (keys, slot) = (Arc::new(keys), SlotInfo::from(&slot));
+        let unlocked = Unlocked { header, keys, slot, own_damage: Vec::new() };
         Self::assemble(media, unlocked, &OpenOptions::default())
     }
 
@@ -116,7 +144,7 @@ impl Vault {
     }
 
     fn assemble(media: Arc<dyn Media>, unlocked: Unlocked, options: &OpenOptions) -> Result<Self> {
-        let Unlocked { header, keys, slot } = unlocked;
+        let Unlocked { header, keys, slot, own_damage } = unlocked;
         // At once: each waits for the medium most of the time.
         let (store, catalog) = thread::scope(|scope| {
             let (of_catalog, keys_of_catalog) = (Arc::clone(&media), Arc::clone(&keys));
@@ -125,7 +153,8 @@ impl Vault {
             (store, catalog.join().unwrap_or(Err(Error::Poisoned)))
         });
         let reader = Arc::new(Reader::new(Arc::new(store?), options.cache));
-        Ok(Self { media, header, slot, reader, catalog: Arc::new(catalog?), salvaged: None })
+        let catalog = Arc::new(catalog?);
+        Ok(Self { media, header, slot, reader, catalog, salvaged: None, own_damage, options: *options })
     }
 
     /// What `init` decided.
@@ -146,6 +175,12 @@ impl Vault {
     /// Where the vault is.
     pub fn location(&self) -> &Path {
         self.media.location()
+    }
+
+    /// Has `tell` called once for each segment of which damaged bytes are computed from its parity, those of before included.
+    /// What is read is right, but the segment should be repaired.
+    pub fn on_correction(&self, tell: impl Fn(&Correction) + Send + Sync + 'static) {
+        self.reader.store().on_correction(tell);
     }
 
     /// Reads what others added to the catalog since.
@@ -173,9 +208,38 @@ impl Vault {
         self.salvaged.as_ref()
     }
 
+    /// How far each chain of the catalog has come: who keeps that outside the vault can tell later whether the vault was set
+    /// back to an older state. Chains whose last entry can't be read are left out; [`Self::catalog_damage`] tells of them.
+    pub fn heads(&self) -> Heads {
+        let keys = self.reader.store().keys();
+        let mut chains = self.catalog.heads();
+        // One that can't be listed is damage too, and was told when the vault was opened.
+        chains.extend(VaultChain::read(self.media.as_ref(), keys).ok().and_then(|own| own.chain_head(keys)));
+        Heads { vault: hex(&self.header.vault), chains }
+    }
+
+    /// The chains that did not go on from where they were. Looks at the files as they are now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for the heads of another vault.
+    pub fn setbacks(&self, heads: &Heads) -> Result<Vec<Setback>> {
+        setbacks_on(self.media.as_ref(), Some(&self.header.vault), heads)
+    }
+
+    /// The same without any key, in a vault's directory.
+    ///
+    /// # Errors
+    /// As [`Self::setbacks`]; [`Error::NoVault`]; the medium's.
+    pub fn setbacks_without_key(path: &Path, heads: &Heads) -> Result<Vec<Setback>> {
+        let media = DirectoryMedia::new(path, ReadMode::Pread);
+        refuse_absent(&media)?;
+        let known = [header::OBJECT, header::COPY].iter().find_map(|name| read_header(&media, name).ok());
+        setbacks_on(&media, known.map(|known| known.header.vault).as_ref(), heads)
+    }
+
     /// What is known to be damaged in the catalog.
     pub fn catalog_damage(&self) -> Vec<Damage> {
-        self.catalog.damage()
+        self.own_damage.iter().cloned().chain(self.catalog.damage()).collect()
     }
 
     /// A point's manifest.
@@ -198,7 +262,7 @@ impl Vault {
                 (request.machine.clone(), "a vault that is opened to salvage what is left is only read");
             return Err(Error::Invalid { what: "backup", value, rule });
         }
-        backup::run(&self.reader, &self.catalog, request, progress)
+        backup::run(&self.reader, &self.catalog, request, progress).map_err(|error| self.dated(error))
     }
 
     /// Restores one disk of a point to a file or a block device.
@@ -247,6 +311,15 @@ impl Vault {
     }
 }
 
+/// Where nobody knows which vault it is, only whole entries of the right one fit their hash.
+fn setbacks_on(media: &dyn Media, vault: Option<&Id>, heads: &Heads) -> Result<Vec<Setback>> {
+    if vault.is_some_and(|vault| hex(vault) != heads.vault) {
+        let rule = "it tells of another vault";
+        return Err(Error::Invalid { what: "heads file", value: heads.vault.clone(), rule });
+    }
+    Ok(point::setbacks(media, heads))
+}
+
 /// Fails where there is no vault. Keys without a header are a vault that lost it, or an `init` that did not get to its end.
 fn refuse_absent(media: &dyn Media) -> Result<()> {
     if !media.exists(header::OBJECT)? && media.list(key_slot::FOLDER)?.is_empty() {
@@ -286,10 +359,4 @@ fn checked_manifest(bytes: &[u8], point: &PointInfo) -> Result<Manifest> {
         return Err(Error::damaged(object, point.entry.offset, Problem::Misplaced("point id")));
     }
     Ok(manifest)
-}
-
-impl From<&KeySlot> for NewSlot {
-    fn from(slot: &KeySlot) -> Self {
-        Self { info: SlotInfo::from(slot) }
-    }
 }

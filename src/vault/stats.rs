@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Vault;
 use super::check::{Depth, Memory, time};
 use crate::error::Result;
+use crate::format::parity;
 
 /// A vault in numbers. All sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,6 +23,10 @@ pub struct Stats {
     pub segments: u64,
     /// Bytes of all segments.
     pub stored_bytes: u64,
+    /// Segments that have parity.
+    pub segments_with_parity: u64,
+    /// Bytes of all parity objects.
+    pub parity_bytes: u64,
     /// Number of records that the index knows.
     pub records: u64,
     /// Number of runs of the index.
@@ -89,6 +94,11 @@ impl Vault {
         for id in &segments {
             stored += store.segments().length(id)?;
         }
+        let (mut with_parity, mut parity_bytes) = (0, 0);
+        for name in self.media.list(parity::FOLDER)?.iter().filter(|name| parity::id_of(name).is_some()) {
+            with_parity += 1;
+            parity_bytes += self.media.open(&format!("{}/{name}", parity::FOLDER))?.length();
+        }
         let memory = Memory::read(&self.media, Some(*store.keys().vault()), &segments);
         let checks: Vec<u64> = segments.iter().filter_map(|id| memory.last(id, Depth::Checksums)).collect();
         let index = store.index().size();
@@ -101,6 +111,8 @@ impl Vault {
             used_bytes: used,
             segments: segments.len() as u64,
             stored_bytes: stored,
+            segments_with_parity: with_parity,
+            parity_bytes,
             records: index.entries,
             index_runs: index.runs as u64,
             index_bytes: index.bytes,

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{keys, read_header};
-use crate::error::{Error, Result};
-use crate::format::Id;
+use crate::error::{Damage, Error, Problem, Result};
 use crate::format::header::{self, Header};
 use crate::format::segment::{self, HEADER_BYTES, SegmentHeader};
+use crate::format::{Id, catalog_entry, hex, parity};
 use crate::media::Media;
-use crate::seal::{Credential, SlotInfo, VaultKeys, open_any};
+use crate::point::vault_chain::{self, VaultChain};
+use crate::seal::{Credential, Earlier, RoleKeys, SegmentSeal, SlotInfo, VaultKeys, open_any};
 use crate::sync::Arc;
 use crate::vault::InitOptions;
 
@@ -18,6 +19,23 @@ pub(super) struct Unlocked {
     pub header: Header,
     pub keys: Arc<VaultKeys>,
     pub slot: SlotInfo,
+    /// What is wrong with the vault's own chain, and with the list of what there was before the newest epoch.
+    pub own_damage: Vec<Damage>,
+}
+
+/// What a slot gave.
+struct Opened {
+    keys: VaultKeys,
+    slot: SlotInfo,
+    own_damage: Vec<Damage>,
+}
+
+/// Where the vault's own chain and the newest inventory are: in the vault, and in copies of it for what it lost.
+#[derive(Clone, Copy)]
+struct Own<'a> {
+    media: &'a dyn Media,
+    copies: &'a [&'a dyn Media],
+    salvage: bool,
 }
 
 /// Segments whose headers are asked for the vault's id, where nothing else tells it.
@@ -31,14 +49,15 @@ pub(super) fn unlock(
     credential: &Credential,
     salvage: bool,
 ) -> Result<Unlocked> {
-    let error = match open_one(media, &[], credential) {
+    let own = Own { media, copies, salvage };
+    let error = match own.open_by(&[], credential) {
         Ok(unlocked) => return Ok(unlocked),
         Err(error) => error,
     };
     if let Some(vault) = id_of(media)? {
         for copy in copies {
             if id_of(*copy).ok().flatten() == Some(vault)
-                && let Ok(unlocked) = open_one(media, &[*copy], credential)
+                && let Ok(unlocked) = own.open_by(&[*copy], credential)
                 && *unlocked.keys.vault() == vault
             {
                 return Ok(unlocked);
@@ -46,7 +65,7 @@ pub(super) fn unlock(
         }
     }
     if salvage && matches!(error, Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. }) {
-        return by_slot_alone(media, copies, credential).map_err(|failed| match failed {
+        return own.by_slot_alone(credential).map_err(|failed| match failed {
             Error::WrongKey { .. } => failed,
             _ => error,
         });
@@ -54,68 +73,131 @@ pub(super) fn unlock(
     Err(error)
 }
 
-/// Opens by the headers and slots of a vault and of copies of it.
-fn open_one(media: &dyn Media, copies: &[&dyn Media], credential: &Credential) -> Result<Unlocked> {
-    let (mut slots, damaged) = keys::read_slots(media)?;
-    for copy in copies {
-        slots.extend(keys::read_slots(*copy)?.0);
-    }
-    let mut damaged = damaged.into_iter();
-    let mut open_by = |media: &dyn Media, name| {
-        let decoded = read_header(media, name)?;
-        let vault = decoded.header.vault;
-        let (slot, role_keys) = match open_any(&slots, &vault, credential) {
-            // A damaged slot may be the one that would have opened: that is no wrong password.
-            Err(wrong @ Error::WrongKey { .. }) => return Err(damaged.next().unwrap_or(wrong)),
-            opened => opened?,
-        };
-        let keys = VaultKeys::new(vault, slot.role, role_keys);
-        keys.check_header(name, &decoded)?;
-        Ok(Unlocked { header: decoded.header, keys: Arc::new(keys), slot })
-    };
-    let mut first = match open_by(media, header::OBJECT) {
-        // The copy decides only where the header itself is damaged, unreadable, or another vault's; the error is then
-        // the header's.
-        Err(error @ (Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. })) => error,
-        opened => return opened,
-    };
-    if let Ok(unlocked) = open_by(media, header::COPY) {
-        return Ok(unlocked);
-    }
-    for (copy, name) in copies.iter().flat_map(|copy| [(*copy, header::OBJECT), (*copy, header::COPY)]) {
-        match open_by(copy, name) {
-            Ok(unlocked) => return Ok(unlocked),
-            Err(error @ Error::WrongKey { .. }) => first = error,
-            Err(_) => {}
+impl Own<'_> {
+    /// Opens by the headers and slots of the vault and of `others`.
+    fn open_by(self, others: &[&dyn Media], credential: &Credential) -> Result<Unlocked> {
+        let (mut slots, damaged) = keys::read_slots(self.media)?;
+        for copy in others {
+            slots.extend(keys::read_slots(*copy)?.0);
         }
+        let mut damaged = damaged.into_iter();
+        let mut open_by = |media: &dyn Media, name| {
+            let decoded = read_header(media, name)?;
+            let vault = decoded.header.vault;
+            let opened =
+                match open_any(&slots, &vault, credential, |slot, keys| self.accept(&slots, &vault, slot, keys)) {
+                    // A damaged slot may be the one that would have opened: that is no wrong password.
+                    Err(wrong @ Error::WrongKey { .. }) => return Err(damaged.next().unwrap_or(wrong)),
+                    opened => opened?,
+                };
+            opened.keys.check_header(name, &decoded)?;
+            Ok(opened.with(decoded.header))
+        };
+        let mut first = match open_by(self.media, header::OBJECT) {
+            // The copy decides only where the header itself is damaged, unreadable, or another vault's; the error is then
+            // the header's.
+            Err(error @ (Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. })) => error,
+            opened => return opened,
+        };
+        if let Ok(unlocked) = open_by(self.media, header::COPY) {
+            return Ok(unlocked);
+        }
+        for (copy, name) in others.iter().flat_map(|copy| [(*copy, header::OBJECT), (*copy, header::COPY)]) {
+            match open_by(copy, name) {
+                Ok(unlocked) => return Ok(unlocked),
+                Err(error @ Error::WrongKey { .. }) => first = error,
+                Err(_) => {}
+            }
+        }
+        Err(first)
     }
-    Err(first)
+
+    /// Opens by a slot alone: it holds the vault's id and all keys. What else the header says is only needed to write, but
+    /// for the size of chunks, which each point's manifest says too.
+    fn by_slot_alone(self, credential: &Credential) -> Result<Unlocked> {
+        let mut slots = keys::read_slots(self.media)?.0;
+        let ids: BTreeSet<Id> = slots.iter().map(|(_, slot)| slot.vault).chain(id_of(self.media)?).collect();
+        for copy in self.copies {
+            slots.extend(keys::read_slots(*copy)?.0);
+        }
+        slots.retain(|(_, slot)| ids.contains(&slot.vault));
+        let mut failed = Error::WrongKey { slots: slots.len() };
+        for vault in ids {
+            match open_any(&slots, &vault, credential, |slot, keys| self.accept(&slots, &vault, slot, keys)) {
+                Ok(opened) => {
+                    let has_parity = !self.media.list(parity::FOLDER)?.is_empty();
+                    let header = guessed(vault, &opened.slot, opened.keys.role_keys().public(), has_parity);
+                    return Ok(opened.with(header));
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// What the vault's own chain says of a slot that opened: whether it counts, and which of its epochs have begun.
+    fn accept(self, slots: &keys::NamedSlots, vault: &Id, slot: SlotInfo, role_keys: RoleKeys) -> Result<Opened> {
+        let all = VaultKeys::new(*vault, slot.role, role_keys.clone());
+        let chain = VaultChain::read(self.media, &all)?;
+        if chain.is_newer {
+            return Err(Error::Rotated { since_unix_seconds: keys::newer_since(slots, slot.epoch) });
+        }
+        let (mut epoch, mut removed, mut own_damage) = (chain.epoch, chain.removed, chain.damage);
+        for copy in self.copies {
+            // Each of its entries was opened with the vault's keys, so what it tells happened. One that is damaged may
+            // hide anything, and tells nothing of the epoch.
+            if let Ok(other) = VaultChain::read(*copy, &all) {
+                removed.extend(&other.removed);
+                if other.chain_head(&all).is_some() {
+                    epoch = epoch.max(other.epoch);
+                }
+            }
+        }
+        if removed.iter().any(|removed| hex(removed) == slot.id) {
+            return Err(Error::RemovedKey);
+        }
+        if self.salvage && epoch < all.epoch() && self.is_written_under_later(&all, epoch)? {
+            // A chain that lost its end does not show that, but what was written after it does.
+            let object = catalog_entry::object(&all.own_chain(), chain.next);
+            own_damage.push(Damage { object, offset: 0, problem: Problem::Absent });
+            epoch = all.epoch();
+        }
+        // A rotation that did not get to its end left keys that nobody writes under.
+        let keys = VaultKeys::new(*vault, slot.role, role_keys.up_to(epoch));
+        let mut earlier = vault_chain::earlier(self.media, &keys);
+        if let Earlier::Lost(lost) = &earlier {
+            own_damage.push(lost.clone());
+            // The slot names it by its hash: whoever has it has the right one.
+            let of_copies = self.copies.iter().map(|copy| vault_chain::earlier(*copy, &keys));
+            if let Some(listed) = of_copies.into_iter().find(|other| matches!(other, Earlier::Listed(_))) {
+                earlier = listed;
+            }
+        }
+        Ok(Opened { keys: keys.after(earlier), slot, own_damage })
+    }
+
+    /// Whether there are segments under keys of an epoch after `epoch`.
+    fn is_written_under_later(self, keys: &VaultKeys, epoch: u32) -> Result<bool> {
+        let later = |id: &Id| {
+            let mut bytes = [0; HEADER_BYTES];
+            let read = self.media.open(&segment::object(id)).and_then(|object| object.read_exact_at(0, &mut bytes));
+            read.is_ok()
+                && SegmentHeader::decode(&bytes).is_ok_and(|(header, _)| header.epoch > epoch)
+                && SegmentSeal::open(keys, id, &bytes).is_ok()
+        };
+        Ok(self.media.list(segment::FOLDER)?.iter().filter_map(|name| segment::id_of(name)).any(|id| later(&id)))
+    }
 }
 
-/// Opens by a slot alone: it holds the vault's id and all keys. What else the header says is only needed to write, but for
-/// the size of chunks, which each point's manifest says too.
-fn by_slot_alone(media: &dyn Media, copies: &[&dyn Media], credential: &Credential) -> Result<Unlocked> {
-    let mut slots = keys::read_slots(media)?.0;
-    let ids: BTreeSet<Id> = slots.iter().map(|(_, slot)| slot.vault).chain(id_of(media)?).collect();
-    for copy in copies {
-        slots.extend(keys::read_slots(*copy)?.0);
+impl Opened {
+    fn with(self, header: Header) -> Unlocked {
+        let Self { keys, slot, own_damage } = self;
+        Unlocked { header, keys: Arc::new(keys), slot, own_damage }
     }
-    slots.retain(|(_, slot)| ids.contains(&slot.vault));
-    let mut failed = Error::WrongKey { slots: slots.len() };
-    for vault in ids {
-        match open_any(&slots, &vault, credential) {
-            Ok((slot, role_keys)) => {
-                let header = guessed(vault, &slot, role_keys.public());
-                return Ok(Unlocked { header, keys: Arc::new(VaultKeys::new(vault, slot.role, role_keys)), slot });
-            }
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
 }
 
 /// The header of a vault that lost it, as far as a slot tells it; the rest as `init` would have it.
-fn guessed(vault: Id, slot: &SlotInfo, public: [u8; 32]) -> Header {
+fn guessed(vault: Id, slot: &SlotInfo, public: [u8; 32], has_parity: bool) -> Header {
     let options = InitOptions::default();
     Header {
         vault,
@@ -123,6 +205,7 @@ fn guessed(vault: Id, slot: &SlotInfo, public: [u8; 32]) -> Header {
         chunk_size_log2: options.chunk_size_log2().expect("the default is one of the sizes"),
         level: options.level,
         segment_bytes: options.segment_bytes,
+        parity_percent: if has_parity { options.parity_percent } else { 0 },
         public,
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, dead_code, reason = "each test file uses its own part")]
 
+pub mod mounting;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -26,9 +28,11 @@ pub struct Ran {
 }
 
 impl Sandbox {
-    /// Small chunks and segments, so that small disks have something to spread over.
+    /// Small chunks and segments, so that small disks have something to spread over. Without parity: what is damaged stays
+    /// damaged.
     pub fn new() -> Self {
-        Self::with(&InitOptions { chunk_bytes: 4096, segment_bytes: 1 << 20, ..InitOptions::default() })
+        let small = InitOptions { chunk_bytes: 4096, segment_bytes: 1 << 20, ..InitOptions::default() };
+        Self::with(&InitOptions { parity_percent: 0, ..small })
     }
 
     pub fn with(options: &InitOptions) -> Self {
@@ -64,6 +68,7 @@ impl Sandbox {
         }
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("ICECORE_VAULT", "vault").env("ICECORE_PASSWORD_FILE", "password");
+        command.env("XDG_STATE_HOME", self.path("state"));
         command
     }
 

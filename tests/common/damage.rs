@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use icecore::backup::Progress;
+use icecore::format::hex;
 use icecore::format::key_slot::Role;
-use icecore::format::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, padded};
-use icecore::media::Media;
+use icecore::format::parity::ParityHeader;
+use icecore::format::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, id_of as segment_id, padded};
 use icecore::media::simulated::{Image, SECTOR_BYTES, SimulatedFiles};
+use icecore::media::{Media, Object};
 use icecore::point::PointInfo;
 use icecore::seal::Credential;
 use icecore::store::CacheSizes;
-use icecore::vault::{OpenOptions, VerifyProgress};
+use icecore::store::parity::{self, Repair};
+use icecore::vault::{DamagedSegment, InitOptions, OpenOptions, VerifyProgress};
 use icecore::{Error, ErrorKind, Result, Vault};
 use jiff::Timestamp;
 
@@ -35,6 +38,8 @@ pub struct Sound {
     points: Vec<Point>,
     /// Bytes of segments that fill up records.
     padding: BTreeMap<PathBuf, Vec<Range<usize>>>,
+    /// Of each parity object: how its segment is cut.
+    parities: BTreeMap<PathBuf, ParityHeader>,
 }
 
 struct Point {
@@ -61,9 +66,11 @@ pub enum Damage {
         file: PathBuf,
         bit: usize,
     },
-    ZeroSector {
+    /// A run of them.
+    ZeroSectors {
         file: PathBuf,
-        sector: usize,
+        first: usize,
+        sectors: usize,
     },
     Swap {
         one: (PathBuf, usize),
@@ -99,6 +106,8 @@ pub enum Damage {
 pub enum Verdict {
     /// Something can't be read, and that is told with the right places.
     Detected,
+    /// Everything reads right because parity corrects it; verify says so, and the file can be made again byte for byte.
+    Corrected,
     /// Everything reads right, and why that is so.
     Harmless(&'static str),
     /// What THREATS.md says that nobody can see.
@@ -128,10 +137,11 @@ fn other_disks() -> [(&'static str, Vec<u8>); 2] {
     [("os", [super::text(1, CHUNK), vec![0; CHUNK], super::text(40, 3000)].concat()), ("data", super::text(30, CHUNK))]
 }
 
-fn make() -> (Image, Vec<Point>) {
+fn make(parity_percent: u8) -> (Image, Vec<Point>) {
     let disk = SimulatedFiles::new();
     let files = FaultyFiles::over(Arc::new(disk.clone()), Plan::NONE);
-    let vault = files.init(root(), &super::small()).expect("init");
+    let options = InitOptions { parity_percent, ..super::small() };
+    let vault = files.init(root(), &options).expect("init");
     vault.add_key(Role::Restore, &second_password(), super::CHEAP).expect("key");
     let mut points = Vec::new();
     for (second, machine, disks) in [(1, "web", disks(1)), (2, "db", other_disks()), (3, "web", disks(2))] {
@@ -168,12 +178,16 @@ fn image_of(disk: &SimulatedFiles) -> Image {
 }
 
 impl Sound {
-    pub fn new() -> Self {
-        let (image, points) = make();
-        let (foreign, _) = make();
+    /// A vault with parity or, for 0, without.
+    pub fn new(parity_percent: u8) -> Self {
+        let (image, points) = make(parity_percent);
+        let (foreign, _) = make(parity_percent);
         let segments = image.files.iter().filter(|(path, _)| kind(path) == "segments");
         let padding = segments.map(|(path, bytes)| (path.clone(), padding(bytes))).collect();
-        Self { image, foreign, points, padding }
+        let parities = image.files.iter().filter(|(path, _)| kind(path) == "parity");
+        let header = |bytes: &[u8]| ParityHeader::decode(bytes.first_chunk().expect("a header")).expect("a header");
+        let parities = parities.map(|(path, bytes)| (path.clone(), header(bytes))).collect();
+        Self { image, foreign, points, padding, parities }
     }
 
     /// Bytes of all files.
@@ -210,7 +224,10 @@ impl Sound {
         let sectors = 0..bytes.len().div_ceil(SECTOR);
         let mut damages = vec![Damage::Remove { file: file() }];
         damages.extend((0..8 * bytes.len()).map(|bit| Damage::Flip { file: file(), bit }));
-        damages.extend(sectors.map(|sector| Damage::ZeroSector { file: file(), sector }));
+        let runs: &[usize] = if ["segments", "parity"].contains(&kind(path)) { &[1, 8, 16, 24] } else { &[1] };
+        damages.extend(sectors.flat_map(|first| {
+            runs.iter().map(move |sectors| Damage::ZeroSectors { file: path.to_path_buf(), first, sectors: *sectors })
+        }));
         damages.extend((0..bytes.len()).map(|length| Damage::Truncate { file: file(), length }));
         for zeros in [false, true] {
             damages.extend([1, 511, 512, 4096].map(|bytes| Damage::Append { file: file(), bytes, zeros }));
@@ -230,6 +247,7 @@ impl Sound {
         let mut names = match kind(path) {
             "keys" => ["0123456789abcdef.slot", "ffffffffffffffff.slot"].map(beside).to_vec(),
             "segments" => vec![beside(&format!("{number}.seg"))],
+            "parity" => vec![beside(&format!("{number}.par"))],
             "index" => vec![beside(&format!("{number}.run"))],
             "catalog" => {
                 let entries = self.image.files.keys().filter(|path| kind(path) == "catalog");
@@ -265,9 +283,9 @@ impl Sound {
         };
         let done = match damage {
             Damage::Flip { file, bit } => change(file, &mut |bytes| bytes[bit / 8] ^= 1 << (bit % 8)),
-            Damage::ZeroSector { file, sector } => change(file, &mut |bytes| {
-                let end = ((sector + 1) * SECTOR).min(bytes.len());
-                bytes[sector * SECTOR..end].fill(0);
+            Damage::ZeroSectors { file, first, sectors } => change(file, &mut |bytes| {
+                let end = ((first + sectors) * SECTOR).min(bytes.len());
+                bytes[first * SECTOR..end].fill(0);
             }),
             Damage::Truncate { file, length } => change(file, &mut |bytes| bytes.truncate(*length)),
             Damage::Append { file, bytes: more, zeros } => change(file, &mut |bytes| {
@@ -315,6 +333,10 @@ impl Sound {
         }
         let names = |error: &Error| error.object().is_some_and(|name| damaged.iter().any(|damaged| damaged == name));
         let only = |kind_of: &str| damage.files().iter().all(|file| kind(file) == kind_of);
+        let within_parity = !matches!(damage, Damage::Duplicate { .. })
+            && damage.files().iter().all(|file| ["segments", "parity"].contains(&kind(file)))
+            && !self.parities.is_empty()
+            && self.is_within_parity(image);
         let vault = match open(&disk) {
             Ok(vault) => vault,
             Err(error) => {
@@ -341,6 +363,21 @@ impl Sound {
             .collect();
         ensure(told == found.lost, || format!("verify tells {told:?}, readers meet {:?}", found.lost))?;
         let is_told = report.damage.iter().any(names);
+        if within_parity {
+            ensure(found.lost.is_empty() && found.gone.is_empty(), || format!("{:?}, within parity", found.lost))?;
+            let can = |one: &DamagedSegment| one.repair == Repair::Possible;
+            ensure(report.repairs.iter().all(can), || format!("{:?}, within parity", report.repairs))?;
+        }
+        for one in report.repairs.iter().filter(|one| one.repair == Repair::Possible) {
+            self.is_rebuilt(&disk, &one.object)?;
+        }
+        for error in &report.parity {
+            ensure(is_damage(error) && (names(error) || error.object().is_some_and(is_parity)), || error.to_string())?;
+        }
+        let tells_parity = || report.parity.iter().chain(&report.harmless).any(names);
+        if only("parity") {
+            ensure(tells_parity() && report.is_clean(), || format!("damage of parity: {:?}", report.damage))?;
+        }
         if next && !only("locks") {
             next_backup(&disk).map_err(|what| format!("the next backup: {what}"))?;
         }
@@ -356,10 +393,16 @@ impl Sound {
         }
         if !report.is_clean() {
             ensure(is_told, || format!("verify names something else: {:?}", report.damage))?;
-            return Ok(Verdict::Harmless("told by verify"));
+            let is_corrected = report.repairs.iter().any(|one| one.repair == Repair::Possible);
+            return Ok(if is_corrected { Verdict::Corrected } else { Verdict::Harmless("told by verify") });
         }
         match damage {
             _ if only("index") => Ok(Verdict::Harmless("in the index")),
+            _ if damage.files().iter().all(|file| ["index", "parity", "locks"].contains(&kind(file)))
+                && tells_parity() =>
+            {
+                Ok(Verdict::Harmless("in parity, told by verify"))
+            }
             _ if only("locks") => Ok(Verdict::Harmless("in a lock file")),
             Damage::Duplicate { name, .. } if kind(name) == "tmp" => Ok(Verdict::Harmless("unpublished")),
             Damage::Remove { file } if kind(file) == "keys" => Ok(Verdict::Known("another's key slot removed")),
@@ -412,6 +455,39 @@ impl Sound {
         Ok(found)
     }
 
+    /// Whether parity must give everything back, by what FORMAT.md says of it.
+    fn is_within_parity(&self, image: &Image) -> bool {
+        self.parities.iter().all(|(path, header)| {
+            let segment = root().join(format!("segments/{}.seg", hex(&header.segment)));
+            let Some(found) = image.files.get(&segment) else { return false };
+            let lost = differing(&self.image.files[&segment], found, header.shard_bytes());
+            let Some(parity) = image.files.get(path) else { return lost.is_empty() };
+            if lost.is_empty() {
+                return true;
+            }
+            let sound = &self.image.files[path];
+            let (front, back) = (header.shards_offset() as usize, header.second_sums_offset() as usize);
+            let differs = |from: usize, to: usize| parity.get(from..to) != Some(&sound[from..to]);
+            let one_copy = !differs(0, front) || (!differs(back, sound.len()) && parity.len() == sound.len());
+            let shards = (front..back).step_by(header.shard_bytes());
+            let lost_parity = shards.filter(|at| differs(*at, at + header.shard_bytes())).count();
+            assert_eq!(header.groups, 1, "the vault is small");
+            one_copy && lost.len() + lost_parity <= header.parity_shards as usize
+        })
+    }
+
+    /// Whether a damaged segment is made again byte for byte.
+    fn is_rebuilt(&self, disk: &SimulatedFiles, object: &str) -> std::result::Result<(), String> {
+        let media = FaultyFiles::over(Arc::new(disk.clone()), Plan::NONE).media(root());
+        let sound = &self.image.files[&root().join(object)];
+        let id = segment_id(object.trim_start_matches("segments/")).expect("a segment's name");
+        let rebuilt = parity::rebuild(&media, None, &id).map_err(|error| format!("it is not made again: {error}"))?;
+        let mut bytes = vec![0; sound.len()];
+        ensure(rebuilt.length() == sound.len() as u64, || "it is made again with another length".to_owned())?;
+        rebuilt.read_exact_at(0, &mut bytes).map_err(|error| error.to_string())?;
+        ensure(bytes == **sound, || "it is made again with other bytes".to_owned())
+    }
+
     fn is_newest_entry(&self, file: &Path) -> bool {
         let last = self.image.files.keys().rfind(|path| path.parent() == file.parent());
         kind(file) == "catalog" && last.is_some_and(|last| last == file)
@@ -446,7 +522,7 @@ impl Damage {
     fn files(&self) -> Vec<&Path> {
         match self {
             Self::Flip { file, .. }
-            | Self::ZeroSector { file, .. }
+            | Self::ZeroSectors { file, .. }
             | Self::Truncate { file, .. }
             | Self::Append { file, .. }
             | Self::Remove { file }
@@ -458,7 +534,17 @@ impl Damage {
 
     /// Whether it is done to the index and nothing else.
     pub fn is_to_the_index(&self) -> bool {
-        self.files().iter().all(|file| kind(file) == "index")
+        self.is_only_to("index")
+    }
+
+    /// Whether it is done to parity, among others.
+    pub fn is_to_parity(&self) -> bool {
+        self.files().iter().any(|file| kind(file) == "parity")
+    }
+
+    /// Whether it is done to files of one kind and no others.
+    pub fn is_only_to(&self, of: &str) -> bool {
+        self.files().iter().all(|file| kind(file) == of)
     }
 }
 
@@ -469,6 +555,17 @@ fn kind(path: &Path) -> &str {
         "header-copy" => "header",
         first => first,
     }
+}
+
+/// Numbers of the pieces of so many bytes in which a file is not what it was.
+fn differing(sound: &[u8], found: &[u8], bytes: usize) -> Vec<usize> {
+    let pieces = sound.chunks(bytes).enumerate();
+    let differ = |at: usize, piece: &[u8]| found.get(at * bytes..at * bytes + piece.len()) != Some(piece);
+    pieces.filter(|(at, piece)| differ(*at, piece)).map(|(at, _)| at).collect()
+}
+
+fn is_parity(object: &str) -> bool {
+    object.starts_with("parity/")
 }
 
 fn object(path: &Path) -> String {

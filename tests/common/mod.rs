@@ -37,8 +37,14 @@ pub fn password() -> Credential {
     Credential::password(*b"correct horse")
 }
 
-/// Small chunks and segments, so that small disks make trees of several levels and several segments.
+/// Small chunks and segments, so that small disks make trees of several levels and several segments. Without parity: what
+/// is damaged stays damaged.
 pub fn small() -> InitOptions {
+    InitOptions { parity_percent: 0, ..protected() }
+}
+
+/// The same with the parity that a vault has unless told otherwise.
+pub fn protected() -> InitOptions {
     InitOptions { chunk_bytes: 4096, segment_bytes: 1 << 20, password_cost: CHEAP, ..InitOptions::default() }
 }
 
@@ -191,7 +197,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
         std::fs::create_dir_all(target.parent().expect("a folder")).expect("folder");
         std::fs::copy(&file, &target).expect("copy");
     }
-    for empty in ["tmp", "index", "catalog", "segments"] {
+    for empty in ["tmp", "index", "catalog", "segments", "parity"] {
         std::fs::create_dir_all(to.join(empty)).expect("folder");
     }
 }

@@ -10,7 +10,7 @@ use icecore::media::files::Files;
 use icecore::media::simulated::{Crash, Image, Left, Operation, SimulatedFiles, Trace};
 use icecore::media::{DirectoryMedia, Media, ReadMode};
 use icecore::seal::Credential;
-use icecore::vault::{FOLDERS, InitOptions, LOCKS, OpenOptions};
+use icecore::vault::{FOLDERS, InitOptions, LOCKS, OpenOptions, RewriteProgress};
 use icecore::{Error, Result, Vault};
 
 use super::{CHEAP, Random};
@@ -30,6 +30,12 @@ pub enum Step {
     },
     AddKey,
     RemoveKey,
+    /// The password is changed, to the same one: a new slot, and the old one goes.
+    ChangeKey,
+    /// A new epoch of the keys begins.
+    Rotate,
+    /// Everything older is moved under its keys.
+    Rewrite,
     /// Every point is read.
     Read,
     /// Everything is verified.
@@ -60,8 +66,12 @@ impl Workload {
             Step::Backup { machine: "web", disks: disks(changed, &data) },
             Step::Read,
             Step::LoseIndex,
+            Step::Rotate,
             Step::Backup { machine: "db", disks: disks(other, &data[..30_000]) },
+            Step::ChangeKey,
             Step::RemoveKey,
+            Step::Rotate,
+            Step::Rewrite,
             Step::Verify,
         ];
         Self { chunk_bytes: 64 << 10, steps }
@@ -73,7 +83,10 @@ impl Workload {
         let mut steps: Vec<Step> = Vec::new();
         let mut content: BTreeMap<&'static str, Disks> = BTreeMap::new();
         for _ in 0..3 + random.below(5) {
-            steps.push(match random.below(10) {
+            steps.push(match random.below(13) {
+                10 => Step::Rotate,
+                11 => Step::Rewrite,
+                12 => Step::ChangeKey,
                 0 => Step::LoseIndex,
                 1 => Step::Read,
                 2 => Step::Verify,
@@ -113,7 +126,7 @@ impl Workload {
     }
 
     fn options(&self) -> InitOptions {
-        InitOptions { chunk_bytes: self.chunk_bytes, ..super::small() }
+        InitOptions { chunk_bytes: self.chunk_bytes, ..super::protected() }
     }
 
     /// Does everything on a new disk.
@@ -132,8 +145,16 @@ impl Workload {
                 }
                 Step::RemoveKey => {
                     let slots = vault.key_slots().expect("slots");
-                    let added = slots.iter().find(|slot| slot.role == Role::Restore).expect("the added slot");
-                    vault.remove_key(&added.id).expect("removed");
+                    let added = slots.iter().find(|slot| slot.info.role == Role::Restore).expect("the added slot");
+                    vault.remove_key(&added.info.id, false).expect("removed");
+                }
+                Step::ChangeKey => {
+                    vault.change_own_key(&super::password(), CHEAP).expect("changed");
+                }
+                Step::Rotate => drop(vault.rotate_keys(true).expect("rotated")),
+                Step::Rewrite => {
+                    let report = vault.rewrite(&RewriteProgress::default()).expect("rewritten");
+                    assert!(report.left.is_empty(), "{report:?}");
                 }
                 Step::Read => {
                     for machine in vault.machines() {
@@ -281,7 +302,7 @@ fn check(image: &Image, known: &Acknowledged<'_>) -> std::result::Result<Simulat
     match (known.second_key(), &second) {
         (Some(true), Err(error)) => return Err(format!("the added key does not open: {error}")),
         (Some(false), Ok(_)) => return Err("the removed key opens".to_owned()),
-        (_, Err(Error::WrongKey { .. }) | Ok(_)) => {}
+        (_, Err(Error::WrongKey { .. } | Error::RemovedKey) | Ok(_)) => {}
         (_, Err(error)) => return Err(format!("the second key: {error}")),
     }
     let report = said(vault.verify(&icecore::vault::VerifyProgress::default()), "verify")?;
@@ -295,6 +316,20 @@ fn check(image: &Image, known: &Acknowledged<'_>) -> std::result::Result<Simulat
     let read = said(super::disk_bytes(&vault, &point, "os"), "reading the next point")?;
     ensure(read == *disks["os"], || "the next point reads wrong".to_owned())?;
     check_points(&vault, known)?;
+    // Of some: they cost more than everything before.
+    let rotates = known.workload.steps.iter().any(|step| matches!(step, Step::Rotate | Step::Rewrite));
+    if rotates && image.hash()[0].is_multiple_of(4) {
+        // Whatever a rotation or a rewrite was at, the next ones work, and shut nobody out.
+        let (vault, report) = said(vault.rotate_keys(true), "the next rotation")?;
+        ensure(report.left_out.is_empty() && report.unreadable.is_empty(), || format!("left out: {report:?}"))?;
+        let report = said(vault.rewrite(&RewriteProgress::default()), "the next rewrite")?;
+        ensure(report.left.is_empty(), || format!("not rewritten: {report:?}"))?;
+        let vault = said(open(&files, &super::password()), "open after the next rotation")?;
+        check_points(&vault, known)?;
+        ensure(open(&files, &second_password()).is_ok() == second.is_ok(), || {
+            "the second key was shut out".to_owned()
+        })?;
+    }
     let left = files.list(&Path::new(VAULT).join("tmp")).map_err(|error| error.to_string())?;
     ensure(left.is_empty(), || format!("{} temporary files are left", left.len()))?;
     Ok(files)

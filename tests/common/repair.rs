@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use icecore::vault::{Repair, RepairProgress, RepairReport, RepairSources};
+use icecore::vault::{InitOptions, Repair, RepairProgress, RepairReport, RepairSources};
 use icecore::{Result, Vault};
 
 use super::{copy_folder, files};
@@ -18,10 +18,15 @@ pub struct Made {
     pub points: Vec<(&'static str, String, Vec<u8>)>,
 }
 
+/// Without parity.
 pub fn make() -> Made {
+    make_with(&super::small())
+}
+
+pub fn make_with(options: &InitOptions) -> Made {
     let folder = super::scratch();
     let (path, copy) = (folder.path().join("vault"), folder.path().join("copy"));
-    let vault = super::init(&path, &super::small());
+    let vault = super::init(&path, options);
     let mut points = Vec::new();
     for (seed, machine) in [(1, "web"), (2, "db")] {
         let mut disk = super::noise(seed, 330 * CHUNK + 100);

@@ -1,7 +1,7 @@
 """A second reader of icecore's vaults, written after FORMAT.md alone, so that the format can't drift in silence.
 
-    read_vault.py VAULT (--password TEXT | --key-file FILE) points
-    read_vault.py VAULT (--password TEXT | --key-file FILE) restore MACHINE POINT DISK OUTPUT
+    read_vault.py VAULT (--password TEXT | --key-file FILE | --recovery HEX) points
+    read_vault.py VAULT (--password TEXT | --key-file FILE | --recovery HEX) restore MACHINE POINT DISK OUTPUT
 
 It checks all that FORMAT.md says can be checked, uses neither index nor notes, and is slow. Needs Python 3.9 and the
 packages cryptography, zstandard and argon2-cffi (Debian: python3-cryptography, python3-zstandard, python3-argon2).
@@ -24,6 +24,7 @@ import hpke
 
 CHUNK, MAP_NODE, MANIFEST = 1, 2, 3
 TRAILER, SEGMENT_HEADER, RECORD_HEADER = 96, 192, 96
+EPOCH_BYTES = {1: 96, 2: 128, 3: 160}
 PAYLOAD_DOMAIN, ID_DOMAIN, TABLE_DOMAIN = 0, 1, 2
 
 
@@ -46,44 +47,97 @@ def nonce(number, domain):
 class Keys:
     """What a slot's payload holds, and what is derived from it."""
 
-    def __init__(self, vault, payload):
-        epoch, reserved, self.id_key, self.meta_key, self.public = struct.unpack_from("<II32s32s32s", payload)
-        demand(epoch == 0 and reserved == 0, "keys of epoch 0 expected")
-        self.vault = vault
-        self.private = payload[104:136] if len(payload) == 136 else None
-        if self.private:
-            demand(hpke.public_half(self.private) == self.public, "the halves of the pair do not belong together")
+    def __init__(self, vault, slot, role, epoch, payload):
+        own_epoch, reserved, self.id_key = struct.unpack_from("<II32s", payload)
+        demand(own_epoch == epoch and reserved == 0, "keys of the slot's own epoch expected")
+        self.vault, self.slot, self.inventory = vault, slot, None
+        self.epochs = []
+        for at in range(40, len(payload), EPOCH_BYTES[role]):
+            meta, public, inventory = struct.unpack_from("<32s32s32s", payload, at)
+            private = payload[at + 96:at + 128] if role > 1 else None
+            if private:
+                demand(hpke.public_half(private) == public, "the halves of a pair do not belong together")
+            self.epochs.append((meta, public, inventory, private))
+        demand(not any(self.epochs[0][2]), "an inventory of the first epoch")
         names = {CHUNK: "chunk id", MAP_NODE: "map node id", MANIFEST: "manifest id"}
         self.record_ids = {kind: self.from_id(name) for kind, name in names.items()}
+
+    @property
+    def epoch(self):
+        return len(self.epochs) - 1
 
     def from_id(self, what):
         return blake3.derive(f"icecore 1 {what}", self.id_key + self.vault)
 
-    def from_meta(self, what, *ids):
-        return blake3.derive(f"icecore 1 {what}", b"".join((self.meta_key, self.vault, *ids)))
+    def from_meta(self, epoch, what, *ids):
+        return blake3.derive(f"icecore 1 {what}", b"".join((self.epochs[epoch][0], self.vault, *ids)))
+
+    def chain_of(self, name):
+        return blake3.keyed(self.from_id("chain name"), name.encode())[:16]
+
+    def counts(self, epoch, is_listed):
+        """Whether something of an epoch counts: it is of the newest, or was there when that began."""
+        return epoch == self.epoch or (epoch < self.epoch and is_listed(self.inventory))
 
 
-def root_key(slot, salt, passes, memory_kib, lanes, kind, credential):
-    if kind == 2:
-        return blake3.derive("icecore 1 key file", salt + credential["key_file"]) if "key_file" in credential else None
-    if "password" not in credential:
-        return None
-    return hash_secret_raw(credential["password"], salt, passes, memory_kib, lanes, 32, Type.ID, 0x13)
+class Inventory:
+    """What there was when the newest epoch began."""
+
+    def __init__(self, path, keys):
+        data = path.read_bytes()
+        epoch, vault, salt, length, zero = fields("I16s32sQQ", data, b"ICEINVEN")
+        demand(blake3.plain(data[:-32]) == data[-32:], f"{path.name}: damaged")
+        demand((epoch, vault, zero, len(data)) == (keys.epoch, keys.vault, 0, 80 + length + 32), f"{path.name}: fields")
+        demand(blake3.plain(data) == keys.epochs[epoch][2], f"{path.name}: not the slot's inventory")
+        key = keys.from_meta(epoch, "inventory", struct.pack("<Q", epoch), salt)
+        payload = AESGCM(key).decrypt(bytes(12), data[80:80 + length], data[:80])
+        self.header, segments, chains = struct.unpack_from("<32sII", payload)
+        at = 40 + 16 * segments
+        self.segments = {payload[place:place + 16] for place in range(40, at, 16)}
+        self.entries = set()
+        for _ in range(chains):
+            chain, entries = struct.unpack_from("<16sI", payload, at)
+            at += 20
+            for _ in range(entries):
+                self.entries.add((chain, *struct.unpack_from("<Q32s", payload, at)))
+                at += 40
+        demand(at == len(payload), f"{path.name}: length")
+
+
+def root_key(salt, passes, memory_kib, lanes, kind, credential):
+    if kind == 1 and "password" in credential:
+        return hash_secret_raw(credential["password"], salt, passes, memory_kib, lanes, 32, Type.ID, 0x13)
+    if kind == 2 and "key_file" in credential:
+        return blake3.derive("icecore 1 key file", salt + credential["key_file"])
+    if kind == 3 and "recovery" in credential:
+        return blake3.derive("icecore 1 recovery key", salt + credential["recovery"])
+    return None
 
 
 def open_slot(path, vault, credential):
     """The keys, where the slot is one for this credential; else nothing."""
     data = path.read_bytes()
-    layout = fields("BBH16s8sQIIII32s32s", data, b"ICESLOT1")
-    kind, role, length, of, slot, _, passes, memory_kib, lanes, reserved, salt, commitment = layout
-    demand(length == {1: 120, 2: 152, 3: 152}.get(role) and len(data) == 128 + length + 32, f"{path.name}: length")
+    layout = fields("BBBB16s8sQIIII32s32s32sQII16s", data, b"ICESLOT1")
+    kind, role, label, zero, of, slot, _, passes, memory_kib, lanes, epoch = layout[:11]
+    salt, commitment, public, _, wrapped, length, zeros = layout[11:]
+    demand(length == 16 + 40 + (epoch + 1) * EPOCH_BYTES.get(role, 0), f"{path.name}: length of the payload")
+    front = 192 + label + wrapped
+    demand(len(data) == front + 32 + length + 48 + 32 + 32, f"{path.name}: length")
     demand(blake3.plain(data[:-32]) == data[-32:], f"{path.name}: damaged")
-    demand(of == vault and slot.hex() == path.stem and reserved == 0, f"{path.name}: of another place")
-    root = root_key(slot, salt, passes, memory_kib, lanes, kind, credential)
-    if root is None or blake3.derive("icecore 1 key slot commitment", root + vault) != commitment:
+    demand(of == vault and path.stem == f"{slot.hex()}-{epoch:08x}", f"{path.name}: of another place")
+    demand(zero == 0 and not any(zeros) and (kind == 4 or wrapped == 0), f"{path.name}: reserved bytes")
+    data[192:192 + label].decode()
+    root = root_key(salt, passes, memory_kib, lanes, kind, credential)
+    key = lambda what: blake3.derive(f"icecore 1 key slot {what}", root + vault + slot)
+    if root is None or key("commitment") != commitment:
         return None
-    key = blake3.derive("icecore 1 key slot payload", root + vault)
-    return Keys(vault, AESGCM(key).decrypt(bytes(12), data[128:128 + length], data[:128]))
+    demand(blake3.keyed(key("update key"), data[:-64]) == data[-64:-32], f"{path.name}: forged")
+    private = key("pair")
+    demand(hpke.public_half(private) == public, f"{path.name}: another pair")
+    sealed = data[front + 32:front + 32 + length]
+    info = b"icecore 1 key slot" + vault + slot
+    payload = hpke.open_sealed(private, data[front:front + 32], info, data[:front], sealed)
+    return Keys(vault, slot, role, epoch, payload)
 
 
 class Segment:
@@ -92,19 +146,21 @@ class Segment:
     def __init__(self, path, keys):
         self.data, self.keys = path.read_bytes(), keys
         layout = fields("B3s16s16sI12s32s48s32s16s", self.data, b"ICESEGMT")
-        self.kind, zero, vault, self.id, epoch, zeros, encapsulated, content, authenticator, checksum = layout
+        self.kind, zero, vault, self.id, self.epoch, zeros, encapsulated, content, authenticator, checksum = layout
         demand(vault == keys.vault and self.id.hex() == path.stem, f"{path.name}: of another place")
-        demand(not any(zero + zeros) and epoch == 0, f"{path.name}: reserved bytes")
+        demand(not any(zero + zeros), f"{path.name}: reserved bytes")
+        demand(self.epoch <= keys.epoch, f"{path.name}: under keys that came after those at hand")
         demand(blake3.plain(self.data[:176])[:16] == checksum, f"{path.name}: header damaged")
-        header_key = keys.from_meta("segment header")
+        header_key = keys.from_meta(self.epoch, "segment header")
         demand(blake3.keyed(header_key, self.data[:144]) == authenticator, f"{path.name}: header forged")
-        self.ids_key = AESGCM(keys.from_meta("segment ids and table", self.id))
+        self.ids_key = AESGCM(keys.from_meta(self.epoch, "segment ids and table", self.id))
+        private = keys.epochs[self.epoch][3]
         if self.kind == 2:
             demand(not any(encapsulated + content), f"{path.name}: a content key where none is")
-            self.payload_key = AESGCM(keys.from_meta("meta payloads", self.id))
-        elif keys.private:
+            self.payload_key = AESGCM(keys.from_meta(self.epoch, "meta payloads", self.id))
+        elif private:
             info = b"icecore 1 content key" + keys.vault + self.id
-            self.payload_key = AESGCM(hpke.open_sealed(keys.private, encapsulated, info, self.id, content))
+            self.payload_key = AESGCM(hpke.open_sealed(private, encapsulated, info, self.id, content))
         else:
             self.payload_key = None
         self.records = self.table()
@@ -157,13 +213,50 @@ class Vault:
         length, self.id, _, _, compression, _, zero, _, public, zeros, authenticator, checksum = layout
         demand(length == len(header) == 176 and compression == 1 and zero == 0 and not any(zeros), "the header's fields")
         demand(blake3.plain(header[:144]) == checksum, "header damaged")
-        slots = (open_slot(slot, self.id, credential) for slot in sorted((self.path / "keys").glob("*.slot")))
-        self.keys = next((keys for keys in slots if keys), None)
-        demand(self.keys, "no key slot opens")
-        demand(self.keys.public == public, "the public half in the header is another")
-        demand(blake3.keyed(self.keys.from_meta("vault header"), header[:112]) == authenticator, "header forged")
-        paths = sorted((self.path / "segments").glob("*.seg"))
-        self.segments = [Segment(path, self.keys) for path in paths]
+        slots = (open_slot(slot, self.id, credential) for slot in sorted((self.path / "keys").glob("*.slot"), reverse=True))
+        opened = [keys for keys in slots if keys]
+        demand(opened, "no key slot opens")
+        self.keys = max(opened, key=lambda keys: keys.epoch)
+        demand(self.keys.epochs[0][1] == public, "the public half in the header is another")
+        demand(blake3.keyed(self.keys.from_id("vault header"), header[:112]) == authenticator, "header forged")
+        begun = self.begun()
+        del self.keys.epochs[begun + 1:]
+        if begun > 0:
+            name = f"{begun:08x}-{self.keys.epochs[begun][2][:8].hex()}.inventory"
+            self.keys.inventory = Inventory(self.path / "epochs" / name, self.keys)
+            demand(blake3.plain(header) == self.keys.inventory.header, "the header is not the one that there was")
+        segments = [Segment(path, self.keys) for path in sorted((self.path / "segments").glob("*.seg"))]
+        counts = lambda segment: self.keys.counts(segment.epoch, lambda inventory: segment.id in inventory.segments)
+        self.segments = [segment for segment in segments if counts(segment)]
+
+    def entries(self, chain):
+        """Number, hash, epoch and opened payload of each entry of a chain."""
+        for sequence, path in enumerate(sorted(chain.glob("*.entry"))):
+            data = path.read_bytes()
+            length, vault, chain_id, number, epoch, zero, salt = fields("I16s16sQII32s", data, b"ICECATLG")
+            demand(blake3.plain(data[:-32]) == data[-32:], f"{path.name}: damaged")
+            demand((vault, chain_id.hex(), number, zero) == (self.id, chain.name, sequence, 0), "another entry's place")
+            demand(path.name == f"{sequence:016x}.entry" and len(data) == 96 + length + 32, "an entry's length")
+            demand(epoch <= self.keys.epoch, "this key is from before a rotation")
+            key = self.keys.from_meta(epoch, "catalog entry", chain_id, struct.pack("<Q", number), salt)
+            yield sequence, blake3.plain(data), epoch, AESGCM(key).decrypt(bytes(12), data[96:96 + length], data[:96])
+
+    def begun(self):
+        """The newest epoch that has begun, by the vault's own chain."""
+        begun, before = 0, bytes(32)
+        chain = self.path / "catalog" / self.keys.chain_of("").hex()
+        for _, own_hash, epoch, payload in self.entries(chain):
+            predecessor, event, zero, _ = struct.unpack_from("<32sB7sq", payload)
+            demand(predecessor == before and event in (1, 2) and not any(zero), "the vault's own chain does not hold")
+            before = own_hash
+            if event == 2:
+                demand(epoch == begun and payload[48:] != self.keys.slot, "this key was removed")
+                continue
+            began, rewritten, zero, inventory = struct.unpack_from("<IB3s32s", payload, 48)
+            demand(began == epoch == begun + 1 and rewritten < 2 and not any(zero), "an epoch out of turn")
+            demand(self.keys.epochs[began][2] == inventory, "an epoch that the slot does not know")
+            begun = began
+        return begun
 
     def record(self, kind, record_id):
         for segment in self.segments:
@@ -173,18 +266,14 @@ class Vault:
 
     def points(self):
         """Machine, time and manifest of each point, chain by chain."""
-        for chain in sorted((self.path / "catalog").iterdir()):
-            before = bytes(32)
-            for sequence, path in enumerate(sorted(chain.iterdir())):
-                data = path.read_bytes()
-                length, vault, chain_id, number, zero, salt = fields("I16s16sQQ32s", data, b"ICECATLG")
-                demand(blake3.plain(data[:-32]) == data[-32:], f"{path.name}: damaged")
-                demand((vault, chain_id.hex(), number, zero) == (self.id, chain.name, sequence, 0), "another entry's place")
-                demand(path.name == f"{sequence:016x}.entry" and len(data) == 96 + length + 32, "an entry's length")
-                key = self.keys.from_meta("catalog entry", chain_id, struct.pack("<Q", number), salt)
-                payload = AESGCM(key).decrypt(bytes(12), data[96:96 + length], data[:96])
+        own = self.keys.chain_of("").hex()
+        for chain in sorted(chain for chain in (self.path / "catalog").iterdir() if chain.name != own):
+            before, chain_id = bytes(32), bytes.fromhex(chain.name)
+            for sequence, own_hash, epoch, payload in self.entries(chain):
+                listed = lambda inventory: (chain_id, sequence, own_hash) in inventory.entries
+                demand(self.keys.counts(epoch, listed), "an entry that was made with keys from before a rotation")
                 yield self.point(payload, before, chain_id)
-                before = blake3.plain(data)
+                before = own_hash
 
     def point(self, payload, before, chain_id):
         layout = struct.unpack_from("<32sBBHI16sqq16sQ32s", payload)
@@ -192,10 +281,12 @@ class Vault:
         demand(predecessor == before and event == 1 and zero == 0, "a chain that does not hold")
         machine = payload[128:].decode()
         demand(len(payload) == 128 + name_length, "the length of a machine's name")
-        demand(blake3.keyed(self.keys.from_meta("chain name"), machine.encode())[:16] == chain_id, "another machine's chain")
-        segment = next(segment for segment in self.segments if segment.id == segment_id)
-        demand(segment.records[MANIFEST, manifest_id][1][1] * 16 == offset, "the manifest's place")
-        manifest = json.loads(segment.read(MANIFEST, manifest_id))
+        demand(self.keys.chain_of(machine) == chain_id, "another machine's chain")
+        segment = next((segment for segment in self.segments if segment.id == segment_id), None)
+        if segment:
+            demand(segment.records[MANIFEST, manifest_id][1][1] * 16 == offset, "the manifest's place")
+        # Where the segment is gone the record was moved; its id finds it.
+        manifest = json.loads(self.record(MANIFEST, manifest_id))
         demand((manifest["format"], manifest["point"], manifest["machine"]) == (1, point.hex(), machine), "the manifest")
         moment = datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
         return machine, moment.strftime("%Y-%m-%dT%H-%M-%SZ"), manifest
@@ -222,7 +313,7 @@ class Vault:
         found = [manifest for of, at, manifest in self.points() if (of, at) == (machine, time)]
         disk = next((disk for manifest in found for disk in manifest["disks"] if disk["name"] == name), None)
         demand(disk, "no such point or disk")
-        demand(self.keys.private, "a backup key reads no data")
+        demand(self.keys.epochs[0][3], "a backup key reads no data")
         with open(path, "wb") as output:
             output.truncate(disk["size_bytes"])
             if disk["map"]:
@@ -235,6 +326,7 @@ def main():
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--password")
     way.add_argument("--key-file", type=pathlib.Path)
+    way.add_argument("--recovery", type=bytes.fromhex, help="the 32 bytes that the words stand for")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("points")
     restore = verbs.add_parser("restore")
@@ -243,6 +335,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.key_file:
         credential = {"key_file": arguments.key_file.read_bytes()}
+    elif arguments.recovery:
+        credential = {"recovery": arguments.recovery}
     else:
         credential = {"password": arguments.password.encode()}
     try:

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use fuser::{Config, SessionACL};
+use rustix::process::{Resource, getrlimit};
 
 use super::attach;
 use super::detach::{Detached, detach};
@@ -71,8 +73,10 @@ pub struct Unmounter {
 /// The answering side of a mount: agreed with the kernel on how to talk, and waiting to be run. It needs no right but to
 /// read what the tree reads, and its device; it may live in another process than its [`Mount`].
 pub struct Session {
-    run: Box<dyn FnOnce() + Send>,
+    run: Run,
 }
+
+type Run = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 impl Session {
     /// Agrees with the kernel. `device` is what [`attach`](crate::attach) gave. See [`mount`](crate::mount) for the rest.
@@ -96,8 +100,11 @@ impl Session {
     }
 
     /// Answers on threads of its own until it is unmounted; returns then.
-    pub fn run(self) {
-        (self.run)();
+    ///
+    /// # Errors
+    /// The system's, where it does not give the threads, or takes the device away; nobody answers any more then.
+    pub fn run(self) -> io::Result<()> {
+        (self.run)()
     }
 }
 
@@ -107,20 +114,35 @@ impl fmt::Debug for Session {
     }
 }
 
-fn handshake<F: fuser::Filesystem>(
-    filesystem: F,
-    device: OwnedFd,
-    options: &MountOptions,
-) -> io::Result<Box<dyn FnOnce() + Send>> {
+fn handshake<F: fuser::Filesystem>(filesystem: F, device: OwnedFd, options: &MountOptions) -> io::Result<Run> {
     let mut config = Config::default();
     // The kernel itself keeps other users out unless `allow_other` was given.
     config.acl = SessionACL::All;
     config.n_threads = Some(options.threads.get());
     // A descriptor each spares the threads a common queue lock on replies; only who may open the device can have them.
-    config.clone_fd = attach::open_device().is_ok();
+    config.clone_fd = has_descriptors(options.threads) && attach::open_device().is_ok();
+    try_threads(options.threads)?;
     let session = fuser::Session::from_fd(filesystem, device, config.acl, config)?;
-    // The error has nobody to go to and nothing to add: the session is over either way.
-    Ok(Box::new(move || drop(session.run())))
+    Ok(Box::new(move || session.run()))
+}
+
+/// Whether the system gives so many threads. The session starts them one by one, and would serve with the first ones for a
+/// moment before it ends for want of the others.
+fn try_threads(threads: NonZeroUsize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    let closed = gate.lock();
+    thread::scope(|scope| {
+        let wait = || drop(gate.lock());
+        let all = (0..threads.get()).try_for_each(|_| thread::Builder::new().spawn_scoped(scope, wait).map(drop));
+        drop(closed);
+        all
+    })
+}
+
+/// Whether the limit of open files leaves half of them to the tree.
+fn has_descriptors(threads: NonZeroUsize) -> bool {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.is_none_or(|limit| u64::try_from(threads.get()).is_ok_and(|threads| threads < limit / 2))
 }
 
 impl Shared {
@@ -180,7 +202,8 @@ impl Mount {
     pub(super) fn run(&self, session: Session) -> Result<(), MountError> {
         let unmounter = self.unmounter();
         let started = thread::Builder::new().name("icecore-fuse".to_owned()).spawn(move || {
-            session.run();
+            // Whoever looks at the mount learns that nobody answers; here is nobody to tell why.
+            let _ = session.run();
             unmounter.session_ended();
         });
         started.map_err(MountError::Session)?;
@@ -191,6 +214,11 @@ impl Mount {
     /// Its session began, in this process or another: sets what the kernel lets be set only now.
     pub fn session_began(&self) {
         negotiate::raise_readahead(&self.shared.mount_point);
+    }
+
+    /// Whether somebody answers: asks for the root directory, and waits until there is an answer, or there will be none.
+    pub fn answers(&self) -> bool {
+        !self.shared.mount_point.is_dead()
     }
 
     /// The directory that the tree is mounted on, as a full path.

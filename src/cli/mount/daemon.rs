@@ -10,9 +10,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::process::WaitStatus;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::fork;
+use super::fork::{self, HowEnded};
 use super::log::Log;
 use crate::cli::exit::Exit;
 use crate::cli::problem::Problem;
@@ -47,8 +47,12 @@ pub fn fork() -> Result<Side, Problem> {
 }
 
 /// What a child of this program ended with.
-pub fn exit_of(status: WaitStatus) -> Exit {
-    status.exit_status().and_then(|code| u8::try_from(code).ok()).map_or(Exit::Failed, Exit::from_code)
+pub fn exit_of(ended: HowEnded) -> Exit {
+    match ended {
+        HowEnded::Exited(code) => u8::try_from(code).map_or(Exit::Failed, Exit::from_code),
+        HowEnded::Killed(SIGHUP | SIGINT | SIGTERM) => Exit::Interrupted,
+        HowEnded::Killed(_) => Exit::Failed,
+    }
 }
 
 impl Ready {

@@ -11,6 +11,9 @@ pub const OPEN: u8 = b'o';
 /// The kernel's first question is answered: the mount is up.
 pub const UP: u8 = b'u';
 
+/// A signal came; [`super::server`] sends it from the signal's handler.
+pub const SIGNALLED: u8 = b's';
+
 /// It failed, and this is why.
 const FAILED: u8 = b'f';
 

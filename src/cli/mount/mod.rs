@@ -43,7 +43,8 @@ Examples:
 /// file that --log names; in the foreground to standard error.
 ///
 /// The guests' disks are read by a process of its own, which can't do anything but that: once the vault is open it gives up
-/// all files but the vault's, which it may read, all system calls but those that serving takes, and every privilege.
+/// all files but the vault's, which it may read, all system calls but those that serving takes, and every privilege but root's
+/// to read the vault's files whoever they belong to. A vault that is moved, or mounted anew, has to be mounted again.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -133,7 +134,7 @@ fn mount(
             drop(ready);
             let scratch = scratch.into_path();
             let needs = Needs { vault, scratch: scratch.as_deref(), device: Some(Path::new(DEVICE)) };
-            server::run(arguments, global, &options, &needs, &credential, log, &keeper)
+            server::run(arguments, global, &options, &needs, credential, log, &keeper)
         }
     }
 }

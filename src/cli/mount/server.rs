@@ -6,30 +6,33 @@
 //! 3. it gives up what it does not need. Nothing that a guest wrote was read so far;
 //! 4. it asks to be mounted, gets the device, serves, and ends when the mount does.
 
-use std::fs;
-use std::io::{self, IsTerminal};
+use std::error::Error;
+use std::io::{self, ErrorKind, IsTerminal};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, iter};
 
 use icecore::Vault;
 use icecore::lockdown::{self, Needs};
 use icecore::seal::Credential;
 use icecore::store::CacheSizes;
 use icecore::vault::OpenOptions;
-use icecore_fuse::{MountOptions, Session};
+use icecore_fuse::{Cause, MountOptions, Session};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
+use signal_hook::low_level;
 
 use super::link;
 use super::log::Log;
 use super::{Arguments, Sandbox, daemon, with_source};
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
+use crate::cli::opening::corrected;
 use crate::cli::problem::Problem;
-use crate::cli::salvage;
-use crate::cli::signals;
+use crate::cli::{salvage, seen, signals};
 
 /// Serves until the mount ends. What fails once the terminal is left goes to the keeper, who tells it.
 pub fn run(
@@ -37,7 +40,7 @@ pub fn run(
     global: &Global,
     mount_options: &MountOptions,
     needs: &Needs<'_>,
-    credential: &Credential,
+    credential: Credential,
     log: Log,
     keeper: &UnixStream,
 ) -> Result<Exit, Problem> {
@@ -48,13 +51,20 @@ pub fn run(
     }
     let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
     let options = OpenOptions { read_mode: global.read_mode.into(), cache, salvage: arguments.salvage.salvage };
-    let vault = Vault::open(needs.vault, credential, &options)?;
+    let vault = Vault::open(needs.vault, &credential, &options)?;
+    // Wiped: whoever takes this process over later has the vault's keys, and not what opens it elsewhere.
+    drop(credential);
     salvage::tell(&vault, global);
+    seen::look(&vault, global.json);
+    let log = Arc::new(log);
+    let corrections = Arc::clone(&log);
+    vault.on_correction(move |correction| corrections.tell(&corrected(correction)));
     let tree = Arc::new(vault.tree());
     // Whoever ends this process wants the mount to end, which is the other one's to do.
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         let keeper = keeper.try_clone().map_err(signals::refused)?;
-        pipe::register(signal, keeper).map_err(signals::refused)?;
+        // SAFETY: makes one system call, or ends the process by another; neither allocates nor locks.
+        unsafe { low_level::register(signal, move || pass_on(&keeper)) }.map_err(signals::refused)?;
     }
     leave(arguments.foreground).map_err(Problem::file("leave", Path::new("the terminal")))?;
     let served = lock_down(arguments.sandbox, needs, &log).and_then(|()| serve(tree, mount_options, log, keeper));
@@ -69,19 +79,37 @@ pub fn run(
 fn serve(
     tree: Arc<icecore::tree::VaultTree>,
     options: &MountOptions,
-    log: Log,
+    log: Arc<Log>,
     keeper: &UnixStream,
 ) -> Result<(), String> {
     let device = link::tell(keeper, link::OPEN).and_then(|()| icecore_fuse::receive_device(keeper));
     let Some(device) = device.map_err(|error| error.to_string())? else {
         return Err("nothing came to be served".to_owned());
     };
-    let session = Session::begin(tree, device, options, move |failure| log.tell(&failure.to_string()));
+    let session = Session::begin(tree, device, options, move |failure| {
+        let hint = if matches!(failure.cause, Cause::Error(error) if is_denied(error)) { REPLACED } else { "" };
+        log.tell(&format!("{failure}{hint}"));
+    });
     let session = session.map_err(|error| with_source(&error))?;
     // A keeper that is gone can't unmount any more; whoever looks at the mount is served all the same.
     let _ = link::tell(keeper, link::UP);
-    session.run();
-    Ok(())
+    session.run().map_err(|error| format!("the threads that serve ended: {error}"))
+}
+
+/// The lock-down holds for the directory that was there when it began, not for its name.
+const REPLACED: &str = " (was the vault moved, mounted anew or restored? then unmount and mount again)";
+
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let all = iter::successors(Some(error), |error| (*error).source());
+    all.filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
+/// What a signal does: it goes to the keeper. Where that is gone, this process is all that is left to end.
+fn pass_on(keeper: &UnixStream) {
+    let sent = rustix::net::send(keeper, &[link::SIGNALLED], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    if let Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) = sent {
+        low_level::exit(i32::from(Exit::Interrupted.code()));
+    }
 }
 
 fn lock_down(sandbox: Sandbox, needs: &Needs<'_>, log: &Log) -> Result<(), String> {
@@ -98,7 +126,7 @@ fn lock_down(sandbox: Sandbox, needs: &Needs<'_>, log: &Log) -> Result<(), Strin
     Ok(())
 }
 
-/// Of the terminal only standard error stays, in the foreground, where it is the log; of that, only writing.
+/// Of the terminal only standard error stays, in the foreground, where it is the log; of that, only writing where possible.
 fn leave(foreground: bool) -> io::Result<()> {
     if !foreground {
         return daemon::leave();
@@ -107,8 +135,11 @@ fn leave(foreground: bool) -> io::Result<()> {
     let null = daemon::null()?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
-    if io::stderr().is_terminal() {
-        rustix::stdio::dup2_stderr(fs::OpenOptions::new().write(true).open("/proc/self/fd/2")?)?;
+    // Another user's terminal can't be opened once more, nor can any where there is no /proc: then it stays as it is.
+    if io::stderr().is_terminal()
+        && let Ok(terminal) = fs::OpenOptions::new().write(true).open("/proc/self/fd/2")
+    {
+        rustix::stdio::dup2_stderr(terminal)?;
     }
     Ok(())
 }

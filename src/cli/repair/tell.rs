@@ -29,12 +29,14 @@ pub fn planned(plan: &RepairPlan, writes: bool, global: &Global) -> Result<(), P
         line(format!("{} is {}: comes back {}", object.object, state(object.is_absent), object.from))?;
     }
     for one in &plan.mended {
-        let (all, foreign) = (human::size(one.bytes), human::size(one.foreign_bytes));
-        line(format!(
-            "{} is {}: can be made whole ({all}, {foreign} of it from elsewhere)",
-            one.object,
-            state(one.is_absent)
-        ))?;
+        let parts = [(one.parity_bytes, "computed from parity"), (one.foreign_bytes, "from elsewhere")];
+        let parts = parts.iter().filter(|(bytes, _)| *bytes > 0);
+        let parts: Vec<String> = parts.map(|(bytes, what)| format!("{} of it {what}", human::size(*bytes))).collect();
+        let (all, state) = (human::size(one.bytes), state(one.is_absent));
+        line(format!("{} is {state}: can be made whole ({})", one.object, [vec![all], parts].concat().join(", ")))?;
+    }
+    for parity in &plan.parity {
+        line(format!("{} is {}: is made anew, {}", parity.object, state(parity.is_absent), parity.from))?;
     }
     if plan.records > 0 {
         let records = human::count(plan.records, "record", "records");
@@ -120,8 +122,10 @@ fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
         "folders": plan.folders,
         "objects": objects.map(|one| json!({"object": one.object, "from": one.from, "absent": one.is_absent})).collect::<Vec<_>>(),
         "mended": mended.map(|one| json!({
-            "object": one.object, "absent": one.is_absent, "bytes": one.bytes, "foreign_bytes": one.foreign_bytes,
+            "object": one.object, "absent": one.is_absent, "bytes": one.bytes, "parity_bytes": one.parity_bytes,
+            "foreign_bytes": one.foreign_bytes,
         })).collect::<Vec<_>>(),
+        "parity": plan.parity.iter().map(|one| json!({"object": one.object, "absent": one.is_absent})).collect::<Vec<_>>(),
         "records": plan.records,
         "record_bytes": plan.record_bytes,
         "records_from_disks": plan.records_from_disks,
@@ -177,6 +181,7 @@ pub fn done(plan: &RepairPlan, report: &RepairReport, global: &Global) -> Result
             "objects": report.objects,
             "mended": report.mended,
             "mended_bytes": report.mended_bytes,
+            "parity": report.parity,
             "records": report.records,
             "record_bytes": report.record_bytes,
             "adopted": report.adopted,
@@ -193,6 +198,9 @@ pub fn done(plan: &RepairPlan, report: &RepairReport, global: &Global) -> Result
             if report.mended > 0 {
                 let segments = human::count(report.mended, "segment", "segments");
                 done.push(format!("made {segments} whole ({})", human::size(report.mended_bytes)));
+            }
+            if report.parity > 0 {
+                done.push(format!("made parity of {} anew", human::count(report.parity, "segment", "segments")));
             }
             if report.objects > 0 {
                 done.push(format!("brought back {}", human::count(report.objects, "other file", "other files")));

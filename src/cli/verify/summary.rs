@@ -1,7 +1,11 @@
 //! What a check found, as people and programs read it.
 
+use std::path::Path;
+
 use icecore::error::Error;
-use icecore::vault::{Coverage, ScrubReport, VerifyReport};
+use icecore::point::{Heads, Setback};
+use icecore::store::parity::Repair;
+use icecore::vault::{Coverage, DamagedSegment, ScrubReport, VerifyReport};
 use serde_json::{Map, Value, json};
 
 use crate::cli::arguments::Global;
@@ -29,6 +33,8 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
             "data_opened": report.data_opened,
             "seconds": report.seconds,
             "damage": hits::told(&report.damage),
+            "repairs": repairs_json(&report.repairs),
+            "parity": hits::told(&report.parity),
             "harmless": hits::told(&report.harmless),
             "spare": hits::told(&report.spare),
             "hit": hits::json(&report.hit),
@@ -36,6 +42,7 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
         out.json(&summary)?;
     } else {
         damage_lines(&mut out, &report.damage)?;
+        repair_lines(&mut out, &report.repairs, &report.parity)?;
         for hit in &report.hit {
             let place = format!("{}/{} disk {}", hit.machine, hit.point, hit.disk);
             let text = format!("can't be read: {place} bytes {}..{}", hit.range.start, hit.range.end);
@@ -67,7 +74,7 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
         }
     }
     out.flush()?;
-    if report.is_clean() { Ok(end_of(&report.coverage)) } else { Err(damage_verified(report)) }
+    if report.is_clean() { Ok(end_of(&report.coverage, &report.parity)) } else { Err(damage_verified(report)) }
 }
 
 /// Tells what a check without keys found.
@@ -84,11 +91,14 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
             "bytes": report.bytes,
             "seconds": report.seconds,
             "damage": hits::told(&report.damage),
+            "repairs": repairs_json(&report.repairs),
+            "parity": hits::told(&report.parity),
             "harmless": hits::told(&report.harmless),
         })));
         out.json(&summary)?;
     } else {
         damage_lines(&mut out, &report.damage)?;
+        repair_lines(&mut out, &report.repairs, &report.parity)?;
         coverage_lines(&mut out, &report.coverage)?;
         if !global.quiet {
             out.line(&format!(
@@ -107,13 +117,55 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
     }
     out.flush()?;
     if report.is_clean() {
-        return Ok(end_of(&report.coverage));
+        return Ok(end_of(&report.coverage, &report.parity));
     }
     let damage = human::count(report.damage.len() as u64, "damaged place", "damaged places");
     let safe = "points that do not need those bytes are whole";
-    let next = "run `icecore verify` with a key to see which points are hit, see what a copy of the vault brings back with \
-                `icecore repair --no-key --from COPY`, and check the disk under the vault";
+    let next = if can_all_be_repaired(&report.damage, &report.repairs) {
+        "run `icecore repair --no-key`, and check the disk under the vault"
+    } else {
+        "run `icecore verify` with a key to see which points are hit, see what a copy of the vault brings back with \
+         `icecore repair --no-key --from COPY`, and check the disk under the vault"
+    };
     Err(Problem::said(Exit::Failed, Sentence::new(format!("scrub found {damage}"), safe, next)))
+}
+
+/// Tells which chains went back behind what was expected; that alone ends the check.
+pub fn compared(setbacks: &[Setback], file: &Path, heads: &Heads, global: &Global) -> Result<(), Problem> {
+    let mut out = Output::open();
+    for setback in setbacks {
+        if global.json {
+            out.json(&json!({
+                "message_type": "setback",
+                "machine": setback.head.machine,
+                "chain": setback.head.chain_hex(),
+                "entries": setback.head.entries,
+                "certain": setback.is_certain(),
+                "message": setback.to_string(),
+            }))?;
+        } else {
+            out.line(&human::escaped(setback.to_string().as_bytes()))?;
+        }
+    }
+    let file = human::escaped(file.as_os_str().as_encoded_bytes());
+    let all = heads.chains.len() as u64;
+    if setbacks.is_empty() {
+        if !global.json && !global.quiet {
+            out.line(&format!(
+                "every chain went on from where {file} has it: {}",
+                human::count(all, "chain", "chains")
+            ))?;
+        }
+        return out.flush();
+    }
+    out.flush()?;
+    let back = setbacks.len() as u64;
+    let happened =
+        format!("{} of {} did not go on from where {file} has them", back, human::count(all, "chain", "chains"));
+    let safe = "the points that are listed are whole as far as nothing else is said";
+    let next =
+        "find out whether this is an older copy of the vault and who could write to it, and look for a newer copy";
+    Err(Problem::said(Exit::Failed, Sentence::new(happened, safe, next)))
 }
 
 /// `40 segments`, or `12 of 40 segments (30 %)`.
@@ -129,9 +181,42 @@ fn damage_lines(out: &mut Output, damage: &[Error]) -> Result<(), Problem> {
     damage.iter().try_for_each(|damage| out.line(&human::escaped(damage.to_string().as_bytes())))
 }
 
-/// How a run ends that found nothing. Damage that it did not look at is still there, for all that is known.
-fn end_of(coverage: &Coverage) -> Exit {
-    if coverage.damaged_before.is_empty() { Exit::Done } else { Exit::Incomplete }
+/// What can be done for damaged segments, and what is wrong with parity.
+fn repair_lines(out: &mut Output, repairs: &[DamagedSegment], parity: &[Error]) -> Result<(), Problem> {
+    for segment in repairs {
+        let text = match segment.repair {
+            Repair::Possible => "can be repaired: run `icecore repair`",
+            Repair::BeyondParity => "is damaged beyond what its parity can repair",
+            Repair::NoParity => "has no parity that could repair it",
+        };
+        out.line(&format!("{} {text}", segment.object))?;
+    }
+    for error in parity {
+        let text = format!("parity, no data is lost: {error}");
+        out.line(&human::escaped(text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Whether parity mends everything that is damaged.
+fn can_all_be_repaired(damage: &[Error], repairs: &[DamagedSegment]) -> bool {
+    let can = |object: &str| repairs.iter().any(|one| one.object == object && one.repair == Repair::Possible);
+    damage.iter().all(|error| error.object().is_some_and(can))
+}
+
+fn repairs_json(repairs: &[DamagedSegment]) -> Vec<Value> {
+    let name = |repair| match repair {
+        Repair::Possible => "possible",
+        Repair::BeyondParity => "beyond-parity",
+        Repair::NoParity => "no-parity",
+    };
+    repairs.iter().map(|segment| json!({ "object": segment.object, "repair": name(segment.repair) })).collect()
+}
+
+/// How a run ends that found no damage of data. Damage that it did not look at is still there, for all that is known, and
+/// parity that is damaged mends nothing.
+fn end_of(coverage: &Coverage, parity: &[Error]) -> Exit {
+    if coverage.damaged_before.is_empty() && parity.is_empty() { Exit::Done } else { Exit::Incomplete }
 }
 
 /// Damage that is only remembered.
@@ -197,7 +282,9 @@ fn damage_verified(report: &VerifyReport) -> Problem {
         (0, _) => format!("{whole} of {points} are whole"),
         _ => format!("{whole} of {points} met no damage in what was looked at"),
     };
-    let next = if hit == 0 {
+    let next = if hit == 0 && can_all_be_repaired(&report.damage, &report.repairs) {
+        "run `icecore repair`, and check the disk under the vault"
+    } else if hit == 0 {
         "see what can be had again with `icecore repair`, and check the disk under the vault"
     } else {
         "see what can be had again with `icecore repair`, from a copy of the vault or the original disks, or back the \

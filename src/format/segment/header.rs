@@ -8,11 +8,11 @@
 //! | 13 | 3 | reserved, zero | always | |
 //! | 16 | 16 | vault id | always | a segment of another vault |
 //! | 32 | 16 | segment id | always | a renamed segment |
-//! | 48 | 4 | epoch of the keys, 0 | always | |
+//! | 48 | 4 | epoch of the keys | always | a segment by who holds older keys only |
 //! | 52 | 12 | reserved, zero | always | |
 //! | 64 | 32 | HPKE encapsulated key | kind 1, else 0 | |
 //! | 96 | 48 | HPKE sealed content key | kind 1, else 0 | |
-//! | 144 | 32 | BLAKE3 of bytes 0..144, keyed by the segment header key | with the meta key | a segment by somebody without a key |
+//! | 144 | 32 | BLAKE3 of bytes 0..144, keyed by the segment header key | with the epoch's meta key | a segment by somebody without a key |
 //! | 176 | 16 | first half of the BLAKE3 of bytes 0..176 | always | damage |
 
 use super::super::{
@@ -48,6 +48,8 @@ pub struct SegmentHeader {
     pub vault: Id,
     /// The segment.
     pub segment: Id,
+    /// Epoch of the keys.
+    pub epoch: u32,
     /// Kind and keys.
     pub kind: SegmentKind,
 }
@@ -60,6 +62,7 @@ impl SegmentHeader {
         put::<8, 4, AUTHENTICATED>(&mut bytes, VERSION.to_le_bytes());
         put::<16, 16, AUTHENTICATED>(&mut bytes, self.vault);
         put::<32, 16, AUTHENTICATED>(&mut bytes, self.segment);
+        put::<48, 4, AUTHENTICATED>(&mut bytes, self.epoch.to_le_bytes());
         match self.kind {
             SegmentKind::Data { encapsulated, sealed_key } => {
                 bytes[12] = 1;
@@ -98,9 +101,6 @@ impl SegmentHeader {
         check_hash(&bytes[..CHECKSUMMED], field::<CHECKSUMMED, 16, SIZE>(bytes), STRUCTURE)?;
         check_zero(&bytes[13..16], "reserved")?;
         check_zero(&bytes[52..64], "reserved")?;
-        if u32_at::<48, SIZE>(bytes) != 0 {
-            return Err(Problem::Field("epoch").into());
-        }
         let kind = match bytes[12] {
             1 => SegmentKind::Data {
                 encapsulated: field::<64, 32, SIZE>(bytes),
@@ -112,7 +112,12 @@ impl SegmentHeader {
             }
             _ => return Err(Problem::Field("kind").into()),
         };
-        let header = Self { vault: field::<16, 16, SIZE>(bytes), segment: field::<32, 16, SIZE>(bytes), kind };
+        let header = Self {
+            vault: field::<16, 16, SIZE>(bytes),
+            segment: field::<32, 16, SIZE>(bytes),
+            epoch: u32_at::<48, SIZE>(bytes),
+            kind,
+        };
         Ok((header, field::<AUTHENTICATED, 32, SIZE>(bytes)))
     }
 }

@@ -38,6 +38,8 @@ pub const MOST_PLAIN_BYTES: u32 = 16 << 20;
 pub const MOST_STORED_BYTES: u32 = MOST_PLAIN_BYTES + super::TAG_BYTES as u32;
 /// Most records in a segment; far above what the largest segment of the smallest chunks holds.
 pub const MOST_RECORDS: u32 = 1 << 24;
+/// Longest file that is taken for a segment, in bytes: the largest segment that `init` allows, one record and a table.
+pub const MOST_SEGMENT_BYTES: u64 = 3 << 30;
 
 const _: () = assert!((HEADER_BYTES as u64).is_multiple_of(ALIGNMENT));
 const _: () = assert!((RECORD_HEADER_BYTES as u64).is_multiple_of(ALIGNMENT));

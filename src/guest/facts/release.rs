@@ -30,7 +30,7 @@ impl Facts {
         }
         for (path, id, name) in VERSIONS {
             if let Some(version) = self.line(view, path) {
-                self.os = Some(format!("{name} {version}"));
+                self.os = text(format!("{name} {version}").as_bytes());
                 self.os_id = Some(id.to_owned());
                 self.version = Some(version);
                 return;

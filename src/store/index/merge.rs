@@ -86,7 +86,7 @@ fn write_exactly(
 ) -> Result<Run> {
     let list: Vec<Id> = segments.iter().copied().collect();
     let numbers: HashMap<Id, u32> = list.iter().copied().zip(0..).collect();
-    let shape = RunHeader::new(*keys.vault(), u32::try_from(list.len()).unwrap_or(u32::MAX), count);
+    let shape = RunHeader::new(*keys.vault(), keys.epoch(), u32::try_from(list.len()).unwrap_or(u32::MAX), count);
     let name = format!("{FOLDER}/{}.run", crate::seal::random_name()?);
     let object = media.create(&name)?;
     let mut out = Pieces::new(object.as_ref(), shape.entries_offset());
@@ -123,7 +123,7 @@ fn write_exactly(
     object.write_at(0, &front)?;
     object.write_at(shape.authenticator_offset(), &authenticator)?;
     object.publish()?;
-    Run::open(media, keys.vault(), &name)
+    Run::open(media, keys.vault(), Some(keys.epoch()), &name)
 }
 
 /// Small writes gathered into large ones, and hashed.
@@ -159,11 +159,14 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// The entries of several runs in order of tag, each tag once.
+/// The entries of several runs in order of tag, each place once. A record that is about to move is in two places: whichever
+/// goes, the other must not be forgotten.
 struct Merged<'a> {
     streams: Vec<super::run::Stream<'a>>,
     heads: BinaryHeap<Reverse<(Tag, usize, PlaceKey)>>,
-    last: Option<Tag>,
+    last: Tag,
+    /// The places that the last tag has.
+    places: Vec<Place>,
     keep: Keep<'a>,
 }
 
@@ -173,7 +176,7 @@ type PlaceKey = (Id, u64, u32, u32);
 impl<'a> Merged<'a> {
     fn new(runs: &'a [Arc<Run>], keep: Keep<'a>) -> Result<Self> {
         let streams = runs.iter().map(|run| run.stream()).collect();
-        let mut merged = Self { streams, heads: BinaryHeap::new(), last: None, keep };
+        let mut merged = Self { streams, heads: BinaryHeap::new(), last: Tag::default(), places: Vec::new(), keep };
         for number in 0..merged.streams.len() {
             merged.advance(number)?;
         }
@@ -200,9 +203,12 @@ impl Iterator for Merged<'_> {
                 return Some(Err(error));
             }
             let place = Place { segment, offset, stored_bytes, plain_bytes };
-            // Unwanted entries go first: a wanted one of the same tag may follow.
-            if self.last != Some(tag) && (self.keep)(&tag, &place) {
-                self.last = Some(tag);
+            if self.last != tag {
+                self.last = tag;
+                self.places.clear();
+            }
+            if !self.places.contains(&place) && (self.keep)(&tag, &place) {
+                self.places.push(place);
                 return Some(Ok((tag, place)));
             }
         }

@@ -14,6 +14,8 @@
 mod bounded;
 mod fresh;
 mod merge;
+#[cfg(test)]
+mod moved;
 mod run;
 #[cfg(test)]
 mod tampered;
@@ -59,15 +61,19 @@ pub struct Index {
 impl Index {
     /// Opens the runs that are readable; others are as good as absent.
     pub(super) fn open(media: Arc<dyn Media>, keys: Arc<VaultKeys>) -> Result<Self> {
+        let index = Self::empty(media, keys, false);
         let mut runs = Vec::new();
-        for name in media.list(index_run::FOLDER)? {
-            if let Ok(run) = Run::open(media.as_ref(), keys.vault(), &format!("{}/{name}", index_run::FOLDER)) {
+        for name in index.media.list(index_run::FOLDER)? {
+            if let Ok(run) = index.open_run(&format!("{}/{name}", index_run::FOLDER)) {
                 runs.push(Arc::new(run));
             }
         }
-        let index = Self::empty(media, keys, false);
         index.change_runs(|none| *none = runs);
         Ok(index)
+    }
+
+    fn open_run(&self, name: &str) -> Result<Run> {
+        Run::open(self.media.as_ref(), self.keys.vault(), Some(self.keys.epoch()), name)
     }
 
     /// An index that knows nothing yet and stays with this process.
@@ -190,7 +196,19 @@ impl Index {
             return Some(*place);
         }
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        runs.iter().find_map(|run| run.lookup(tag))
+        runs.iter().find_map(|run| run.lookup(tag, &|_| true))
+    }
+
+    /// The place of a record in another segment than those.
+    pub(super) fn lookup_besides(&self, tag: &Tag, leaving: &HashSet<Id>) -> Option<Place> {
+        let fits = |place: &Place| !leaving.contains(&place.segment);
+        let corrected = self.corrected.read().unwrap_or_else(PoisonError::into_inner).get(tag).copied();
+        let fresh = || self.fresh.read().unwrap_or_else(PoisonError::into_inner).places.get(tag).copied();
+        let of_runs = || {
+            let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+            runs.iter().find_map(|run| run.lookup(tag, &fits))
+        };
+        corrected.filter(fits).or_else(|| fresh().filter(fits)).or_else(of_runs)
     }
 
     /// Adds the records of a segment that was just published by a writer who holds the writers' lock. `tag_of` makes the
@@ -243,7 +261,9 @@ impl Index {
 pub(crate) fn forget_runs(media: &dyn Media, vault: &Id, segments: &HashSet<Id>) -> Result<()> {
     for name in media.list(index_run::FOLDER)? {
         let name = format!("{}/{name}", index_run::FOLDER);
-        if Run::open(media, vault, &name).is_ok_and(|run| run.segments().any(|segment| segments.contains(&segment))) {
+        if Run::open(media, vault, None, &name)
+            .is_ok_and(|run| run.segments().any(|segment| segments.contains(&segment)))
+        {
             media.remove(&name)?;
         }
     }
@@ -256,7 +276,7 @@ pub(crate) fn scrub(media: &dyn Media, vault: &Id) -> Result<Vec<Error>> {
     let names = media.list(index_run::FOLDER)?;
     Ok(names
         .iter()
-        .filter_map(|name| Run::open(media, vault, &format!("{}/{name}", index_run::FOLDER)).err())
+        .filter_map(|name| Run::open(media, vault, None, &format!("{}/{name}", index_run::FOLDER)).err())
         .collect())
 }
 

@@ -34,14 +34,17 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Opens a run and checks its header.
-    pub(super) fn open(media: &dyn Media, vault: &Id, name: &str) -> Result<Self> {
+    /// Opens a run and checks its header. One whose tags are under keys of another epoch is of no use, where that is known.
+    pub(super) fn open(media: &dyn Media, vault: &Id, epoch: Option<u32>, name: &str) -> Result<Self> {
         let object = media.open(name)?;
         let mut prefix = [0; PREFIX];
         object.read_exact_at(0, &mut prefix)?;
         let header = RunHeader::decode(&prefix, object.length()).map_err(|error| error.at(name, 0))?;
         if header.vault != *vault {
             return Err(Error::damaged(name, 16, Problem::Misplaced("vault id")));
+        }
+        if epoch.is_some_and(|epoch| header.epoch != epoch) {
+            return Err(Error::damaged(name, 44, Problem::Epoch(header.epoch)));
         }
         let mut listed = vec![0; header.listed_bytes() + HASH_BYTES];
         object.read_exact_at(0, &mut listed)?;
@@ -118,8 +121,9 @@ impl Run {
         }
     }
 
-    /// The place that a tag has in this run. What can't be read or makes no sense is not there.
-    pub(super) fn lookup(&self, tag: &Tag) -> Option<Place> {
+    /// The place that a tag has in this run, of several the first that `fits`. What can't be read or makes no sense is not
+    /// there.
+    pub(super) fn lookup(&self, tag: &Tag, fits: &dyn Fn(&Place) -> bool) -> Option<Place> {
         let mut bounds = [0; 2 * BUCKET_BYTES];
         let offset = self.header.buckets_offset() + self.header.bucket(tag) * BUCKET_BYTES as u64;
         self.object.read_exact_at(offset, &mut bounds).ok()?;
@@ -142,8 +146,12 @@ impl Run {
                 self.object.read_past_map(offset, piece).ok()?;
             }
             let (entries, _) = piece.as_chunks::<ENTRY_BYTES>();
-            if let Some(entry) = entries.iter().find(|entry| entry[..16] == *tag) {
-                return self.place(&RunEntry::decode(entry));
+            // A record that was moved is there twice: the place that is gone must not hide the other.
+            let mut places = entries.iter().filter(|entry| entry[..16] == *tag);
+            if let Some(place) =
+                places.find_map(|entry| self.place(&RunEntry::decode(entry)).filter(|place| fits(place)))
+            {
+                return Some(place);
             }
             at += entries.len() as u64;
             left -= entries.len();

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::super::Place;
 use super::run::Run;
 use super::{Index, merge};
-use crate::error::Result;
+use crate::error::{Error, Problem, Result};
 use crate::format::Id;
 use crate::format::index_run::{self, Tag};
 use crate::format::segment;
@@ -140,7 +140,7 @@ impl Index {
         }
         runs.retain(|run| run.is_temporary() || names.remove(run.name()));
         for name in names {
-            if let Ok(run) = Run::open(self.media.as_ref(), self.keys.vault(), &name) {
+            if let Ok(run) = self.open_run(&name) {
                 runs.push(Arc::new(run));
             }
         }
@@ -180,11 +180,15 @@ impl Index {
             if runs.iter().any(|run| run.name() == name) {
                 continue;
             }
-            let useless = match Run::open(self.media.as_ref(), self.keys.vault(), &name) {
+            let useless = match self.open_run(&name) {
                 Ok(run) => {
                     let left: Vec<Id> = run.segments().filter(|segment| !covered.contains(segment)).collect();
                     let gone = self.gone(left.iter().copied(), &listed)?;
                     gone.len() == left.len()
+                }
+                // It is for those who have the keys that came after ours.
+                Err(Error::Damaged(damage)) if matches!(damage.problem, Problem::Epoch(of) if of > self.keys.epoch()) => {
+                    false
                 }
                 Err(_) => true,
             };

@@ -26,10 +26,23 @@ use crate::sync::Arc;
 pub(crate) struct Assembled {
     /// Its length in bytes.
     pub bytes: u64,
+    /// Bytes that were computed from the vault's parity.
+    pub parity_bytes: u64,
     /// Bytes that the vault did not have.
     pub foreign_bytes: u64,
     /// Its records; empty where no key was at hand.
     pub entries: Vec<TableEntry>,
+}
+
+/// Where pieces of a segment come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The vault's own file.
+    Own,
+    /// The vault's own parity.
+    Parity,
+    /// Elsewhere.
+    Copy,
 }
 
 /// Where the whole segment goes, piece by piece, in order.
@@ -48,14 +61,17 @@ struct Wanted<'a> {
 /// segment. `None` where the pieces don't suffice. Fails only where `put` does.
 pub(crate) fn assemble(
     own: Option<&dyn Object>,
-    others: &[Arc<dyn Object>],
+    others: &[(Origin, Arc<dyn Object>)],
     vault: &Id,
     keys: Option<&VaultKeys>,
     id: &Id,
     put: Put<'_>,
 ) -> Result<Option<Assembled>> {
-    let candidates: Vec<Candidate<'_>> =
-        own.map(|own| (true, own)).into_iter().chain(others.iter().map(|other| (false, other.as_ref()))).collect();
+    let candidates: Vec<Candidate<'_>> = own
+        .map(|own| (Origin::Own, own))
+        .into_iter()
+        .chain(others.iter().map(|(from, other)| (*from, other.as_ref())))
+        .collect();
     let mut tried: Vec<(Trailer, Hash)> = Vec::new();
     for (_, object) in &candidates {
         let Ok(trailer) = read_trailer(*object, id) else { continue };
@@ -71,22 +87,23 @@ pub(crate) fn assemble(
     Ok(None)
 }
 
-/// Bytes that pieces may come from, and whether they are the vault's own.
-type Candidate<'a> = (bool, &'a dyn Object);
+/// Bytes that pieces may come from, and whose they are.
+type Candidate<'a> = (Origin, &'a dyn Object);
 
 /// One try, by one trailer.
 struct Assembly<'a> {
-    windows: Vec<(bool, Window<'a>)>,
+    windows: Vec<(Origin, Window<'a>)>,
     wanted: Wanted<'a>,
     trailer: Trailer,
     hash: Hash,
+    parity_bytes: u64,
     foreign_bytes: u64,
 }
 
 impl<'a> Assembly<'a> {
     fn new(candidates: &[Candidate<'a>], wanted: Wanted<'a>, (trailer, hash): (Trailer, Hash)) -> Self {
-        let windows = candidates.iter().map(|(own, object)| (*own, Window::new(*object))).collect();
-        Self { windows, wanted, trailer, hash, foreign_bytes: 0 }
+        let windows = candidates.iter().map(|(from, object)| (*from, Window::new(*object))).collect();
+        Self { windows, wanted, trailer, hash, parity_bytes: 0, foreign_bytes: 0 }
     }
 
     fn run(mut self, put: Put<'_>) -> Result<Option<Assembled>> {
@@ -110,13 +127,20 @@ impl<'a> Assembly<'a> {
         let Some(table) = self.table(&tree, seal.as_ref(), &found) else { return Ok(None) };
         put(offset, &table)?;
         put(offset + table.len() as u64, &self.trailer.encode(self.hash))?;
-        Ok(Some(Assembled { bytes: self.trailer.total_bytes, foreign_bytes: self.foreign_bytes, entries: found }))
+        Ok(Some(Assembled {
+            bytes: self.trailer.total_bytes,
+            parity_bytes: self.parity_bytes,
+            foreign_bytes: self.foreign_bytes,
+            entries: found,
+        }))
     }
 
     /// Takes note of where bytes came from.
-    fn took(&mut self, own: bool, bytes: usize) {
-        if !own {
-            self.foreign_bytes += bytes as u64;
+    fn took(&mut self, from: Origin, bytes: usize) {
+        match from {
+            Origin::Own => {}
+            Origin::Parity => self.parity_bytes += bytes as u64,
+            Origin::Copy => self.foreign_bytes += bytes as u64,
         }
     }
 
@@ -125,26 +149,26 @@ impl<'a> Assembly<'a> {
         &mut self,
         offset: u64,
         length: usize,
-        mut fits: impl FnMut(bool, &mut [u8]) -> Option<R>,
-    ) -> Option<(bool, R)> {
+        mut fits: impl FnMut(Origin, &mut [u8]) -> Option<R>,
+    ) -> Option<(Origin, R)> {
         // A medium that refuses place after place may take seconds for each.
-        self.windows.iter_mut().filter(|(_, window)| !window.is_given_up()).find_map(|(own, window)| {
+        self.windows.iter_mut().filter(|(_, window)| !window.is_given_up()).find_map(|(from, window)| {
             // What a medium refuses, another may have.
             let bytes = window.get(offset, length).ok()?.ok()?;
-            fits(*own, bytes).map(|found| (*own, found))
+            fits(*from, bytes).map(|found| (*from, found))
         })
     }
 
     fn header(&mut self) -> Option<([u8; HEADER_BYTES], Option<SegmentSeal>)> {
         let Wanted { vault, segment, keys } = self.wanted;
-        let (own, header) = self.each(0, HEADER_BYTES, |_, bytes| {
+        let (from, header) = self.each(0, HEADER_BYTES, |_, bytes| {
             let bytes: &[u8; HEADER_BYTES] = (&*bytes).try_into().ok()?;
             let (header, _) = SegmentHeader::decode(bytes).ok()?;
             header.check_place(vault, segment).ok()?;
             let seal = keys.map(|keys| SegmentSeal::open(keys, segment, bytes)).transpose().ok()?;
             Some((*bytes, seal))
         })?;
-        self.took(own, HEADER_BYTES);
+        self.took(from, HEADER_BYTES);
         Some(header)
     }
 
@@ -160,8 +184,8 @@ impl<'a> Assembly<'a> {
         let mut tried: Vec<[u8; RECORD_HEADER_BYTES]> = Vec::new();
         // Nearly always the first header is the right one: each has a checksum of its own.
         for at in 0..self.windows.len() {
-            let (own, window) = &mut self.windows[at];
-            let own = *own;
+            let (from, window) = &mut self.windows[at];
+            let from = *from;
             if window.is_given_up() {
                 continue;
             }
@@ -185,7 +209,7 @@ impl<'a> Assembly<'a> {
             };
             if self.payload(&header, offset, seal.zip(entry.as_ref()), record) {
                 record[..RECORD_HEADER_BYTES].copy_from_slice(&bytes);
-                self.took(own, RECORD_HEADER_BYTES);
+                self.took(from, RECORD_HEADER_BYTES);
                 return Some(entry);
             }
             tried.push(bytes);
@@ -202,7 +226,7 @@ impl<'a> Assembly<'a> {
         record: &mut Vec<u8>,
     ) -> bool {
         let length = header.stored_bytes as usize;
-        let found = self.each(offset + RECORD_HEADER_BYTES as u64, length, |own, bytes| {
+        let found = self.each(offset + RECORD_HEADER_BYTES as u64, length, |from, bytes| {
             if short_hash::<16>(bytes) != header.checksum {
                 return None;
             }
@@ -211,7 +235,7 @@ impl<'a> Assembly<'a> {
             record.extend_from_slice(bytes);
             record.resize(RECORD_HEADER_BYTES + padded_length(header), 0);
             // What was the vault's own all along need not be opened for this.
-            match seal.filter(|_| !own) {
+            match seal.filter(|_| from != Origin::Own) {
                 Some((seal, entry)) => match seal.open_payload(header, &entry.id, offset, bytes) {
                     Ok(_) | Err(Error::NotPermitted { .. }) => Some(()),
                     Err(_) => None,
@@ -219,8 +243,8 @@ impl<'a> Assembly<'a> {
                 None => Some(()),
             }
         });
-        if let Some((own, ())) = found {
-            self.took(own, padded_length(header));
+        if let Some((from, ())) = found {
+            self.took(from, padded_length(header));
         }
         found.is_some()
     }
@@ -228,13 +252,13 @@ impl<'a> Assembly<'a> {
     /// The sealed table with which the trailer's hash comes out.
     fn table(&mut self, tree: &blake3::Hasher, seal: Option<&SegmentSeal>, found: &[TableEntry]) -> Option<Vec<u8>> {
         let (trailer, hash) = (self.trailer, self.hash);
-        let (own, table) = self.each(trailer.table_offset, trailer.sealed_table_bytes(), |_, bytes| {
+        let (from, table) = self.each(trailer.table_offset, trailer.sealed_table_bytes(), |_, bytes| {
             let sum = *tree.clone().update(bytes).update(&trailer.bound_bytes()).finalize().as_bytes();
             let opens =
                 |seal: &SegmentSeal| seal.open_table(&trailer, bytes.to_vec()).is_ok_and(|table| table == found);
             (sum == hash && seal.is_none_or(opens)).then(|| bytes.to_vec())
         })?;
-        self.took(own, table.len());
+        self.took(from, table.len());
         Some(table)
     }
 }

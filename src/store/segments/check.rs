@@ -1,6 +1,7 @@
 //! Checking a whole segment with the keys at hand.
 
 use super::super::decode;
+use super::super::parity::Repair;
 use super::super::scratch::Scratch;
 use super::walk::{Found, walk};
 use super::{Segments, read_trailer};
@@ -23,6 +24,12 @@ pub struct SegmentCheck {
     pub whole: Vec<(u64, Hash)>,
     /// Whether header, table and trailer were whole.
     pub is_framed: bool,
+    /// What is wrong with its parity, or that it has none where it should: no data is lost by that.
+    pub parity: Vec<Error>,
+    /// Length of its parity object in bytes.
+    pub parity_bytes: u64,
+    /// Of a damaged segment: whether parity can mend it. Nothing where nobody looked.
+    pub repair: Option<Repair>,
 }
 
 impl Segments {
@@ -41,7 +48,7 @@ impl Segments {
             Err(error) => return Err(error),
         };
         check.bytes = object.length();
-        let table = match self.table(id) {
+        let table = match self.table_of(id, object.as_ref()) {
             Ok(table) => Some(table),
             Err(error @ Error::Vault { .. }) => return Err(error),
             Err(error) => {
@@ -50,9 +57,10 @@ impl Segments {
             }
         };
         check.is_framed = check.damage.is_empty();
-        // A segment whose header is gone can't be opened: none of its records is whole then.
-        let open = match self.open(id) {
-            Ok(open) => open,
+        // A segment whose header is gone can't be opened: none of its records is whole then. Not by what readers opened,
+        // who may have had the header from parity.
+        let seal = match self.seal_of(id, object.as_ref()) {
+            Ok(seal) => seal,
             Err(error @ Error::Vault { .. }) => return Err(error),
             Err(error) => {
                 check.damage.push(error);
@@ -70,7 +78,7 @@ impl Segments {
             Err(error @ Error::Vault { .. }) => return Err(error),
             Err(_) => object.length(),
         };
-        let seal = &open.seal;
+        let seal = &seal;
         let reads = self.keys.reads_data() || !seal.is_data();
         walk(object.as_ref(), end, &mut |offset, found| {
             match found {

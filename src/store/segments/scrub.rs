@@ -6,22 +6,21 @@ use super::{open_object, read_trailer};
 use crate::error::{Error, Problem, Result};
 use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::format::{Id, short_hash};
-use crate::media::Media;
+use crate::media::{Media, Object};
 
 /// Checks everything of a segment that needs no key. `vault` is the id that its header must have, where that is known.
 /// Damage is collected, and only what is wrong with the medium ends the check.
 pub(crate) fn scrub(media: &dyn Media, vault: Option<&Id>, id: &Id) -> Result<SegmentCheck> {
-    let mut check = SegmentCheck::default();
-    let object = match open_object(media, id) {
-        Ok(object) => object,
-        Err(error @ Error::Damaged(_)) => {
-            check.damage.push(error);
-            return Ok(check);
-        }
-        Err(error) => return Err(error),
-    };
-    let object = object.as_ref();
-    check.bytes = object.length();
+    match open_object(media, id) {
+        Ok(object) => scrub_object(object.as_ref(), vault, id),
+        Err(error @ Error::Damaged(_)) => Ok(SegmentCheck { damage: vec![error], ..SegmentCheck::default() }),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same of bytes, wherever they come from.
+pub(in crate::store) fn scrub_object(object: &dyn Object, vault: Option<&Id>, id: &Id) -> Result<SegmentCheck> {
+    let mut check = SegmentCheck { bytes: object.length(), ..SegmentCheck::default() };
     let (trailer, hash) = match read_trailer(object, id) {
         Ok((trailer, hash)) => (Some(trailer), hash),
         Err(error @ Error::Vault { .. }) => return Err(error),

@@ -142,6 +142,7 @@ impl<'a> Maps<'a> {
         let found = match store.read(RecordType::Chunk, chunk) {
             Ok(_) => Found::Read,
             Err(Error::NotPermitted { .. }) if self.seen.has_anywhere(&tag) => Found::Read,
+            Err(Error::NotPermitted { .. }) if self.is_mendable(chunk) => Found::Read,
             Err(Error::NotPermitted { .. }) if self.is_elsewhere(&tag) => Found::Located,
             Err(_) => Found::Lost,
         };
@@ -149,6 +150,12 @@ impl<'a> Maps<'a> {
             self.lost.insert(tag);
         }
         found
+    }
+
+    /// Whether a chunk is in a segment that parity can mend: then its checksums fit.
+    fn is_mendable(&self, chunk: &Hash) -> bool {
+        let place = self.vault.reader.store().locate(chunk);
+        place.is_some_and(|place| self.seen.mendable.contains(&place.segment))
     }
 
     /// Whether a segment that was not looked at holds a record, by the segment's own table.

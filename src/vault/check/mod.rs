@@ -28,12 +28,13 @@ use crate::format::segment::ALIGNMENT;
 use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind, Media};
 pub use crate::progress::Progress as VerifyProgress;
+use crate::store::parity::Repair;
 use crate::store::{Place, SegmentCheck, Store, WRITERS_LOCK};
 
 use maps::Maps;
 pub(super) use memory::{Depth, Memory, time};
 pub use options::{Subset, VerifyOptions};
-pub use report::{Coverage, DamagedRange, ScrubReport, VerifyReport};
+pub use report::{Coverage, DamagedRange, DamagedSegment, ScrubReport, VerifyReport};
 use round::Round;
 
 /// How long a check that waits for backups to end sleeps before it looks again.
@@ -72,16 +73,20 @@ impl Vault {
         report.harmless.extend(round.damaged_notes());
         let mut seen = Seen::new(Arc::clone(store));
         let mut damaged: Vec<(Id, Vec<Error>, bool)> = Vec::new();
-        let check = |id: &Id| store.segments().check(id, &|kind, plain| store.id_of(kind, plain));
+        report.harmless.extend(crate::store::orphaned_parity(self.media.as_ref())?);
+        let check = |id: &Id| store.check_segment(id);
         round.run(self.media.as_ref(), progress, &check, &mut |id, check| {
             report.segments += 1;
             report.records += check.records;
-            report.bytes += check.bytes;
+            report.bytes += check.bytes + check.parity_bytes;
             seen.add(*id, &check);
+            report.parity.extend(check.parity);
+            report.repairs.extend(check.repair.map(|repair| DamagedSegment::new(id, repair)));
             if !check.damage.is_empty() {
                 damaged.push((*id, check.damage, check.is_framed));
             }
         })?;
+        report.repairs.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         seen.left = round.left();
         let mut maps = Maps::new(self, &seen);
         for machine in self.machines() {
@@ -96,14 +101,20 @@ impl Vault {
             && report.data_opened
             && !report.hit.iter().any(|hit| hit.disk == maps::ALL_DISKS);
         for (id, damage, is_framed) in damaged {
-            let is_spare = sees_all && seen.is_spare(&id, is_framed, &lost);
+            // What parity can mend is mended: then nothing there is spare.
+            let is_spare = sees_all && !seen.mendable.contains(&id) && seen.is_spare(&id, is_framed, &lost);
             if is_spare { &mut report.spare } else { &mut report.damage }.extend(damage);
         }
         if !report.damage.is_empty() || !report.spare.is_empty() || !lost.is_empty() {
-            // What is not whole must not pass for known: the next backup stores it again. Where the index can't be
-            // written, everything stays as it was.
+            // What is not whole must not pass for known: the next backup stores it again. What parity mends is whole for
+            // whoever reads it, and once the segment is repaired. Where the index can't be written, everything stays as it
+            // was.
             if let Ok(_alone) = writers_lock_alone(self.media.as_ref(), progress)? {
-                let _ = store.keep_whole(&|tag, place| !lost.contains(tag) && seen.has(tag, place) != Some(false));
+                let is_whole = |tag: &Tag, place: &Place| {
+                    let is_there = seen.has(tag, place) != Some(false) || seen.mendable.contains(&place.segment);
+                    is_there && !lost.contains(tag)
+                };
+                let _ = store.keep_whole(&is_whole);
             }
         }
         report.coverage = round.coverage();
@@ -138,16 +149,21 @@ pub(super) struct Seen {
     store: Arc<Store>,
     /// The records that were whole, in order of place, of each segment that was looked at.
     whole: HashMap<Id, Vec<Trace>>,
+    /// The damaged segments that parity can mend.
+    mendable: HashSet<Id>,
     /// The segments that were not looked at.
     left: HashSet<Id>,
 }
 
 impl Seen {
     pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { store, whole: HashMap::new(), left: HashSet::new() }
+        Self { store, whole: HashMap::new(), mendable: HashSet::new(), left: HashSet::new() }
     }
 
     pub(super) fn add(&mut self, id: Id, check: &SegmentCheck) {
+        if check.repair == Some(Repair::Possible) {
+            self.mendable.insert(id);
+        }
         let keys = self.store.keys();
         let trace = |(offset, id): &(u64, Hash)| {
             // No segment is so long that this does not fit.

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use crate::error::Error;
+use crate::format::{Id, segment};
 use crate::point::ByteRange;
+use crate::store::parity::Repair;
 
 /// What a check with keys found.
 #[derive(Debug, Default)]
@@ -27,6 +29,10 @@ pub struct VerifyReport {
     pub harmless: Vec<Error>,
     /// What was wrong with segments in places that no point needs any more: what lay there is whole elsewhere.
     pub spare: Vec<Error>,
+    /// What was wrong with parity, missing parity included. No data is lost by that, but less damage can be mended.
+    pub parity: Vec<Error>,
+    /// The damaged segments that were looked at, in order of name, and whether parity can mend them.
+    pub repairs: Vec<DamagedSegment>,
     /// The ranges of disks that can't be read any more.
     pub hit: Vec<DamagedRange>,
     /// False where the role can't open data: then chunks were checked by their checksums only.
@@ -50,6 +56,10 @@ pub struct ScrubReport {
     pub damage: Vec<Error>,
     /// What was wrong with files that are made anew when they are needed: damage that harms nobody.
     pub harmless: Vec<Error>,
+    /// What was wrong with parity, missing parity included. No data is lost by that, but less damage can be mended.
+    pub parity: Vec<Error>,
+    /// The damaged segments that were looked at, in order of name, and whether parity can mend them.
+    pub repairs: Vec<DamagedSegment>,
     /// How much of the vault this run looked at.
     pub coverage: Coverage,
     /// Seconds it took.
@@ -76,6 +86,21 @@ pub struct Coverage {
     pub not_remembered: Option<Error>,
 }
 
+/// A damaged segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedSegment {
+    /// Its object.
+    pub object: String,
+    /// Whether parity can mend it.
+    pub repair: Repair,
+}
+
+impl DamagedSegment {
+    pub(super) fn new(id: &Id, repair: Repair) -> Self {
+        Self { object: segment::object(id), repair }
+    }
+}
+
 /// A range of a disk that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedRange {
@@ -90,7 +115,7 @@ pub struct DamagedRange {
 }
 
 impl VerifyReport {
-    /// Whether nothing was wrong with what was looked at.
+    /// Whether nothing was wrong with what was looked at; parity, which is no data, aside.
     pub fn is_clean(&self) -> bool {
         self.damage.is_empty() && self.hit.is_empty()
     }

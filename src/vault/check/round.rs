@@ -63,7 +63,7 @@ impl Round {
         &mut self,
         media: &dyn Media,
         progress: &Progress,
-        check: &(dyn Fn(&Id) -> Result<SegmentCheck> + Sync),
+        check: &(dyn Fn(&Id) -> SegmentCheck + Sync),
         found: &mut (dyn FnMut(&Id, SegmentCheck) + Send),
     ) -> Result<()> {
         let order = std::mem::take(&mut self.order);
@@ -80,9 +80,7 @@ impl Round {
                     return Ok(());
                 }
                 progress.check()?;
-                // A segment that the medium does not give is damage like any other: the check goes on.
-                let checked =
-                    check(id).unwrap_or_else(|error| SegmentCheck { damage: vec![error], ..SegmentCheck::default() });
+                let checked = check(id);
                 progress.add_done(checked.bytes);
                 let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 shared.0.note(*id, &checked);

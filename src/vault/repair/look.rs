@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use super::objects::{self, Objects};
 use super::records::{Have, Records, Wanted};
-use super::report::{CopyFacts, Mended, RepairPlan};
+use super::report::{CopyFacts, Mended, RepairPlan, Restored};
 use super::segments::{self, Mendable};
 use super::sources::{CopyOfVault, Spare};
 use super::{Repair, segments_of};
 use crate::error::{Error, Result};
 use crate::format::catalog_entry::PointMade;
-use crate::format::header::Header;
+use crate::format::header::{self, Header};
+use crate::format::parity;
 use crate::format::segment;
 use crate::format::{Hash, Id};
 use crate::media::{Media, ReadOnlyMedia};
 use crate::point::PointInfo;
 use crate::progress::Progress;
 use crate::vault::unlock::Unlocked;
-use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault};
+use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault, read_header};
 
 impl Repair {
     pub(super) fn look(&mut self, adopt: bool, progress: &Progress) -> Result<()> {
@@ -28,7 +29,8 @@ impl Repair {
         let vault = self.unlocked.as_ref().map(open).transpose()?;
         let objects = self.look_at_objects(media.as_ref(), vault.as_ref())?;
         let store = vault.as_ref().map(|vault| vault.reader.store());
-        let survey = segments::survey(media.as_ref(), &self.vault, store, progress)?;
+        self.parity_percent = self.find_parity_percent(media.as_ref(), vault.as_ref());
+        let survey = segments::survey(media.as_ref(), &self.vault, store, self.parity_percent > 0, progress)?;
         let present: HashSet<Id> = segments_of(media.as_ref())?;
         let wanted = self.pieces(media.as_ref()).wanted(&survey.damaged, &present)?;
         let (mut mendable, mended) = self.pieces(media.as_ref()).plan(&wanted, progress)?;
@@ -55,7 +57,51 @@ impl Repair {
             self.adopted = adopted;
             self.take_records(found);
         }
+        self.take_parity(survey.parity, &survey.damaged, &mendable)?;
         self.take(objects, survey.damaged, mendable);
+        Ok(())
+    }
+
+    /// How much parity each segment has, as the vault's header tells or, where no key is at hand, any header of the vault.
+    fn find_parity_percent(&self, media: &dyn Media, vault: Option<&Vault>) -> u8 {
+        if let Some(vault) = vault {
+            return vault.header.parity_percent;
+        }
+        let places = std::iter::once(media).chain(self.copies.iter().map(|copy| copy.media.as_ref()));
+        let headers = places.flat_map(|media| [header::OBJECT, header::COPY].map(|name| read_header(media, name)));
+        let header = headers.flatten().map(|decoded| decoded.header).find(|header| header.vault == self.vault);
+        header.map_or(0, |header| header.parity_percent)
+    }
+
+    /// Which parity is to be made anew: what is damaged or gone, of segments that are whole or will be.
+    fn take_parity(
+        &mut self,
+        found: Vec<(Id, Vec<Error>)>,
+        damaged: &[(Id, Vec<Error>)],
+        mendable: &[Mendable],
+    ) -> Result<()> {
+        let will_be_whole: HashSet<Id> = mendable.iter().map(|segment| segment.id).collect();
+        let mut wanted: Vec<Id> = Vec::new();
+        for (id, errors) in found {
+            if will_be_whole.contains(&id) || !damaged.iter().any(|(other, _)| *other == id) {
+                wanted.push(id);
+            }
+            self.plan.damage.extend(errors);
+        }
+        // Of a segment that comes back there is mostly no parity either.
+        for segment in mendable.iter().filter(|segment| segment.is_absent) {
+            if !wanted.contains(&segment.id) && !self.media.exists(&parity::object(&segment.id))? {
+                wanted.push(segment.id);
+            }
+        }
+        if self.parity_percent > 0 {
+            for id in &wanted {
+                let object = parity::object(id);
+                let is_absent = !self.media.exists(&object)?;
+                self.plan.parity.push(Restored { object, from: "computed from its segment".to_owned(), is_absent });
+            }
+            self.parity = wanted;
+        }
         Ok(())
     }
 
@@ -64,8 +110,18 @@ impl Repair {
         let keys = self.unlocked.as_ref().map(|by| by.keys.as_ref());
         let header = || vault.map(completed_header);
         objects::headers(media, &self.vault, keys, &header, &self.copies, &mut objects)?;
-        objects::slots(media, &self.vault, &self.copies, &mut objects)?;
+        objects::slots(media, &self.vault, keys, &self.copies, &mut objects)?;
+        objects::inventories(media, &self.vault, keys, &self.copies, &mut objects)?;
         objects::entries(media, &self.vault, keys, &self.copies, &mut objects)?;
+        // What shows only by what was written later.
+        for damage in self.unlocked.iter().flat_map(|by| &by.own_damage) {
+            if !objects.damage.iter().any(|error| error.object() == Some(&damage.object)) {
+                objects.damage.push(Error::Damaged(damage.clone()));
+                if !objects.restorable.iter().any(|object| object.told.object == damage.object) {
+                    objects.remaining.push(Error::Damaged(damage.clone()));
+                }
+            }
+        }
         Ok(objects)
     }
 
@@ -95,7 +151,7 @@ impl Repair {
         let will_be_whole: HashSet<Id> = mendable.iter().map(|segment| segment.id).collect();
         self.plan.objects = objects.restorable.iter().map(|object| object.told.clone()).collect();
         self.plan.remaining = objects.remaining;
-        self.plan.damage = objects.damage;
+        self.plan.damage.extend(objects.damage);
         for (id, damage) in damaged {
             if !will_be_whole.contains(&id) {
                 self.plan.left_damaged.push(segment::object(&id));
@@ -109,6 +165,7 @@ impl Repair {
                 object: segment::object(&segment.id),
                 is_absent: segment.is_absent,
                 bytes: segment.whole.bytes,
+                parity_bytes: segment.whole.parity_bytes,
                 foreign_bytes: segment.whole.foreign_bytes,
             })
             .collect();

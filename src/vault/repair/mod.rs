@@ -1,7 +1,7 @@
 //! Repairing a vault: finding out what can be had again and from where, then writing it.
 //!
-//! A damaged segment is made whole byte for byte where its pieces suffice: its own, those that a copy has, and whatever
-//! else can make its bytes ([`sources::Spare`]). That needs no key. Of segments that stay damaged, the records that points
+//! A damaged segment is made whole byte for byte where its pieces suffice: its own, what its parity computes, and those
+//! that a copy has ([`sources::Spare`]). That needs no key. Parity that is damaged or gone is made anew of whole segments. Of segments that stay damaged, the records that points
 //! need are stored anew in new segments: from a copy, opened and authenticated, or from the disk that was backed up.
 //! Headers, key slots and catalog entries come back whole or not at all.
 //!
@@ -42,7 +42,7 @@ use records::Wanted;
 pub use report::{CopyFacts, Mended, RepairPlan, RepairReport, Restored};
 use segments::{Mendable, Pieces};
 pub use sources::RepairSources;
-use sources::{CopyOfVault, Original, Spare, refuse_nothing};
+use sources::{CopyOfVault, Original, OwnParity, Spare, refuse_nothing};
 
 /// A repair that was planned and can be done.
 pub struct Repair {
@@ -55,6 +55,9 @@ pub struct Repair {
     disks: Vec<Original>,
     objects: Vec<Object>,
     mendable: Vec<Mendable>,
+    /// Segments whose parity is to be made anew, once they are whole.
+    parity: Vec<Id>,
+    parity_percent: u8,
     records: Vec<(Hash, Wanted)>,
     adopted: Vec<PointMade>,
     plan: RepairPlan,
@@ -119,6 +122,8 @@ impl Repair {
             disks,
             objects: Vec::new(),
             mendable: Vec::new(),
+            parity: Vec::new(),
+            parity_percent: 0,
             records: Vec::new(),
             adopted: Vec::new(),
             plan,
@@ -132,7 +137,8 @@ impl Repair {
 
     /// What else than the vault may have a segment's bytes, in the order in which they are asked.
     fn pieces<'a>(&'a self, media: &'a dyn Media) -> Pieces<'a> {
-        let spares = self.copies.iter().map(|copy| copy as &dyn Spare).collect();
+        let mut spares: Vec<Box<dyn Spare + 'a>> = vec![Box::new(OwnParity { media, vault: &self.vault })];
+        spares.extend(self.copies.iter().map(|copy| Box::new(copy) as Box<dyn Spare + 'a>));
         Pieces { media, vault: &self.vault, keys: self.unlocked.as_ref().map(|by| by.keys.as_ref()), spares }
     }
 }

@@ -5,7 +5,9 @@
 //! - what takes a place is of this vault and of this place by its own words and checksum and, where keys are at hand, by
 //!   its authenticator;
 //! - a key slot that is not there was perhaps removed, so that a password no longer opens: it comes back only where
-//!   nothing else opens the vault;
+//!   nothing else opens the vault, only as the newest of its files, and never where the vault's own chain says that it was
+//!   removed;
+//! - the list of what there was before an epoch is named by the hash of its bytes: no other can take its place;
 //! - an entry comes into a chain only where it binds, or is bound by, a neighbour that is whole, and contradicts none. So
 //!   a copy that went another way can't fork a chain, and an older one can't roll it back.
 
@@ -17,9 +19,12 @@ use super::sources::CopyOfVault;
 use crate::error::{Error, Problem, Result};
 use crate::format::catalog_entry::{self, PointMade};
 use crate::format::header::{self, Header};
-use crate::format::key_slot::KeySlot;
+use crate::format::inventory;
+use crate::format::key_slot::{self, KeySlot};
+use crate::format::segment;
 use crate::format::{HASH_BYTES, Hash, Id, id_from_hex};
 use crate::media::Media;
+use crate::point::vault_chain::{VaultChain, read_inventory};
 use crate::point::{sequences, stored_entry};
 use crate::seal::VaultKeys;
 use crate::vault::{keys, read_header};
@@ -112,18 +117,56 @@ fn clone_of(error: &Error) -> Error {
     }
 }
 
+/// The newest epoch that anything in a vault tells of, without a key: names of slots, headers of segments.
+fn newest_epoch(media: &dyn Media) -> Result<u32> {
+    let of_slot = |name: &String| {
+        let (_, epoch) = name.strip_suffix(".slot")?.rsplit_once('-')?;
+        u32::from_str_radix(epoch, 16).ok()
+    };
+    let of_segment = |name: &String| {
+        let mut bytes = [0; segment::HEADER_BYTES];
+        media.open(&segment::object(&segment::id_of(name)?)).ok()?.read_exact_at(0, &mut bytes).ok()?;
+        segment::SegmentHeader::decode(&bytes).ok().map(|(header, _)| header.epoch)
+    };
+    let slots: Vec<u32> = media.list(key_slot::FOLDER)?.iter().filter_map(of_slot).collect();
+    let segments = media.list(segment::FOLDER)?;
+    Ok(slots.into_iter().chain(segments.iter().filter_map(of_segment)).max().unwrap_or(0))
+}
+
 /// The key slots.
-pub(super) fn slots(media: &dyn Media, vault: &Id, copies: &[CopyOfVault], found: &mut Objects) -> Result<()> {
+pub(super) fn slots(
+    media: &dyn Media,
+    vault: &Id,
+    keys: Option<&VaultKeys>,
+    copies: &[CopyOfVault],
+    found: &mut Objects,
+) -> Result<()> {
     let (slots, damaged) = keys::read_slots(media)?;
-    let opens_any = slots.iter().any(|(_, slot)| slot.vault == *vault);
+    let mut removed: BTreeSet<[u8; 8]> = BTreeSet::new();
+    if let Some(keys) = keys {
+        for media in std::iter::once(media).chain(copies.iter().map(|copy| copy.media.as_ref())) {
+            removed.extend(VaultChain::read(media, keys).map(|chain| chain.removed).unwrap_or_default());
+        }
+    }
+    // A slot from before a rotation opens nothing.
+    let newest = newest_epoch(media)?.max(keys.map_or(0, VaultKeys::epoch));
+    let counts = |slot: &KeySlot| slot.vault == *vault && slot.epoch >= newest && !removed.contains(&slot.id);
+    let opens_any = slots.iter().any(|(_, slot)| counts(slot));
     let mut of_copies: BTreeMap<String, (KeySlot, &CopyOfVault)> = BTreeMap::new();
     for copy in copies {
         for (name, slot) in keys::read_slots(copy.media.as_ref()).map(|(slots, _)| slots).unwrap_or_default() {
-            if slot.vault == *vault {
+            if counts(&slot) {
                 of_copies.entry(name).or_insert((slot, copy));
             }
         }
     }
+    // Of several files of one slot, the newest.
+    let mut epochs: BTreeMap<[u8; 8], u32> = BTreeMap::new();
+    for slot in of_copies.values().map(|(slot, _)| slot).chain(slots.iter().map(|(_, slot)| slot)) {
+        let epoch = epochs.entry(slot.id).or_insert(slot.epoch);
+        *epoch = slot.epoch.max(*epoch);
+    }
+    of_copies.retain(|_, (slot, _)| epochs.get(&slot.id) == Some(&slot.epoch));
     for error in damaged {
         let spare = error.object().and_then(|name| of_copies.remove_entry(name));
         match spare {
@@ -143,6 +186,40 @@ pub(super) fn slots(media: &dyn Media, vault: &Id, copies: &[CopyOfVault], found
     Ok(())
 }
 
+/// The lists of what there was when an epoch began.
+pub(super) fn inventories(
+    media: &dyn Media,
+    vault: &Id,
+    keys: Option<&VaultKeys>,
+    copies: &[CopyOfVault],
+    found: &mut Objects,
+) -> Result<()> {
+    let whole = |media: &dyn Media, name: &str| -> Result<Vec<u8>> {
+        let bytes = read_inventory(media, name)?;
+        let (prefix, ..) = inventory::split(&bytes).map_err(|error| error.at(name, 0))?;
+        if prefix.vault == *vault && inventory::object(prefix.epoch, blake3::hash(&bytes).as_bytes()) == name {
+            return Ok(bytes);
+        }
+        Err(Error::damaged(name, 12, Problem::Misplaced("vault id or epoch")))
+    };
+    let listed = media.list(inventory::FOLDER)?;
+    let mut wanted: BTreeSet<String> = listed.iter().map(|name| format!("{}/{name}", inventory::FOLDER)).collect();
+    // Those of earlier epochs went with the rotations. Only the keys tell which is the one that must be there.
+    if let Some(keys) = keys.filter(|keys| keys.epoch() > 0) {
+        wanted.insert(inventory::object(keys.epoch(), keys.inventory()));
+    }
+    for name in wanted {
+        let Err(error) = whole(media, &name) else { continue };
+        let spare = copies.iter().find_map(|copy| Some((whole(copy.media.as_ref(), &name).ok()?, copy)));
+        match spare {
+            Some((bytes, copy)) => found.add(media, name, bytes, from_copy(copy))?,
+            None => found.remaining.push(clone_of(&error)),
+        }
+        found.damage.push(error);
+    }
+    Ok(())
+}
+
 /// One chain as some media have it: the entries that are whole, and the numbers of those that are there and are not.
 #[derive(Default)]
 struct Chain {
@@ -152,7 +229,11 @@ struct Chain {
 
 struct Entry {
     bytes: Vec<u8>,
-    /// What it says, where keys are at hand.
+    /// The epoch of the keys that it is under.
+    epoch: u32,
+    /// Hash of the entry before it, where keys are at hand.
+    predecessor: Option<Hash>,
+    /// The point that it made; nothing of the vault's own chain, which tells of none.
     made: Option<PointMade>,
 }
 
@@ -163,7 +244,7 @@ impl Entry {
 
     /// Whether it follows another entry; nothing where no key is at hand.
     fn follows(&self, before: &Self) -> Option<bool> {
-        self.made.as_ref().map(|made| made.predecessor == before.hash())
+        self.predecessor.map(|predecessor| predecessor == before.hash())
     }
 }
 
@@ -173,16 +254,21 @@ impl Chain {
         for sequence in sequences(media, id)? {
             let read = || -> Result<Entry> {
                 let bytes = stored_entry(media, id, sequence)??;
-                let made = match keys {
-                    Some(keys) => Some(keys.open_entry(id, sequence, &bytes)?),
-                    None => {
-                        let at = |error: crate::format::FormatError| error.at(&catalog_entry::object(id, sequence), 0);
-                        let (prefix, ..) = catalog_entry::split(&bytes).map_err(at)?;
-                        prefix.check_place(vault, id, sequence).map_err(at)?;
-                        None
+                let at = |error: crate::format::FormatError| error.at(&catalog_entry::object(id, sequence), 0);
+                let (prefix, ..) = catalog_entry::split(&bytes).map_err(at)?;
+                prefix.check_place(vault, id, sequence).map_err(at)?;
+                let epoch = prefix.epoch;
+                let (predecessor, made) = match keys {
+                    Some(keys) if *id == keys.own_chain() => {
+                        (Some(keys.open_event(sequence, &bytes)?.1.predecessor), None)
                     }
+                    Some(keys) => {
+                        let made = keys.open_entry(id, sequence, &bytes)?;
+                        (Some(made.predecessor), Some(made))
+                    }
+                    None => (None, None),
                 };
-                Ok(Entry { bytes, made })
+                Ok(Entry { bytes, epoch, predecessor, made })
             };
             match read() {
                 Ok(entry) => drop(chain.whole.insert(sequence, entry)),
@@ -219,7 +305,10 @@ pub(super) fn entries(
         for copy in copies {
             let Ok(other) = Chain::read(copy.media.as_ref(), vault, keys, &id) else { continue };
             for run in runs(&own, &other, &taken) {
-                if !fits(&own, &other, &run) {
+                // Nobody can tell an older state of the vault's own chain from its last one but by the keys: they are of the
+                // epoch that it ends with.
+                let own_chain_ends_with = keys.filter(|keys| keys.own_chain() == id).map(VaultKeys::epoch);
+                if !fits(&own, &other, &run, own_chain_ends_with) {
                     continue;
                 }
                 for sequence in run {
@@ -274,25 +363,32 @@ fn runs(own: &Chain, other: &Chain, taken: &BTreeSet<u64>) -> Vec<Vec<u64>> {
     runs
 }
 
-/// Whether a run of a copy's entries belongs into the vault's chain.
-fn fits(own: &Chain, other: &Chain, run: &[u64]) -> bool {
+/// Whether a run of a copy's entries belongs into the vault's chain. Of the vault's own chain, what comes at its end must
+/// be of the epoch `ends_with`.
+fn fits(own: &Chain, other: &Chain, run: &[u64], ends_with: Option<u32>) -> bool {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return false };
     let entry = |sequence: &u64| other.whole.get(sequence);
     let linked = |pair: &[u64]| {
         let (Some(before), Some(after)) = (entry(&pair[0]), entry(&pair[1])) else { return false };
-        after.follows(before).unwrap_or(true)
+        // Who lost his key in a rotation can still make entries under the keys of before.
+        after.epoch >= before.epoch && after.follows(before).unwrap_or(true)
     };
     let (Some(front), Some(back)) = (entry(first), entry(last)) else { return false };
-    let is_begin = |made: &PointMade| made.predecessor == [0; HASH_BYTES];
     // Without a key nobody sees what binds entries; but where both sides have a neighbour, it must be the same one.
     let same = |sequence: u64, own: &Entry| other.whole.get(&sequence).is_some_and(|other| other.bytes == own.bytes);
     let below = match first.checked_sub(1) {
-        None => Some(front.made.as_ref().is_none_or(is_begin)),
-        Some(before) => own.whole.get(&before).map(|own| front.follows(own).unwrap_or_else(|| same(before, own))),
+        None => Some(front.predecessor.is_none_or(|predecessor| predecessor == [0; HASH_BYTES])),
+        Some(before) => own
+            .whole
+            .get(&before)
+            .map(|own| front.epoch >= own.epoch && front.follows(own).unwrap_or_else(|| same(before, own))),
     };
     let above = last
         .checked_add(1)
         .and_then(|after| own.whole.get(&after).map(|own| own.follows(back).unwrap_or_else(|| same(after, own))));
+    if above != Some(true) && ends_with.is_some_and(|epoch| back.epoch != epoch) {
+        return false;
+    }
     run.windows(2).all(linked) && below != Some(false) && above != Some(false) && (below, above) != (None, None)
 }
 
@@ -316,7 +412,7 @@ pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<u64> {
     for folder in &folders {
         media.sync_folder(folder)?;
     }
-    // A chain's folder may be new.
+    // A chain's folder may be new, the vault's own among them.
     if folders.iter().any(|folder| folder.starts_with(catalog_entry::FOLDER)) {
         media.sync_folder(catalog_entry::FOLDER)?;
     }

@@ -26,6 +26,8 @@ pub struct RepairPlan {
     pub objects: Vec<Restored>,
     /// Segments that can be made whole again, byte for byte.
     pub mended: Vec<Mended>,
+    /// Parity that is damaged or gone and is made anew.
+    pub parity: Vec<Restored>,
     /// Records of other segments that can be had again, to be stored in new ones.
     pub records: u64,
     /// Plain bytes of those records.
@@ -72,6 +74,8 @@ pub struct Mended {
     pub is_absent: bool,
     /// Its length in bytes.
     pub bytes: u64,
+    /// Bytes of it that are computed from the vault's parity.
+    pub parity_bytes: u64,
     /// Bytes of it that come from elsewhere.
     pub foreign_bytes: u64,
 }
@@ -93,6 +97,7 @@ impl RepairPlan {
         !self.folders.is_empty()
             || !self.objects.is_empty()
             || !self.mended.is_empty()
+            || !self.parity.is_empty()
             || self.records > 0
             || !self.adopted.is_empty()
     }
@@ -112,6 +117,8 @@ pub struct RepairReport {
     pub mended: u64,
     /// Bytes of those.
     pub mended_bytes: u64,
+    /// Segments whose parity was made anew.
+    pub parity: u64,
     /// Records that were stored anew.
     pub records: u64,
     /// Plain bytes of those.

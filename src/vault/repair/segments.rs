@@ -12,7 +12,7 @@ use crate::format::{Hash, Id};
 use crate::media::{Media, Object};
 use crate::progress::Progress;
 use crate::seal::VaultKeys;
-use crate::store::{Assembled, SegmentCheck, Store, assemble_segment, open_segment, plain_records};
+use crate::store::{Assembled, Origin, Store, assemble_segment, open_segment, plain_records};
 use crate::vault::check::Seen;
 
 /// What is known of the vault's segments.
@@ -21,25 +21,34 @@ pub(super) struct Survey {
     pub bytes: u64,
     /// What is wrong with each that is damaged.
     pub damaged: Vec<(Id, Vec<Error>)>,
-    /// Those of them whose header is whole and whose table or trailer is not: their records are found by walking only.
+    /// What is wrong with the parity of each that has none, or damaged one.
+    pub parity: Vec<(Id, Vec<Error>)>,
+    /// Those of the damaged ones whose header is whole and whose table or trailer is not: their records are found by walking only.
     pub unframed: Vec<Id>,
     /// Which records are whole; only where keys are at hand.
     pub seen: Option<Seen>,
 }
 
 /// Looks at every segment: with keys as a check does, without as a scrub does.
-pub(super) fn survey(media: &dyn Media, vault: &Id, store: Option<&Arc<Store>>, progress: &Progress) -> Result<Survey> {
+///
+/// What parity could compute is damaged all the same: no file is whole for that. `expects_parity` says that every segment has
+/// some.
+pub(super) fn survey(
+    media: &dyn Media,
+    vault: &Id,
+    store: Option<&Arc<Store>>,
+    expects_parity: bool,
+    progress: &Progress,
+) -> Result<Survey> {
     let all: Vec<Id> = media.list(segment::FOLDER)?.iter().filter_map(|name| segment::id_of(name)).collect();
     for id in &all {
         progress.add_total(media.open(&segment::object(id)).map_or(0, |object| object.length()));
     }
     let checked = each(&all, progress, |id| {
         let check = match store {
-            Some(store) => store.segments().check(id, &|kind, plain| store.id_of(kind, plain)),
-            None => crate::store::scrub_segment(media, Some(vault), id),
+            Some(store) => store.check_segment(id),
+            None => crate::store::scrub_segment(media, Some(vault), id, expects_parity),
         };
-        // What the medium does not give is damage like any other.
-        let check = check.unwrap_or_else(|error| SegmentCheck { damage: vec![error], ..SegmentCheck::default() });
         progress.add_done(check.bytes);
         Ok(check)
     })?;
@@ -47,6 +56,7 @@ pub(super) fn survey(media: &dyn Media, vault: &Id, store: Option<&Arc<Store>>, 
         segments: all.len() as u64,
         bytes: checked.iter().map(|check| check.bytes).sum(),
         damaged: Vec::new(),
+        parity: Vec::new(),
         unframed: Vec::new(),
         seen: store.map(|store| Seen::new(Arc::clone(store))),
     };
@@ -56,6 +66,9 @@ pub(super) fn survey(media: &dyn Media, vault: &Id, store: Option<&Arc<Store>>, 
         }
         if !check.is_framed && !check.whole.is_empty() {
             survey.unframed.push(id);
+        }
+        if !check.parity.is_empty() {
+            survey.parity.push((id, check.parity));
         }
         if !check.damage.is_empty() {
             survey.damaged.push((id, check.damage));
@@ -97,12 +110,14 @@ impl MendedRecords {
     }
 }
 
+type Spared<'a> = Box<dyn Spare + 'a>;
+
 /// What segments can be made of.
 pub(super) struct Pieces<'a> {
     pub media: &'a dyn Media,
     pub vault: &'a Id,
     pub keys: Option<&'a VaultKeys>,
-    pub spares: Vec<&'a dyn Spare>,
+    pub spares: Vec<Spared<'a>>,
 }
 
 impl Pieces<'_> {
@@ -121,7 +136,8 @@ impl Pieces<'_> {
 
     fn assemble(&self, id: &Id, put: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<Option<Assembled>> {
         let own = open_segment(self.media, id).ok();
-        let others: Vec<Arc<dyn Object>> = self.spares.iter().filter_map(|spare| spare.segment(id)).collect();
+        let from = |spare: &&Spared<'_>| spare.segment(id).map(|object| (spare.origin(), object));
+        let others: Vec<(Origin, Arc<dyn Object>)> = self.spares.iter().filter_map(|spare| from(&spare)).collect();
         assemble_segment(own.as_deref(), &others, self.vault, self.keys, id, put)
     }
 

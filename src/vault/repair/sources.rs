@@ -11,11 +11,13 @@ use crate::format::Id;
 use crate::format::catalog_entry;
 use crate::format::header::{self, Header};
 use crate::format::key_slot;
+use crate::format::parity;
 use crate::format::segment;
 use crate::media::{DirectoryMedia, Media, Object, ReadMode, ReadOnlyMedia};
 use crate::seal::VaultKeys;
 use crate::source::Source;
-use crate::store::{Store, open_segment};
+use crate::store::parity::Corrected;
+use crate::store::{Origin, Store, open_segment};
 use crate::vault::unlock;
 
 /// Where lost bytes may come from.
@@ -69,6 +71,9 @@ impl RepairSources {
 
 /// What may hold the bytes of a segment, whole or in part, under the segment's name.
 pub(super) trait Spare: Send + Sync {
+    /// Whose bytes they are.
+    fn origin(&self) -> Origin;
+
     /// The segment, as far as it is there.
     fn segment(&self, id: &Id) -> Option<Arc<dyn Object>>;
 
@@ -76,12 +81,38 @@ pub(super) trait Spare: Send + Sync {
     fn list(&self) -> Result<HashSet<Id>>;
 }
 
+/// The vault's own parity: it has the segment with what is damaged computed, as far as parity reaches.
+pub(super) struct OwnParity<'a> {
+    pub media: &'a dyn Media,
+    pub vault: &'a Id,
+}
+
+impl Spare for OwnParity<'_> {
+    fn origin(&self) -> Origin {
+        Origin::Parity
+    }
+
+    fn segment(&self, id: &Id) -> Option<Arc<dyn Object>> {
+        let corrected = Corrected::open(self.media, Some(self.vault), id).ok()?;
+        Some(Arc::new(corrected))
+    }
+
+    /// Parity alone makes a segment that is gone where that is short.
+    fn list(&self) -> Result<HashSet<Id>> {
+        Ok(self.media.list(parity::FOLDER)?.iter().filter_map(|name| parity::id_of(name)).collect())
+    }
+}
+
 /// A copy of the vault that was found to be one.
 pub(super) struct CopyOfVault {
     pub media: Arc<dyn Media>,
 }
 
-impl Spare for CopyOfVault {
+impl Spare for &CopyOfVault {
+    fn origin(&self) -> Origin {
+        Origin::Copy
+    }
+
     fn segment(&self, id: &Id) -> Option<Arc<dyn Object>> {
         open_segment(self.media.as_ref(), id).ok()
     }

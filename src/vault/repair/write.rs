@@ -12,8 +12,10 @@ use crate::format::Id;
 use crate::format::catalog_entry::PointMade;
 use crate::format::segment;
 use crate::media::LockKind;
+use crate::point::vault_chain;
 use crate::progress::Progress;
-use crate::store::{WRITERS_LOCK, Writer, forget_runs};
+use crate::store::parity::make_anew;
+use crate::store::{WRITERS_LOCK, Writer, forget_runs, scrub_segment};
 use crate::vault::check::{Depth, Memory, writers_lock_alone};
 use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault};
 
@@ -31,7 +33,9 @@ impl Repair {
             let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
             self.media.clear_abandoned()?;
             report.objects = objects::write(self.media.as_ref(), &self.objects)?;
-            self.mend(&mut report, progress)?
+            let mended = self.mend(&mut report, progress)?;
+            self.make_parity(&mut report, progress)?;
+            mended
         };
         match &self.unlocked {
             None => self.forget_index(&mended, progress)?,
@@ -70,6 +74,25 @@ impl Repair {
             self.media.sync_folder(segment::FOLDER)?;
         }
         Ok(whole_now)
+    }
+
+    /// Makes parity anew, after the segments: of one that is damaged, that of damaged bytes would be made, and what was left
+    /// of the true one be lost.
+    fn make_parity(&self, report: &mut RepairReport, progress: &Progress) -> Result<()> {
+        let media = self.media.as_ref();
+        let made = parallel::each(&self.parity, progress, |id| {
+            let found = scrub_segment(media, Some(&self.vault), id, false);
+            if !found.damage.is_empty() {
+                return Ok(Some(vanished(crate::format::parity::object(id))));
+            }
+            make_anew(media, &self.vault, id, self.parity_percent).map(|_| None)
+        })?;
+        if !self.parity.is_empty() {
+            media.sync_folder(crate::format::parity::FOLDER)?;
+        }
+        report.parity = made.iter().filter(|failed| failed.is_none()).count() as u64;
+        report.failures.extend(made.into_iter().flatten());
+        Ok(())
     }
 
     /// Without keys nothing can be put into the index. What a check took out of it, because it was damaged, is found again
@@ -111,6 +134,11 @@ impl Repair {
             store.keep_whole(&|tag, _| !damaged.contains(tag))?;
         }
         let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        // Nothing is written under keys that may not be the newest.
+        if let Err(error) = vault_chain::check(self.media.as_ref(), store.keys()) {
+            report.failures.push(error);
+            return Ok(());
+        }
         store.refresh_for_writing()?;
         let mut writer = Writer::start(Arc::clone(store), true);
         let stored = parallel::each(&self.records, progress, |(id, wanted)| {
@@ -146,6 +174,10 @@ impl Repair {
             return Ok(());
         }
         let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        if let Err(error) = vault_chain::check(self.media.as_ref(), vault.reader.store().keys()) {
+            report.failures.push(error);
+            return Ok(());
+        }
         // A backup that was interrupted may have left names that would not survive a power cut. An entry must never name
         // what that can take back.
         self.media.sync_folder(segment::FOLDER)?;

@@ -6,6 +6,10 @@ use aes::Aes256;
 use aes::cipher::{BlockCipherDecrypt, KeyInit};
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
+use hpke::aead::AesGcm256;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::{Kem, X25519HkdfSha256};
+use hpke::{Deserializable, OpModeS, Serializable, single_shot_seal};
 
 use icecore::format::key_slot::{KeySlot, Role, SlotKind};
 use icecore::format::{Hash, Id, TAG_BYTES};
@@ -17,6 +21,7 @@ pub const VAULT: Id = *b"fuzzed vault 001";
 pub const SLOT: [u8; 8] = *b"slot 001";
 const ID_KEY: [u8; 32] = [0x11; 32];
 const META_KEY: [u8; 32] = [0x22; 32];
+const ADMIN_KEY: [u8; 32] = [0x55; 32];
 const SALT: [u8; 32] = [0x33; 32];
 const KEY_FILE: [u8; 32] = [0x44; 32];
 /// An X25519 pair, public half first.
@@ -81,39 +86,59 @@ pub fn credential() -> Credential {
     Credential::key_file(KEY_FILE).expect("long enough")
 }
 
-/// The secrets of a slot, before they are sealed.
+/// The secrets of a slot of role `admin`, before they are sealed.
 pub fn slot_payload() -> Vec<u8> {
-    [[0; 8].as_slice(), &ID_KEY, &META_KEY, &PUBLIC, &PRIVATE].concat()
+    [[0; 8].as_slice(), &ID_KEY, &META_KEY, &PUBLIC, &[0; 32], &PRIVATE, &ADMIN_KEY].concat()
 }
 
-/// A slot with any payload, sealed for the credential.
-pub fn slot(role: Role, payload: &[u8]) -> KeySlot {
+fn slot_key(context: &str) -> Key {
     let root = derive("icecore 1 key file", &SALT, &[&KEY_FILE]);
+    derive(context, &root, &[&VAULT, &SLOT])
+}
+
+/// A slot with any payload, sealed for the credential, and authenticated as its holder may.
+pub fn slot(role: Role, epoch: u32, payload: &[u8]) -> KeySlot {
+    let private = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(&slot_key("icecore 1 key slot pair"));
+    let public = X25519HkdfSha256::sk_to_pk(&private.expect("32 bytes"));
     let mut slot = KeySlot {
         kind: SlotKind::KeyFile,
         role,
         vault: VAULT,
         id: SLOT,
         created_unix_seconds: 1_800_000_000,
+        epoch,
+        epoch_unix_seconds: 1_800_000_001,
         salt: SALT,
-        commitment: derive("icecore 1 key slot commitment", &root, &[&VAULT]),
+        commitment: slot_key("icecore 1 key slot commitment"),
+        public: public.to_bytes().into(),
+        label: "fuzzed".to_owned(),
+        wrapped: Vec::new(),
+        encapsulated: [0; 32],
         payload: Vec::new(),
+        escrow: [0; 48],
+        authenticator: [0; 32],
     };
-    let key = derive("icecore 1 key slot payload", &root, &[&VAULT]);
-    slot.payload = seal(&key, [0; 12], &bound(&slot), payload);
+    let info = [b"icecore 1 key slot".as_slice(), &VAULT, &SLOT].concat();
+    let (encapsulated, sealed) = single_shot_seal::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
+        &OpModeS::Base,
+        &public,
+        &info,
+        payload,
+        &slot.front(),
+    )
+    .expect("a short message");
+    (slot.encapsulated, slot.payload) = (encapsulated.to_bytes().into(), sealed);
+    let escrow_key = derive("icecore 1 key slot escrow", &ADMIN_KEY, &[&VAULT, &SLOT, &slot.encapsulated]);
+    let update = slot_key("icecore 1 key slot update key");
+    slot.escrow = seal(&escrow_key, [0; 12], &slot.front(), &update).try_into().expect("32 bytes and a tag");
+    slot.authenticator = authenticate(&update, &slot.authenticated_bytes());
     slot
-}
-
-/// What the payload is bound to. It tells the role's length, which a payload of another length makes a lie.
-fn bound(slot: &KeySlot) -> [u8; 128] {
-    slot.prefix()
 }
 
 /// The secrets as the engine holds them: opened from a slot, as always.
 fn role_keys() -> RoleKeys {
-    let slots = [("slot".to_owned(), slot(Role::Admin, &slot_payload()))];
-    let (_, keys) = open_any(&slots, &VAULT, &credential()).expect("a slot made after FORMAT.md opens");
-    keys
+    let slots = [("slot".to_owned(), slot(Role::Admin, 0, &slot_payload()))];
+    open_any(&slots, &VAULT, &credential(), |_, keys| Ok(keys)).expect("a slot made after FORMAT.md opens")
 }
 
 /// The vault's keys as the engine holds them.

@@ -71,6 +71,11 @@ impl ObjectWriter for Writing {
         Ok(())
     }
 
+    fn read_back(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let stored = Stored { name: self.name.clone(), bytes: Arc::new(lock(&self.bytes).clone()) };
+        stored.read_exact_at(offset, buffer)
+    }
+
     fn start_writeback(&self, _: u64, _: u64) {}
 
     fn drop_cached(&self) {}

@@ -12,19 +12,21 @@ use icecore::backup::{BackupRequest, Progress};
 use icecore::format::catalog_entry::{Consistency, PointMade};
 use icecore::format::check_note::{self, Check, Checked};
 use icecore::format::index_run::{ENTRY_BYTES, RunHeader};
+use icecore::format::inventory::{self, Inventory, Prefix};
 use icecore::format::key_slot::{KeySlot, Role, SlotKind};
 use icecore::format::map_node::MapNode;
 use icecore::format::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordType, TRAILER_BYTES, Trailer, encode_table};
+use icecore::format::vault_event::{Event, VaultEvent};
 use icecore::format::{header, index_run, key_slot, segment};
 use icecore::media::{DirectoryMedia, Media, ReadMode};
 use icecore::seal::SegmentSeal;
 use icecore::source::Source;
 use icecore::store::encode;
-use icecore::vault::{LOCKS, OpenOptions};
+use icecore::vault::{FOLDERS, LOCKS, OpenOptions};
 
 use crate::keys::{self, vault_keys};
 use crate::mutate::Random;
-use crate::targets::{BASES, PATHS, XFS_BASES, base_path, crc32, fast_commits, hand_made, unsealed};
+use crate::targets::{BASES, PATHS, XFS_BASES, base_path, crc32, fast_commits, hand_made, unsealed, with_parity};
 
 /// One input: its target, its name, its bytes.
 struct Seed {
@@ -64,6 +66,9 @@ pub fn write() -> io::Result<usize> {
     seeds.extend(of_manifests());
     seeds.extend(of_points());
     seeds.extend(of_notes());
+    seeds.extend(of_inventories());
+    seeds.extend(of_events());
+    seeds.extend(of_parity());
     seeds.extend(of_partitions());
     seeds.extend(of_volumes());
     seeds.extend(of_guests());
@@ -111,11 +116,11 @@ fn of_a_vault() -> io::Result<Vec<Seed>> {
     let path = place.path().join("vault");
     let vault_header = crate::targets::vault_header();
     let header_bytes = vault_header.encode(vault_keys().authenticate_header(&vault_header));
-    let slot = keys::slot(Role::Admin, &keys::slot_payload()).encode();
+    let slot = keys::slot(Role::Admin, 0, &keys::slot_payload()).encode();
     let failed = io::Error::other::<icecore::Error>;
     let media = DirectoryMedia::new(&path, ReadMode::Pread);
-    media.initialize(&["keys", "segments", "catalog", "index"], &LOCKS).map_err(failed)?;
-    let slot_name = format!("{}/{}.slot", key_slot::FOLDER, icecore::format::hex(&keys::SLOT));
+    media.initialize(&FOLDERS, &LOCKS).map_err(failed)?;
+    let slot_name = key_slot::object(&keys::SLOT, 0);
     for (name, bytes) in [(slot_name.as_str(), slot.as_slice()), (header::OBJECT, &header_bytes)] {
         std::fs::write(path.join(name), bytes)?;
     }
@@ -160,7 +165,9 @@ fn of_segment(number: u32, bytes: &[u8]) -> Vec<Seed> {
     let trailer_bytes: &[u8; TRAILER_BYTES] = trailer_bytes.try_into().expect("cut so");
     let (trailer, _) = Trailer::decode(trailer_bytes, &id, bytes.len() as u64).expect("a trailer just written");
     let sealed = before[usize::try_from(trailer.table_offset).expect("small")..].to_vec();
-    let entries = SegmentSeal::of_table(vault_keys(), &id).open_table(&trailer, sealed).expect("a table just written");
+    let entries = SegmentSeal::of_table(vault_keys(), &id, 0)
+        .and_then(|seal| seal.open_table(&trailer, sealed))
+        .expect("a table just written");
     let table = encode_table(&entries);
     seeds.push(seed("segment_table", &name, [trailer_bytes.as_slice(), &table].concat()));
     seeds
@@ -185,12 +192,20 @@ fn of_slots() -> Vec<Seed> {
     let payload = keys::slot_payload();
     let mut seeds = Vec::new();
     for (number, role) in [(0, Role::Backup), (1, Role::Restore), (2, Role::Admin)] {
-        let payload = if role == Role::Backup { &payload[..key_slot::PAYLOAD_PUBLIC] } else { &payload };
-        let slot = keys::slot(role, payload);
+        let payload = &payload[..role.payload_bytes(0)];
+        let slot = keys::slot(role, 0, payload);
         let kind = SlotKind::Password { passes: 3, memory_kib: 64 << 10, lanes: 4 };
         seeds.push(seed("key_slot", format!("key-file-{}", role.name()), slot.encode()));
-        seeds.push(seed("key_slot", format!("password-{}", role.name()), KeySlot { kind, ..slot }.encode()));
-        seeds.push(seed("key_slot_payload", role.name(), [&[number], payload].concat()));
+        seeds.push(seed("key_slot", format!("password-{}", role.name()), KeySlot { kind, ..slot.clone() }.encode()));
+        let external = KeySlot { kind: SlotKind::External, wrapped: b"wrapped".to_vec(), ..slot.clone() };
+        seeds.push(seed("key_slot", format!("external-{}", role.name()), external.encode()));
+        let recovery = KeySlot { kind: SlotKind::Recovery, label: String::new(), ..slot };
+        seeds.push(seed("key_slot", format!("recovery-{}", role.name()), recovery.encode()));
+        seeds.push(seed("key_slot_payload", role.name(), [&[number, 0], payload].concat()));
+        // One epoch more.
+        let one: &[u8] = &[number, 1, 1, 0, 0, 0];
+        let more = [one, &payload[4..], &payload[40..]].concat();
+        seeds.push(seed("key_slot_payload", format!("{}-rotated", role.name()), more));
     }
     seeds
 }
@@ -302,6 +317,46 @@ fn of_notes() -> Vec<Seed> {
     ];
     let note = |name, entries: &[_]| seed("check_note", name, check_note::encode(&keys::VAULT, entries));
     vec![note("empty", &[]), note("three-segments", &entries)]
+}
+
+fn of_inventories() -> Vec<Seed> {
+    let entries = vec![(0, [1; 32]), (1, [2; 32]), (7, [3; 32])];
+    let full = Inventory {
+        header: [9; 32],
+        segments: vec![[1; 16], [2; 16], [3; 16]],
+        chains: vec![([4; 16], entries), ([5; 16], Vec::new())],
+    };
+    let of = |name: &str, first: u8, bytes: Vec<u8>| seed("inventory", name, [&[first], bytes.as_slice()].concat());
+    let prefix = Prefix { epoch: 1, vault: keys::VAULT, salt: [7; 32] };
+    let sealed = [0xAA; 100];
+    let stored = inventory::finish([prefix.encode(100).as_slice(), &sealed].concat());
+    vec![
+        of("stored", 0, stored),
+        of("empty", 1, Inventory::default().encode()),
+        of("segments-and-chains", 1, full.encode()),
+    ]
+}
+
+fn of_events() -> Vec<Seed> {
+    let began = |epoch, rewrites| VaultEvent {
+        predecessor: [1; 32],
+        recorded_unix_seconds: 1_800_000_000,
+        event: Event::EpochBegan { epoch, inventory: [2; 32], rewrites },
+    };
+    vec![
+        seed("vault_event", "epoch", began(1, false).encode()),
+        seed("vault_event", "epoch-rewritten", began(2, true).encode()),
+        seed(
+            "vault_event",
+            "slot",
+            VaultEvent { event: Event::SlotRemoved { slot: [3; 8] }, ..began(1, false) }.encode(),
+        ),
+    ]
+}
+
+fn of_parity() -> Vec<Seed> {
+    let input = |name, length, groups, shards| seed("parity", name, with_parity(length, groups, shards));
+    vec![input("one-group", 9000, 1, 2), input("two-groups", 17_000, 2, 1), input("one-byte", 1, 1, 2)]
 }
 
 const SECTOR: usize = 512;

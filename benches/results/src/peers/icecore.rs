@@ -20,6 +20,8 @@ impl Icecore {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.ground.command(&self.program, arguments);
         command.env("ICECORE_VAULT", self.ground.store()).env("ICECORE_PASSWORD_FILE", self.ground.password());
+        // What is seen of a vault that is measured and thrown away is not for the user to keep.
+        command.env("XDG_STATE_HOME", "/dev/null");
         command
     }
 }

@@ -12,7 +12,7 @@ use icecore::format::header::{self, Header};
 use icecore::format::key_slot::{self, KeySlot, Role};
 use icecore::format::segment::RecordType;
 use icecore::media::{DirectoryMedia, Media, ReadMode};
-use icecore::seal::{Credential, PasswordCost, RoleKeys, VaultKeys, open_any, wrap};
+use icecore::seal::{Credential, PasswordCost, RoleKeys, VaultKeys, Wish, open_any, wrap};
 use icecore::source::Source;
 use icecore::store::Store;
 use icecore_fixtures::Rng;
@@ -109,9 +109,17 @@ fn act(options: &Options) -> Result<Outcome> {
         What::Password => {
             let cost = PasswordCost::default();
             let (keys, wrong) = (RoleKeys::generate()?, Credential::password(*b"not this"));
-            let slot = wrap([0; 16], &keys, Role::Admin, &Credential::password(*b"this"), cost, 0)?;
-            let slots = [("a slot".to_owned(), slot)];
-            let (opened, seconds) = engine::timed(|| open_any(&slots, &[0; 16], &wrong));
+            let right = Credential::password(*b"this");
+            let wish = Wish {
+                role: Role::Admin,
+                credential: &right,
+                cost,
+                label: "",
+                now_unix_seconds: 0,
+                epoch_unix_seconds: 0,
+            };
+            let slots = [("a slot".to_owned(), wrap([0; 16], &keys, &wish)?)];
+            let (opened, seconds) = engine::timed(|| open_any(&slots, &[0; 16], &wrong, |_, _| Ok(())));
             ensure!(opened.is_err(), "a wrong password opened");
             outcome(seconds, 0)
         }
@@ -190,8 +198,10 @@ fn store(path: &Path) -> Result<Store> {
             Ok((name, slot))
         })
         .collect();
-    let (slot, keys) = open_any(&slots?, &header.vault, &engine::credential()?)?;
-    let keys = Arc::new(VaultKeys::new(header.vault, slot.role, keys));
+    let keys = open_any(&slots?, &header.vault, &engine::credential()?, |slot, keys| {
+        Ok(VaultKeys::new(header.vault, slot.role, keys))
+    })?;
+    let keys = Arc::new(keys);
     Ok(Store::open(media, keys, header)?)
 }
 

@@ -38,7 +38,7 @@ fn sealed(sequence: u64, payload: &[u8]) -> bool {
     }
     // Longer names are refused where the entry is read: its file would be longer than any entry is.
     let machine = decoded.as_ref().map_or("", |event| event.machine.as_str());
-    let prefix = Prefix { vault: VAULT, chain: vault_keys().chain_of(machine), sequence, salt: [7; 32] };
+    let prefix = Prefix { vault: VAULT, chain: vault_keys().chain_of(machine), sequence, epoch: 0, salt: [7; 32] };
     let bytes = seal(&prefix, payload);
     let opened = vault_keys().open_entry(&prefix.chain, sequence, &bytes);
     assert_eq!(opened.ok(), decoded, "what was sealed is what is opened");

@@ -42,6 +42,7 @@ fn shape(prefix: &[u8; PREFIX]) {
         segments: u32_in(prefix, 12),
         entries: u64::from(u32_in(prefix, 32)),
         bucket_bits: prefix[40] % 33,
+        epoch: u32_in(prefix, 44),
     };
     if let Ok(header) = RunHeader::decode(prefix, told.total_bytes()) {
         assert!(header.buckets_offset() >= header.listed_bytes() as u64 + 32);
@@ -60,7 +61,7 @@ fn bounded(prefix: &mut [u8; PREFIX]) -> Option<RunHeader> {
     prefix[12..16].copy_from_slice(&segments.to_le_bytes());
     prefix[32..40].copy_from_slice(&entries.to_le_bytes());
     prefix[40] %= MOST_BUCKET_BITS + 1;
-    let header = RunHeader { vault: VAULT, segments, entries, bucket_bits: prefix[40] };
+    let header = RunHeader { vault: VAULT, segments, entries, bucket_bits: prefix[40], epoch: u32_in(prefix, 44) };
     let decoded = RunHeader::decode(prefix, header.total_bytes()).ok()?;
     assert_eq!(decoded, header);
     Some(header)

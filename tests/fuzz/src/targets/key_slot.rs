@@ -1,6 +1,6 @@
 //! Key slots: the stored form, and the payload behind the seal.
 
-use icecore::format::key_slot::{KeySlot, PAYLOAD_PRIVATE, PREFIX, Role, SlotKind};
+use icecore::format::key_slot::{KeySlot, PREFIX, Role, SlotKind};
 use icecore::seal::{SlotInfo, open_any};
 
 use super::fix_checksum;
@@ -22,26 +22,33 @@ fn decode(bytes: &[u8]) -> bool {
     if slot.kind == SlotKind::KeyFile {
         // A password's costs are the slot's word: no fuzzer pays them.
         let info = SlotInfo::from(&slot);
-        if let Ok((opened, _)) = open_any(&[("slot".to_owned(), slot)], &VAULT, &keys::credential()) {
+        let slots = [("slot".to_owned(), slot)];
+        if let Ok(opened) = open_any(&slots, &VAULT, &keys::credential(), |opened, _| Ok(opened)) {
             assert_eq!(opened, info);
         }
     }
     true
 }
 
-/// What a slot's seal holds, for a role that its first byte chooses.
+/// What a slot's seal holds, for a role and an epoch that its first two bytes choose.
 pub fn run_payload(data: &[u8]) -> bool {
-    let (role, payload) = match data.split_first() {
-        Some((0, payload)) => (Role::Backup, payload),
-        Some((1, payload)) => (Role::Restore, payload),
-        Some((_, payload)) => (Role::Admin, payload),
-        None => return false,
+    let Some(([role, epoch], payload)) = data.split_first_chunk::<2>() else { return false };
+    let role = match role {
+        0 => Role::Backup,
+        1 => Role::Restore,
+        _ => Role::Admin,
     };
-    let slot = keys::slot(role, payload);
-    let Ok((info, keys)) = open_any(&[("slot".to_owned(), slot)], &VAULT, &keys::credential()) else { return false };
-    assert_eq!(info.role, role);
+    let epoch = u32::from(epoch % 4);
+    // The stored form tells the length, so another one does not get this far.
+    if payload.len() != role.payload_bytes(epoch) {
+        return false;
+    }
+    let slots = [("slot".to_owned(), keys::slot(role, epoch, payload))];
+    let opened = open_any(&slots, &VAULT, &keys::credential(), |info, keys| Ok((info, keys)));
+    let Ok((info, keys)) = opened else { return false };
+    assert_eq!((info.role, info.epoch, keys.epoch()), (role, epoch, epoch));
     assert_eq!(keys.public(), payload[72..104], "the public half stands where FORMAT.md says");
-    let has_private = payload.len() == PAYLOAD_PRIVATE;
-    assert_eq!(keys.for_role(Role::Restore).is_ok(), has_private);
+    assert_eq!(keys.for_role(Role::Restore).is_ok(), role.reads_data());
+    assert_eq!(keys.for_role(Role::Admin).is_ok(), role == Role::Admin);
     true
 }

@@ -8,10 +8,12 @@ mod facts;
 mod fast_commit;
 mod header;
 mod index_run;
+mod inventory;
 mod key_slot;
 mod lvm;
 mod manifest;
 mod map_node;
+mod parity;
 mod partition;
 mod payload;
 mod probe;
@@ -20,12 +22,14 @@ mod segment;
 mod segment_header;
 mod segment_table;
 mod store;
+mod vault_event;
 mod xfs;
 
 pub(crate) use ext::{BASES, base_path};
 pub(crate) use facts::PATHS;
 pub(crate) use fast_commit::area as fast_commits;
 pub(crate) use lvm::hand_made;
+pub(crate) use parity::input as with_parity;
 pub(crate) use partition::crc32;
 pub(crate) use segment::unsealed;
 pub(crate) use store::header as vault_header;
@@ -46,10 +50,10 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 21] = [
+pub static TARGETS: [Target; 24] = [
     of("header", 256, header::run),
-    of("key_slot", 512, key_slot::run),
-    of("key_slot_payload", 256, key_slot::run_payload),
+    of("key_slot", 1024, key_slot::run),
+    of("key_slot_payload", 512, key_slot::run_payload),
     of("segment_header", 256, segment_header::run),
     of("segment_table", 1024, segment_table::run),
     of("segment", 16 << 10, segment::run),
@@ -61,6 +65,9 @@ pub static TARGETS: [Target; 21] = [
     of("manifest", 4 << 10, manifest::run),
     of("catalog_entry", 1024, catalog_entry::run),
     of("check_note", 1024, check_note::run),
+    of("inventory", 1024, inventory::run),
+    of("vault_event", 256, vault_event::run),
+    of("parity", 48 << 10, parity::run),
     of("index_run", 8 << 10, index_run::run),
     of("partition", 16 << 10, partition::run),
     of("probe", 2 << 10, probe::run),

@@ -153,7 +153,7 @@ pub fn unsealed(records: &[(RecordType, Vec<u8>)]) -> Vec<u8> {
         Encoding, RecordHeader, SegmentHeader, SegmentKind, TableEntry, Trailer, encode_table, padded,
     };
     let segment = *b"unsealed segment";
-    let mut bytes = SegmentHeader { vault: VAULT, segment, kind: SegmentKind::Meta }.encode([0; 32]).to_vec();
+    let mut bytes = SegmentHeader { vault: VAULT, segment, epoch: 0, kind: SegmentKind::Meta }.encode([0; 32]).to_vec();
     let mut entries = Vec::new();
     for (number, (kind, plain)) in (0..).zip(records) {
         let number_of = |kind: &RecordType| match kind {

@@ -17,6 +17,7 @@ pub fn header() -> Header {
         chunk_size_log2: 12,
         level: 1,
         segment_bytes: 1 << 20,
+        parity_percent: 5,
         public: PUBLIC,
     }
 }

@@ -1,0 +1,120 @@
+//! An event of the vault itself: the payload of an entry of the vault's own chain.
+//!
+//! That chain is stored and sealed like the catalog chain of a machine, as that of the machine with the empty name. Its
+//! entries say what happened to the vault as a whole.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 32 | BLAKE3 of the whole entry before, zero for the first |
+//! | 32 | 1 | event: 1 epoch began, 2 key slot removed |
+//! | 33 | 7 | reserved, zero |
+//! | 40 | 8 | time the entry was made, Unix seconds, signed |
+//! | 48 | n | what the event says |
+//!
+//! Event 1, an epoch of the keys began; the entry itself is the first that is sealed under the new keys:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 48 | 4 | epoch, one more than before |
+//! | 52 | 1 | whether everything older is to be moved under the new keys: 0 no, 1 yes |
+//! | 53 | 3 | reserved, zero |
+//! | 56 | 32 | BLAKE3 of the epoch's inventory, the same as in the key slots |
+//!
+//! Event 2, a key slot was removed: it opens nothing and is renewed by no rotation, also where its file is put back.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 48 | 8 | slot id |
+
+use super::{FormatError, Hash, check_zero, exactly, field, put, u32_at};
+use crate::error::Problem;
+
+const FIXED: usize = 48;
+const EPOCH_BEGAN: usize = FIXED + 40;
+const SLOT_REMOVED: usize = FIXED + 8;
+
+/// What happened to the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An epoch of the keys began.
+    EpochBegan {
+        /// The epoch.
+        epoch: u32,
+        /// BLAKE3 of its inventory.
+        inventory: Hash,
+        /// Whether everything older is to be moved under the new keys.
+        rewrites: bool,
+    },
+    /// A key slot was removed.
+    SlotRemoved {
+        /// Its id.
+        slot: [u8; 8],
+    },
+}
+
+/// An entry of the vault's own chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultEvent {
+    /// BLAKE3 of the whole entry before, zero for the first.
+    pub predecessor: Hash,
+    /// When the entry was made, Unix seconds.
+    pub recorded_unix_seconds: i64,
+    /// What happened.
+    pub event: Event,
+}
+
+impl VaultEvent {
+    /// The payload before sealing.
+    pub fn encode(&self) -> Vec<u8> {
+        match self.event {
+            Event::EpochBegan { epoch, inventory, rewrites } => {
+                let mut bytes = self.begin::<EPOCH_BEGAN>(1);
+                put::<48, 4, EPOCH_BEGAN>(&mut bytes, epoch.to_le_bytes());
+                put::<52, 1, EPOCH_BEGAN>(&mut bytes, [u8::from(rewrites)]);
+                put::<56, 32, EPOCH_BEGAN>(&mut bytes, inventory);
+                bytes.to_vec()
+            }
+            Event::SlotRemoved { slot } => {
+                let mut bytes = self.begin::<SLOT_REMOVED>(2);
+                put::<48, 8, SLOT_REMOVED>(&mut bytes, slot);
+                bytes.to_vec()
+            }
+        }
+    }
+
+    /// What all events begin with.
+    fn begin<const SIZE: usize>(&self, event: u8) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        put::<0, 32, SIZE>(&mut bytes, self.predecessor);
+        put::<32, 1, SIZE>(&mut bytes, [event]);
+        put::<40, 8, SIZE>(&mut bytes, self.recorded_unix_seconds.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the opened payload.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let short = || Problem::Length { expected: FIXED as u64, found: bytes.len() as u64 };
+        let (fixed, _) = bytes.split_first_chunk::<FIXED>().ok_or_else(short)?;
+        check_zero(&fixed[33..40], "reserved")?;
+        let event = match fixed[32] {
+            1 => {
+                let bytes = exactly::<EPOCH_BEGAN>(bytes)?;
+                check_zero(&bytes[53..56], "reserved")?;
+                let rewrites = match bytes[52] {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Problem::Field("rewrite").into()),
+                };
+                let (epoch, inventory) = (u32_at::<48, EPOCH_BEGAN>(bytes), field::<56, 32, EPOCH_BEGAN>(bytes));
+                Event::EpochBegan { epoch, inventory, rewrites }
+            }
+            2 => Event::SlotRemoved { slot: field::<48, 8, SLOT_REMOVED>(exactly::<SLOT_REMOVED>(bytes)?) },
+            _ => return Err(Problem::Field("event").into()),
+        };
+        Ok(Self {
+            predecessor: field::<0, 32, FIXED>(fixed),
+            recorded_unix_seconds: i64::from_le_bytes(field::<40, 8, FIXED>(fixed)),
+            event,
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! The vault's own chain: what happened to the vault as a whole, and what that means for its keys.
+//!
+//! Invariants:
+//! - an epoch of the keys has begun when its event is in this chain; slots of a rotation that did not get so far hold
+//!   keys that nobody writes under;
+//! - nobody writes while it can't be known which epoch is the newest, or what was there when that began.
+
+use std::collections::BTreeMap;
+
+use super::entries;
+use super::heads::ChainHead;
+use crate::error::{Damage, Error, Problem, Result};
+use crate::format::catalog_entry::{self, split};
+use crate::format::vault_event::{Event, VaultEvent};
+use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex, inventory};
+use crate::media::Media;
+use crate::seal::{Earlier, VaultKeys, open_inventory};
+
+/// What the chain says.
+pub(crate) struct VaultChain {
+    /// The newest epoch that has begun, as far as the keys at hand can tell.
+    pub epoch: u32,
+    /// Whether that was to move everything under its keys.
+    pub rewrites: bool,
+    /// Key slots that were removed, in order.
+    pub removed: Vec<[u8; 8]>,
+    /// Whether there are entries under keys that came after those at hand.
+    pub is_newer: bool,
+    /// The number that the next entry gets.
+    pub next: u64,
+    /// Hash of the last entry.
+    pub head: Hash,
+    /// What is wrong with it.
+    pub damage: Vec<Damage>,
+    /// The first damage behind the last event that could be read: it may hide a newer one.
+    hides: Option<Damage>,
+}
+
+impl VaultChain {
+    /// Reads the chain with keys of all epochs that a slot holds.
+    pub(crate) fn read(media: &dyn Media, keys: &VaultKeys) -> Result<Self> {
+        let id = keys.own_chain();
+        let mut chain = Self {
+            epoch: 0,
+            rewrites: false,
+            removed: Vec::new(),
+            is_newer: false,
+            next: 0,
+            head: [0; HASH_BYTES],
+            damage: Vec::new(),
+            hides: None,
+        };
+        for sequence in entries::sequences(media, &id)? {
+            for lost in chain.next..sequence.min(chain.next.saturating_add(entries::MOST_LOST)) {
+                // A listing made while entries came may show a later one only.
+                if media.exists(&catalog_entry::object(&id, lost))? {
+                    chain.take(media, keys, lost)?;
+                } else {
+                    chain.is_damaged(Damage {
+                        object: catalog_entry::object(&id, lost),
+                        offset: 0,
+                        problem: Problem::Absent,
+                    });
+                }
+            }
+            chain.take(media, keys, sequence)?;
+        }
+        if chain.hides.is_some() {
+            chain.epoch = keys.epoch();
+        }
+        Ok(chain)
+    }
+
+    /// How far it has come; nothing where it has no entries, or can't be read to its end.
+    pub(crate) fn chain_head(&self, keys: &VaultKeys) -> Option<ChainHead> {
+        (self.next > 0 && self.hides.is_none()).then(|| ChainHead {
+            chain: keys.own_chain(),
+            entries: self.next,
+            hash: self.head,
+            machine: None,
+        })
+    }
+
+    fn is_damaged(&mut self, damage: Damage) {
+        self.hides.get_or_insert_with(|| damage.clone());
+        self.damage.push(damage);
+    }
+
+    fn take(&mut self, media: &dyn Media, keys: &VaultKeys, sequence: u64) -> Result<()> {
+        let (chain, name) = (keys.own_chain(), catalog_entry::object(&keys.own_chain(), sequence));
+        self.next = sequence.saturating_add(1);
+        let bytes = match entries::stored(media, &chain, sequence) {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) | Err(error) => {
+                let problem = match error {
+                    Error::Damaged(damage) => damage.problem,
+                    other => Problem::Unreadable(other.to_string()),
+                };
+                self.is_damaged(Damage { object: name, offset: 0, problem });
+                return Ok(());
+            }
+        };
+        let expected = std::mem::replace(&mut self.head, *blake3::hash(&bytes).as_bytes());
+        if split(&bytes).is_ok_and(|(prefix, ..)| prefix.epoch > keys.epoch()) {
+            self.is_newer = true;
+            return Ok(());
+        }
+        let unfit = |problem| Error::damaged(&name, 0, problem);
+        let opened = keys.open_event(sequence, &bytes).and_then(|(epoch, entry)| {
+            if entry.predecessor != expected && self.hides.is_none() {
+                return Err(unfit(Problem::Chain("does not follow the one before it", sequence)));
+            }
+            let fits = match &entry.event {
+                // Its first entry is under the epoch's own keys, which the slots name by the inventory.
+                Event::EpochBegan { epoch: begun, inventory, .. } => {
+                    epoch == *begun && epoch > self.epoch && keys.begins_with(epoch, inventory)
+                }
+                // Under older keys, only who lost his can have made it.
+                Event::SlotRemoved { .. } => epoch == self.epoch || self.hides.is_some(),
+            };
+            if fits { Ok(entry.event) } else { Err(unfit(Problem::Field("epoch"))) }
+        });
+        match opened {
+            Ok(Event::EpochBegan { epoch, rewrites, .. }) => {
+                (self.epoch, self.rewrites) = (epoch, rewrites);
+                self.hides = None;
+            }
+            Ok(Event::SlotRemoved { slot }) => self.removed.push(slot),
+            Err(Error::Damaged(damage)) => self.is_damaged(damage),
+            Err(Error::UnsupportedVersion { object, found, .. }) => {
+                self.is_damaged(Damage { object, offset: 0, problem: Problem::Version(found) });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Fails where the keys at hand must not be written under: a newer epoch has begun, or may have. The caller holds the lock
+/// that keeps rotations out.
+pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<()> {
+    let chain = VaultChain::read(media, keys)?;
+    if chain.is_newer {
+        return Err(Error::Rotated { since_unix_seconds: None });
+    }
+    if let Earlier::Lost(damage) = keys.earlier() {
+        return Err(Error::Damaged(damage.clone()));
+    }
+    chain.hides.map_or(Ok(()), |damage| Err(Error::Damaged(damage)))
+}
+
+/// Appends an event. That an epoch began, the newest of `keys`, is the commit of a rotation.
+pub(crate) fn append(media: &dyn Media, keys: &VaultKeys, chain: &VaultChain, event: Event) -> Result<()> {
+    let recorded_unix_seconds = jiff::Timestamp::now().as_second();
+    let entry = VaultEvent { predecessor: chain.head, recorded_unix_seconds, event };
+    let id = keys.own_chain();
+    let name = catalog_entry::object(&id, chain.next);
+    let object = media.create(&name)?;
+    object.write_at(0, &keys.seal_event(chain.next, &entry)?)?;
+    if !object.publish()? {
+        return Err(Error::Busy { what: "somebody else changed the vault's own chain just now" });
+    }
+    media.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))?;
+    // The folder may be new, or another's, who died before its own name was durable.
+    media.sync_folder(catalog_entry::FOLDER)
+}
+
+/// What there was when the newest epoch of `keys` began.
+pub(crate) fn earlier(media: &dyn Media, keys: &VaultKeys) -> Earlier {
+    if keys.epoch() == 0 {
+        return Earlier::Nothing;
+    }
+    let name = inventory::object(keys.epoch(), keys.inventory());
+    let lost = |problem| Earlier::Lost(Damage { object: name.clone(), offset: 0, problem });
+    match read_inventory(media, &name).and_then(|bytes| open_inventory(keys, &name, &bytes)) {
+        Ok(inventory) => Earlier::Listed(inventory),
+        Err(Error::Damaged(damage)) => lost(damage.problem),
+        Err(Error::UnsupportedVersion { found, .. }) => lost(Problem::Version(found)),
+        Err(error) => lost(Problem::Unreadable(error.to_string())),
+    }
+}
+
+/// The bytes of an inventory, whatever they are.
+pub(crate) fn read_inventory(media: &dyn Media, name: &str) -> Result<Vec<u8>> {
+    let object = media.open(name)?;
+    let (expected, found) = (inventory::MOST_BYTES, object.length());
+    let too_long = || Error::damaged(name, 0, Problem::Length { expected, found });
+    let length = usize::try_from(found).ok().filter(|_| found <= expected).ok_or_else(too_long)?;
+    let mut bytes = vec![0; length];
+    object.read_past_map(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The entries of all chains of machines that count, for an inventory.
+pub(crate) fn list_entries(media: &dyn Media, keys: &VaultKeys) -> Result<Vec<(Id, Vec<inventory::Entry>)>> {
+    let mut chains: BTreeMap<Id, BTreeMap<u64, Hash>> = BTreeMap::new();
+    if let Earlier::Listed(inventory) = keys.earlier() {
+        // What is damaged or gone just now may be mended later.
+        for (id, entries) in &inventory.chains {
+            chains.entry(*id).or_default().extend(entries.iter().copied());
+        }
+    }
+    let folders = media.list_folders(catalog_entry::FOLDER)?;
+    for id in folders.iter().filter_map(|folder| id_from_hex(folder)).filter(|id| *id != keys.own_chain()) {
+        let sequences = entries::sequences(media, &id)?;
+        let read = entries::each(&sequences, |sequence| entries::read_or_why(media, keys, &id, *sequence));
+        let listed = chains.entry(id).or_default();
+        for (sequence, (hash, entry)) in sequences.into_iter().zip(read) {
+            let Ok(entry) = entry else { continue };
+            listed.insert(sequence, hash);
+            // An entry that is damaged just now is known to the one behind it. Only in the first epoch: later, that one may
+            // bind what somebody put there who lost his key.
+            if let Some(before) = sequence.checked_sub(1).filter(|_| keys.epoch() == 0)
+                && entry.predecessor != [0; HASH_BYTES]
+            {
+                listed.entry(before).or_insert(entry.predecessor);
+            }
+        }
+    }
+    Ok(chains.into_iter().map(|(id, entries)| (id, entries.into_iter().collect())).collect())
+}

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-parts=(crash_power crash_kill_many crash_block_trace crash_faults damage_everything)
+parts=(crash_power crash_kill_many crash_block_trace crash_faults crash_repair damage_everything)
 parts+=(guest_ext_crash guest_ext_journal_damage guest_xfs_crash guest_xfs_v4_log guest_lvm_kernel)
 fuzz_seconds=60
 # What the models take, about.

@@ -4,9 +4,9 @@ mod cli_support;
 
 use cli_support::Sandbox;
 
-const VERBS: [&str; 16] = [
-    "init", "backup", "points", "ls", "cat", "cp", "find", "diff", "restore", "verify", "stats", "bench", "mount",
-    "umount", "key", "man",
+const VERBS: [&str; 17] = [
+    "init", "backup", "points", "ls", "cat", "cp", "find", "diff", "restore", "verify", "repair", "stats", "bench",
+    "mount", "umount", "key", "man",
 ];
 
 #[test]

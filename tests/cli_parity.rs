@@ -86,7 +86,7 @@ fn verify_says_what_can_be_repaired() {
     assert!(ran.text().contains(&format!("{object} can be repaired: run `icecore repair`")), "{}", ran.text());
     assert!(!ran.text().contains("can't be read"), "{}", ran.text());
     let told = sandbox.fails(1, &["verify", "--scrub"]);
-    assert!(told.contains("run `icecore repair`"), "{told}");
+    assert!(told.contains("run `icecore repair --no-key`"), "{told}");
     let summary = sandbox.run(&["verify", "--json"]).json_lines().pop().expect("a summary");
     assert_eq!(summary["repairs"], serde_json::json!([{ "object": object, "repair": "possible" }]));
     assert_eq!((&summary["parity"], &summary["hit"]), (&serde_json::json!([]), &serde_json::json!([])));

@@ -82,6 +82,29 @@ fn after_verify_the_next_backup_mends_what_was_damaged_in_place() {
 }
 
 #[test]
+fn what_a_check_took_out_stays_out_though_a_segment_beside_it_is_gone() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let bytes = common::noise(7, 2 << 20);
+    common::backup_bytes(&common::init(&path, &common::small()), "m", &[("os", &bytes)]).expect("backup");
+    let segment = largest_segment(&path);
+    let mut stored = std::fs::read(&segment).expect("segment");
+    let middle = stored.len() / 2;
+    stored[middle..middle + 50_000].fill(0);
+    std::fs::write(&segment, stored).expect("damage");
+    for file in common::files(&path.join("segments")) {
+        if std::fs::read(&file).expect("segment")[12] == 2 {
+            std::fs::remove_file(file).expect("remove");
+        }
+    }
+    common::verify(&common::open(&path));
+    common::backup_bytes(&common::open(&path), "m", &[("os", &bytes)]).expect("the next backup");
+    let vault = common::open(&path);
+    let point = vault.point("m", "latest").expect("the point");
+    common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("a whole disk"), &bytes, "the newest point");
+}
+
+#[test]
 fn a_reader_who_looks_for_what_is_damaged_does_not_make_it_pass_for_whole_again() {
     for same_process in [false, true] {
         let folder = common::scratch();

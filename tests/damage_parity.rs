@@ -53,6 +53,10 @@ impl Files for Worn {
         SystemFiles.rename_new(from, to)
     }
 
+    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemFiles.rename_over(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         SystemFiles.remove(path)
     }

@@ -105,6 +105,10 @@ impl Files for Strange {
         SystemFiles.open(path, mapped)
     }
 
+    fn rename_over(&self, from: &Path, to: &Path) -> Result<()> {
+        SystemFiles.rename_over(from, to)
+    }
+
     fn rename_new(&self, from: &Path, to: &Path) -> Result<()> {
         if let Some(meeting) = self.meeting.as_ref().filter(|_| to.ends_with("0000000000000000.entry")) {
             meeting.wait();

@@ -67,7 +67,11 @@ pub(super) struct Made {
 impl Made {
     /// Opens it anew: nothing of what it holds is in a cache of ours then.
     pub fn open(&self, options: &Options, cache: CacheSizes) -> Result<Vault> {
-        Vault::open(&self.path, &self.credential, &OpenOptions { read_mode: options.read_mode, cache })
+        Vault::open(
+            &self.path,
+            &self.credential,
+            &OpenOptions { read_mode: options.read_mode, cache, ..OpenOptions::default() },
+        )
     }
 
     /// The disk's path in the tree.

@@ -8,8 +8,8 @@ use icecore::media::ReadMode;
 
 use super::exit;
 use super::{
-    backup, bench, cat, completions, cp, diff, duration, find, init, key, ls, man, mount, points, restore, stats,
-    umount, verify,
+    backup, bench, cat, completions, cp, diff, duration, find, init, key, ls, man, mount, points, repair, restore,
+    stats, umount, verify,
 };
 
 /// The file of a recovery key that stands for asking for its words.
@@ -132,6 +132,7 @@ pub enum Verb {
     Diff(diff::Arguments),
     Restore(restore::Arguments),
     Verify(verify::Arguments),
+    Repair(repair::Arguments),
     Stats(stats::Arguments),
     Bench(bench::Arguments),
     Mount(mount::Arguments),

@@ -18,6 +18,7 @@ use super::arguments::Global;
 use super::exit::Exit;
 use super::problem::Problem;
 use super::progress::{self, State};
+use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
 use super::watch::watched;
 use super::{human, output, seen, size};
@@ -66,11 +67,13 @@ pub struct Arguments {
     read_ahead: u64,
 }
 
-/// A disk to back up.
+/// A disk, by its name in points and where it is.
 #[derive(Clone, Debug)]
-struct Disk {
-    name: String,
-    path: PathBuf,
+pub struct Disk {
+    /// Its name in the points.
+    pub name: String,
+    /// The file or device.
+    pub path: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -95,7 +98,8 @@ fn name(what: &'static str, text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn parse_disk(text: &str) -> Result<Disk, String> {
+/// `NAME=PATH`.
+pub fn parse_disk(text: &str) -> Result<Disk, String> {
     match text.split_once('=') {
         Some((disk, path)) if !path.is_empty() => Ok(Disk { name: name("disk name", disk)?, path: path.into() }),
         _ => Err("write it as NAME=PATH, such as os=/images/web01.raw".to_owned()),
@@ -119,7 +123,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
             return Err(Error::DuplicateDisk { name: disk.name.clone() }.into());
         }
     }
-    let vault = global.open_with_signals_as_they_are()?;
+    let vault = global.open_with_signals_as_they_are(Salvage::default())?;
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
     let request = request(arguments)?;
     let report = transfer(&vault, &request, global, &interrupt)?;

@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::output::Output;
 use super::paths::{self, PathTree};
 use super::problem::Problem;
+use super::salvage::{self, Lost, Salvage};
 use super::stale::StaleWarnings;
 
 /// Bytes read at a time.
@@ -32,22 +33,33 @@ pub struct Arguments {
     /// The files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<OsString>,
+    #[command(flatten)]
+    salvage: Salvage,
 }
 
 /// Prints.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open()?;
+    let vault = global.open_to_read(arguments.salvage)?;
     let tree = vault.tree();
     let mut out = Output::open();
+    let mut exit = Exit::Done;
     let mut stale = StaleWarnings::new(global.json);
     for path in &arguments.paths {
         let path = paths::trimmed(path.as_bytes());
         let node = tree_file(&tree, &path)?;
         stale.look(&tree, node);
-        print(&tree, node, &mut out)?;
+        if arguments.salvage.salvage {
+            let mut lost = Lost::default();
+            print(&mut |offset, buffer| salvage::read_around(&tree, node, offset, buffer, &mut lost), &mut out)?;
+            out.flush()?;
+            lost.tell(&path, global.json);
+            exit = if lost.is_empty() { exit } else { Exit::Incomplete };
+        } else {
+            print(&mut |offset, buffer| tree.read(node, offset, buffer), &mut out)?;
+        }
     }
     out.flush()?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn tree_file(tree: &impl PathTree, path: &[u8]) -> Result<NodeId, Problem> {
@@ -58,11 +70,14 @@ fn tree_file(tree: &impl PathTree, path: &[u8]) -> Result<NodeId, Problem> {
     Err(Error::WrongNode { path: String::from_utf8_lossy(path).into_owned(), wanted: "a file" }.into())
 }
 
-fn print(tree: &impl ReadOnlyTree<Error = Error>, node: NodeId, out: &mut Output) -> Result<(), Problem> {
+/// Reads a file from an offset on.
+type Read<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> Result<usize, Error>;
+
+fn print(read: Read<'_>, out: &mut Output) -> Result<(), Problem> {
     let mut buffer = vec![0; BLOCK_BYTES];
     let mut offset = 0;
     loop {
-        let length = tree.read(node, offset, &mut buffer)?;
+        let length = read(offset, &mut buffer)?;
         if length == 0 {
             return Ok(());
         }

@@ -13,6 +13,7 @@ use super::node::NodeJson;
 use super::output::{self, Output};
 use super::paths::{self, PathTree};
 use super::problem::Problem;
+use super::salvage::Salvage;
 use super::stale::StaleWarnings;
 use super::walk::{self, Entry};
 
@@ -39,6 +40,8 @@ pub struct Arguments {
     /// List only files, directories or links
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<Kind>,
+    #[command(flatten)]
+    salvage: Salvage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,7 +73,7 @@ impl Arguments {
 
 /// Finds.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open()?;
+    let vault = global.open_to_read(arguments.salvage)?;
     find(&vault.tree(), arguments, global)
 }
 

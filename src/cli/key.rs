@@ -16,6 +16,7 @@ use super::arguments::Global;
 use super::exit::Exit;
 use super::output::{self, Output};
 use super::problem::{Doing, Problem};
+use super::salvage::Salvage;
 use super::secrets::NewKey;
 use super::{human, recovery, secrets, signals};
 
@@ -279,7 +280,7 @@ pub fn add_recovery(vault: &Vault, role: Role, label: &str) -> Result<(NewSlot, 
 }
 
 fn add(add: &Add, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open_with_signals_as_they_are()?;
+    let vault = global.open_with_signals_as_they_are(Salvage::default())?;
     if add.recovery {
         signals::end_at_once().map_err(signals::refused)?;
         let (slot, key) = add_recovery(&vault, add.role.into(), &add.label)?;
@@ -303,7 +304,7 @@ fn add(add: &Add, global: &Global) -> Result<Exit, Problem> {
 }
 
 fn passwd(passwd: &Passwd, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open_with_signals_as_they_are()?;
+    let vault = global.open_with_signals_as_they_are(Salvage::default())?;
     let credential = secrets::new_slot_credential(&passwd.source.new_key(), global)?;
     signals::end_at_once().map_err(signals::refused)?;
     let slot = vault.change_own_key(&credential, PasswordCost::default())?;

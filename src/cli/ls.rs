@@ -14,6 +14,7 @@ use super::node::{self, NodeJson};
 use super::output::{self, Output};
 use super::paths::{self, PathTree};
 use super::problem::Problem;
+use super::salvage::Salvage;
 use super::stale::StaleWarnings;
 use super::walk::{self, Entry};
 
@@ -39,11 +40,13 @@ pub struct Arguments {
     /// Taken for habit's sake: names that begin with a dot are always shown
     #[arg(short, long, hide = true)]
     all: bool,
+    #[command(flatten)]
+    salvage: Salvage,
 }
 
 /// Lists.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open()?;
+    let vault = global.open_to_read(arguments.salvage)?;
     let path = paths::trimmed(arguments.path.as_deref().map(OsStrExt::as_bytes).unwrap_or_default());
     list(&vault.tree(), &path, arguments.long, global)
 }

@@ -15,6 +15,7 @@ mod duration;
 mod exit;
 mod external;
 mod find;
+mod hits;
 mod human;
 mod init;
 mod key;
@@ -29,7 +30,9 @@ mod points;
 mod problem;
 mod progress;
 mod recovery;
+mod repair;
 mod restore;
+mod salvage;
 mod secrets;
 mod seen;
 mod signals;
@@ -94,6 +97,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Diff(arguments) => (diff::run(arguments, global), Doing::Reading),
         Verb::Restore(arguments) => (restore::run(arguments, global), restore::doing(arguments)),
         Verb::Verify(arguments) => (verify::run(arguments, global), Doing::Reading),
+        Verb::Repair(arguments) => (repair::run(arguments, global), Doing::Repair),
         Verb::Stats(arguments) => (stats::run(arguments, global), Doing::Reading),
         Verb::Bench(arguments) => (bench::run(arguments, global), Doing::Bench),
         Verb::Mount(arguments) => (mount::run(arguments, global), Doing::Mount),

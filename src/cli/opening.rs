@@ -10,6 +10,7 @@ use icecore::vault::OpenOptions;
 
 use super::arguments::Global;
 use super::problem::Problem;
+use super::salvage::{self, Salvage};
 use super::{output, secrets, seen, signals};
 
 impl Global {
@@ -35,26 +36,33 @@ impl Global {
 
     /// Opens the vault. Whoever interrupts from then on ends the command at once.
     pub fn open(&self) -> Result<Vault, Problem> {
-        let vault = self.open_with_signals_as_they_are()?;
+        self.open_to_read(Salvage::default())
+    }
+
+    /// The same, for verbs that may read what is left of a damaged vault.
+    pub fn open_to_read(&self, salvage: Salvage) -> Result<Vault, Problem> {
+        let vault = self.open_with_signals_as_they_are(salvage)?;
         signals::end_at_once().map_err(signals::refused)?;
         Ok(vault)
     }
 
     /// Opens the vault, for verbs that end cleanly when they are interrupted.
-    pub fn open_with_signals_as_they_are(&self) -> Result<Vault, Problem> {
-        self.open_as(true)
+    pub fn open_with_signals_as_they_are(&self, salvage: Salvage) -> Result<Vault, Problem> {
+        self.open_as(salvage, true)
     }
 
     /// The same for who tells all damage itself.
-    pub fn open_to_check(&self) -> Result<Vault, Problem> {
-        self.open_as(false)
+    pub fn open_to_check(&self, salvage: Salvage) -> Result<Vault, Problem> {
+        self.open_as(salvage, false)
     }
 
-    fn open_as(&self, tells_damage: bool) -> Result<Vault, Problem> {
+    fn open_as(&self, salvage: Salvage, tells_damage: bool) -> Result<Vault, Problem> {
         let path = self.existing_vault()?;
         let credential = secrets::credential(self)?;
-        let options = OpenOptions { read_mode: self.read_mode.into(), ..OpenOptions::default() };
+        let options =
+            OpenOptions { read_mode: self.read_mode.into(), salvage: salvage.salvage, ..OpenOptions::default() };
         let vault = Vault::open(&path, &credential, &options)?;
+        salvage::tell(&vault, self);
         let as_json = self.json;
         vault.on_correction(move |correction| output::notice(&corrected(correction), as_json));
         seen::look(&vault, self.json, tells_damage);

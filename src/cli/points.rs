@@ -12,6 +12,7 @@ use super::human;
 use super::output::{self, Output};
 use super::paths::PointPath;
 use super::problem::Problem;
+use super::salvage::Salvage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +37,8 @@ pub struct Arguments {
     /// List the points of this machine only, or tell of this point
     #[arg(value_name = "MACHINE[/POINT]")]
     machine: Option<String>,
+    #[command(flatten)]
+    salvage: Salvage,
     /// Print how far each machine's chain of points has come, for `verify --expect`
     #[arg(long)]
     head: bool,
@@ -48,7 +51,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         .map(|path| path.parse())
         .transpose()
         .map_err(|rule: &str| Problem::usage("that is neither a machine nor a point", rule))?;
-    let vault = global.open()?;
+    let vault = global.open_to_read(arguments.salvage)?;
     if arguments.head {
         return heads(&vault, arguments.machine.as_deref(), global);
     }
@@ -76,7 +79,13 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         out.json(&points)?;
     } else if rows.is_empty() {
         if !global.quiet {
-            out.line("no points yet: make one with `icecore backup`")?;
+            let has_records = vault.stats()?.segments > 0;
+            let next = if has_records && !arguments.salvage.salvage {
+                "no points: look for those that the catalog lost with --salvage"
+            } else {
+                "no points yet: make one with `icecore backup`"
+            };
+            out.line(next)?;
         }
     } else {
         table(&mut out, &rows)?;
@@ -84,6 +93,11 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     out.flush()?;
     for text in &damaged {
         output::warning(text, global.json);
+    }
+    if !vault.catalog_damage().is_empty() && !arguments.salvage.salvage {
+        let text =
+            "points that the catalog lost are listed with --salvage; `icecore repair` says what can be had again";
+        output::notice(text, global.json);
     }
     Ok(if damaged.is_empty() { Exit::Done } else { Exit::Incomplete })
 }
@@ -122,6 +136,7 @@ fn describe(point: &PointInfo, manifest: Option<&Manifest>) -> Value {
         "time": point.time,
         "consistency": point.consistency,
         "readable": manifest.is_some(),
+        "in_catalog": !point.is_found,
     });
     if let (Some(manifest), Some(object)) = (manifest, value.as_object_mut()) {
         object.insert("tags".to_owned(), json!(manifest.tags));
@@ -145,6 +160,9 @@ fn table(out: &mut Output, rows: &[(std::sync::Arc<PointInfo>, Option<Manifest>)
         let mut disks = manifest.as_ref().map_or_else(|| "?".to_owned(), names);
         if manifest.as_ref().is_some_and(|manifest| manifest.disks.iter().any(|disk| !disk.missing.is_empty())) {
             disks.push_str(" (incomplete)");
+        }
+        if point.is_found {
+            disks.push_str(" (no catalog entry)");
         }
         lines.push([
             path,

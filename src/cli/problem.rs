@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use icecore::error::Error;
+use icecore::format::header;
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -51,6 +52,8 @@ pub enum Doing {
     Mount,
     /// Measuring, in a directory of its own.
     Bench,
+    /// Repairing a vault.
+    Repair,
 }
 
 /// One line for a person.
@@ -179,6 +182,8 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::Rotating if untouched => "the keys are unchanged",
         Doing::Rotating => "every key opens the vault as before, every point is whole, and the next run goes on",
         Doing::Mount => "nothing was mounted",
+        Doing::Repair if matches!(error, Error::WrongKey { .. } | Error::Invalid { .. }) => "nothing was changed",
+        Doing::Repair => "what was whole is whole, and what was repaired until then stays repaired",
         Doing::Bench => "no vault of yours was touched and nothing is left behind",
     }
 }
@@ -191,8 +196,14 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::NoVault { .. } => "check --vault or ICECORE_VAULT, or make a vault there with `icecore init`",
         Error::VaultExists { .. } => "use it as it is, or choose another directory",
         Error::NotEmpty { .. } => "choose an empty or a new directory",
-        Error::UnknownMachine { .. } => "see the machines with `icecore points`",
-        Error::UnknownPoint { machine, .. } => return format!("see its points with `icecore points {machine}`"),
+        Error::UnknownMachine { .. } => {
+            "see the machines with `icecore points`, and with --salvage those that the catalog lost"
+        }
+        Error::UnknownPoint { machine, .. } => {
+            return format!(
+                "see its points with `icecore points {machine}`, and with --salvage those that the catalog lost"
+            );
+        }
         Error::AmbiguousPoint { .. } => "give more digits of the id, or the point's time",
         Error::UnknownDisk { .. } => "see its disks with `icecore points --json`",
         Error::NoSuchPath { .. } => "look around with `icecore ls`",
@@ -223,7 +234,16 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::UnsupportedVersion { found, supported, .. } if found > supported => "use a newer icecore",
         Error::UnsupportedVersion { .. } => "check that this is a vault of icecore",
         Error::Guest(_) => "read the disk itself under disks/, and check the guest's own file system",
-        Error::Damaged(_) => "run `icecore verify` to see which points are hit",
+        Error::Damaged(_) if doing == Doing::Repair => "give a copy of the vault with --from",
+        Error::Damaged(damage) if damage.object == header::OBJECT || damage.object == header::COPY => {
+            "rebuild it with `icecore repair`, or read what is left with --salvage"
+        }
+        Error::Damaged(_) if matches!(doing, Doing::RestoreFile | Doing::RestoreDevice | Doing::Copying) => {
+            "see with `icecore repair` what can be had again, or add --salvage to get the rest, with zeros there"
+        }
+        Error::Damaged(_) => {
+            "run `icecore verify` to see which points are hit, and `icecore repair` to see what can be had again"
+        }
         Error::Missing { .. } if matches!(doing, Doing::RestoreFile | Doing::RestoreDevice) => {
             "add --allow-incomplete to restore the rest, with zeros there, or take another point"
         }

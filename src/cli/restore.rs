@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::paths::PointPath;
 use super::problem::{Doing, Problem};
 use super::progress::{self, State};
+use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
 use super::watch::watched;
 use super::{human, output};
@@ -45,6 +46,8 @@ pub struct Arguments {
     /// Where the backup could not read the disk, write zeros, instead of restoring nothing
     #[arg(long)]
     allow_incomplete: bool,
+    #[command(flatten)]
+    salvage: Salvage,
 }
 
 /// What is at stake when it fails.
@@ -55,11 +58,15 @@ pub fn doing(arguments: &Arguments) -> Doing {
 
 /// Restores.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open_with_signals_as_they_are()?;
+    let vault = global.open_with_signals_as_they_are(arguments.salvage)?;
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
     let point = arguments.point.find(&vault)?;
-    let options =
-        RestoreOptions { force: arguments.force, allow_incomplete: arguments.allow_incomplete, workers: None };
+    let options = RestoreOptions {
+        force: arguments.force,
+        allow_incomplete: arguments.allow_incomplete,
+        salvage: arguments.salvage.salvage,
+        workers: None,
+    };
     let progress = Progress::default();
     let watcher = progress::watcher(global, || {
         vec![State {
@@ -72,7 +79,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let work = || vault.restore(&point, &arguments.disk, &arguments.to, &options, &progress);
     let report = watched(&interrupt, watcher, || progress.cancel(), work)?;
     tell(&report, arguments, &point.name, global)?;
-    Ok(if report.missing.is_empty() { Exit::Done } else { Exit::Incomplete })
+    Ok(if report.missing.is_empty() && report.lost.is_empty() { Exit::Done } else { Exit::Incomplete })
 }
 
 fn tell(report: &RestoreReport, arguments: &Arguments, point: &str, global: &Global) -> Result<(), Problem> {
@@ -87,7 +94,12 @@ fn tell(report: &RestoreReport, arguments: &Arguments, point: &str, global: &Glo
             "written_bytes": report.written_bytes,
             "seconds": report.seconds,
             "missing": report.missing,
+            "lost": report.lost,
         }));
+    }
+    for range in &report.lost {
+        let text = format!("bytes {}..{} are lost in the vault and are zeros now", range.start, range.end);
+        output::warning(&text, false);
     }
     for range in &report.missing {
         let text = format!("bytes {}..{} could not be read by the backup and are zeros now", range.start, range.end);

@@ -60,21 +60,7 @@ impl DirectoryMedia {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_directory(&self.root)?,
             Err(error) => return Err(self.failed("list", &self.root, error)),
         }
-        for folder in folders.iter().chain(&[TEMPORARY, LOCKS]) {
-            self.make_directory(&self.root.join(folder))?;
-        }
-        for lock in locks {
-            let path = self.root.join(LOCKS).join(lock);
-            match self.files.create_new(&path) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(self.failed("create", &path, error)),
-            }
-        }
-        for folder in [LOCKS, ""] {
-            let path = self.root.join(folder);
-            self.files.sync_directory(&path).map_err(|error| self.failed("sync", &path, error))?;
-        }
+        self.lay_out(folders, locks)?;
         // The root's own name, where the parent lets itself be opened.
         if let Some(parent) = self.root.parent() {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -187,6 +173,38 @@ impl Media for DirectoryMedia {
         Ok(held.map(|held| Lock { _held: held }))
     }
 
+    fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>> {
+        let there = self.list_folders("")?;
+        let folders =
+            folders.iter().chain(&[TEMPORARY, LOCKS]).filter(|folder| !there.iter().any(|name| name == *folder));
+        let mut absent: Vec<String> = folders.map(|folder| (*folder).to_owned()).collect();
+        for lock in locks.iter().map(|lock| format!("{LOCKS}/{lock}")) {
+            if !self.exists(&lock)? {
+                absent.push(lock);
+            }
+        }
+        Ok(absent)
+    }
+
+    fn lay_out(&self, folders: &[&str], locks: &[&str]) -> Result<()> {
+        for folder in folders.iter().chain(&[TEMPORARY, LOCKS]) {
+            self.make_directory(&self.root.join(folder))?;
+        }
+        for lock in locks {
+            let path = self.root.join(LOCKS).join(lock);
+            match self.files.create_new(&path) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.failed("create", &path, error)),
+            }
+        }
+        for folder in [LOCKS, ""] {
+            let path = self.root.join(folder);
+            self.files.sync_directory(&path).map_err(|error| self.failed("sync", &path, error))?;
+        }
+        Ok(())
+    }
+
     fn clear_abandoned(&self) -> Result<usize> {
         let mut removed = 0;
         for name in self.list(TEMPORARY)? {
@@ -221,6 +239,18 @@ impl Writer {
     fn failed(&self, operation: &'static str, source: io::Error) -> Error {
         self.failed.store(true, Ordering::Release);
         Error::Vault { operation, path: PathBuf::from(&self.name), source }
+    }
+
+    /// Makes the content durable and the folder ready; returns the path that the object is to get.
+    fn ready(&self) -> Result<PathBuf> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(Error::Poisoned);
+        }
+        // Content before name: a name that survives power loss must not lead to bytes that did not.
+        self.file.sync().map_err(|error| self.failed("sync", error))?;
+        let target = self.root.join(&self.name);
+        self.make_folder(&target).map_err(|error| self.failed("create the folder of", error))?;
+        Ok(target)
     }
 
     /// Makes the folder that holds the target where it is new: a catalog chain's first entry brings its own folder.
@@ -261,13 +291,7 @@ impl ObjectWriter for Writer {
     }
 
     fn publish(&self) -> Result<bool> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(Error::Poisoned);
-        }
-        // Content before name: a name that survives power loss must not lead to bytes that did not.
-        self.file.sync().map_err(|error| self.failed("sync", error))?;
-        let target = self.root.join(&self.name);
-        self.make_folder(&target).map_err(|error| self.failed("create the folder of", error))?;
+        let target = self.ready()?;
         match self.files.rename_new(&self.temporary, &target) {
             Ok(()) => {
                 self.published.store(true, Ordering::Release);
@@ -276,6 +300,15 @@ impl ObjectWriter for Writer {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(self.failed("publish", error)),
         }
+    }
+
+    fn replace(&self) -> Result<()> {
+        let target = self.ready()?;
+        // One step: who looks meanwhile, and who comes after a power cut, finds the old file or the new one. Until then
+        // the old one stays, damaged as it is.
+        self.files.rename_over(&self.temporary, &target).map_err(|error| self.failed("replace", error))?;
+        self.published.store(true, Ordering::Release);
+        Ok(())
     }
 }
 

@@ -27,6 +27,9 @@ pub trait Files: Send + Sync {
     /// Gives a file a new name in the same file system; fails with `AlreadyExists` where the name is taken.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a new name in the same file system, atomically in the place of whatever has it.
+    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file's name.
     fn remove(&self, path: &Path) -> io::Result<()>;
 

@@ -6,6 +6,8 @@
 //! Invariants:
 //! - an object appears under its name whole and synced, or not at all; it is never changed afterwards;
 //! - publishing never replaces: of two writers of one name exactly one wins, and the other is told;
+//! - who mends an object replaces it as a whole: its name leads to what was there before or to what is there now, at
+//!   every moment and after power loss, and who has the old one open goes on reading that;
 //! - readers get bytes in memory that they own; whether those came through a map or a `pread` shows nowhere above;
 //! - a file that is cut short or fails below its map is an end or an error for who reads it, never a signal;
 //! - after the first failed sync of an object nothing of it is believed, and it is never published.
@@ -13,6 +15,7 @@
 mod directory;
 pub mod files;
 mod mapped;
+mod read_only;
 mod sigbus;
 pub mod simulated;
 mod system;
@@ -25,6 +28,7 @@ use crate::error::Result;
 
 pub use directory::DirectoryMedia;
 pub(crate) use files::read_up_to;
+pub(crate) use read_only::ReadOnlyMedia;
 pub(crate) use system::start_writeback;
 pub use temporary::{TemporaryMedia, temporary_name};
 
@@ -87,6 +91,12 @@ pub trait Media: Send + Sync {
     /// Takes the lock of that name, or tells that it is held (`None`) unless `wait` says to wait for it.
     fn lock(&self, name: &str, kind: LockKind, wait: bool) -> Result<Option<Lock>>;
 
+    /// Those of the folders and lock files of a vault that are not there.
+    fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>>;
+
+    /// Makes folders and lock files of a vault, those that are there left as they are.
+    fn lay_out(&self, folders: &[&str], locks: &[&str]) -> Result<()>;
+
     /// Removes what writers that no longer live left unpublished; returns the number of files.
     fn clear_abandoned(&self) -> Result<usize>;
 }
@@ -108,6 +118,10 @@ pub trait ObjectWriter: Send + Sync {
 
     /// Syncs the content and gives the object its name. Returns false, and drops the object, where the name is taken.
     fn publish(&self) -> Result<bool>;
+
+    /// Syncs the content and gives the object its name, in the place of whatever has it: for whoever made an object that
+    /// was damaged whole again, and for nobody else. [`Media::sync_folder`] then makes that survive power loss.
+    fn replace(&self) -> Result<()>;
 }
 
 /// A published object.

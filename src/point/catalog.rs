@@ -33,6 +33,9 @@ pub struct PointInfo {
     pub time: Timestamp,
     /// How consistent it is.
     pub consistency: Consistency,
+    /// Whether only its manifest was found in a segment, and the catalog has no entry of it: seen only where the vault was
+    /// opened to salvage what is left.
+    pub is_found: bool,
     pub(crate) entry: PointMade,
 }
 
@@ -136,6 +139,9 @@ impl Catalog {
                     let problem = Problem::Chain("does not follow the one before it", sequence);
                     chain.damage.push(Damage { object, offset: 0, problem });
                 }
+                // One that was found without its entry has one now.
+                let id = hex(&entry.point);
+                chain.points.retain(|known| !(known.is_found && known.id == id));
                 let point = point_of(entry, &|name| chain.names.contains(name));
                 chain.names.insert(point.name.clone());
                 chain.points.push(Arc::new(point));
@@ -201,6 +207,26 @@ impl Catalog {
             // The point is made, also where the medium did not give the entry back just now.
             return Ok(made.cloned().unwrap_or_else(|| Arc::new(point_of(entry, &|_| false))));
         }
+    }
+
+    /// Lists a point that has no entry, by what its manifest says; false where there is one. It is listed by this
+    /// process, and nothing is written.
+    pub(crate) fn add_found(&self, entry: PointMade) -> bool {
+        let mut chains = self.chains();
+        let chain = chains.entry(self.keys.chain_of(&entry.machine)).or_default();
+        let id = hex(&entry.point);
+        if chain.points.iter().any(|point| point.id == id) {
+            return false;
+        }
+        let point = PointInfo { is_found: true, ..point_of(entry, &|name| chain.names.contains(name)) };
+        chain.names.insert(point.name.clone());
+        chain.points.push(Arc::new(point));
+        true
+    }
+
+    /// All points, by machine, oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<PointInfo>> {
+        self.machines().iter().flat_map(|machine| self.points(machine).unwrap_or_default()).collect()
     }
 
     /// The machines that have points, in order of name.
@@ -297,7 +323,7 @@ fn point_of(entry: PointMade, taken: &dyn Fn(&str) -> bool) -> PointInfo {
     if taken(&name) {
         name = format!("{name}-{}", &id[..8]);
     }
-    PointInfo { machine: entry.machine.clone(), name, id, time, consistency: entry.consistency, entry }
+    PointInfo { machine: entry.machine.clone(), name, id, time, consistency: entry.consistency, is_found: false, entry }
 }
 
 /// A point's time as its name: no colons, they break Samba and make.

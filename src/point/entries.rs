@@ -22,7 +22,7 @@ pub(super) const MOST_LOST: u64 = 16;
 pub(super) type ReadEntry = (Hash, Result<PointMade>);
 
 /// The numbers of a chain's entries, in order.
-pub(super) fn sequences(media: &dyn Media, chain: &Id) -> Result<Vec<u64>> {
+pub(crate) fn sequences(media: &dyn Media, chain: &Id) -> Result<Vec<u64>> {
     let listed = media.list(&format!("{}/{}", catalog_entry::FOLDER, hex(chain)))?;
     let mut sequences: Vec<u64> = listed.iter().filter_map(|name| catalog_entry::sequence_of(name)).collect();
     sequences.sort_unstable();
@@ -30,7 +30,7 @@ pub(super) fn sequences(media: &dyn Media, chain: &Id) -> Result<Vec<u64>> {
 }
 
 /// Reads an entry as it is stored. The inner error is that of a file that can't be one.
-pub(super) fn stored(media: &dyn Media, chain: &Id, sequence: u64) -> Result<Result<Vec<u8>>> {
+pub(crate) fn stored(media: &dyn Media, chain: &Id, sequence: u64) -> Result<Result<Vec<u8>>> {
     let name = catalog_entry::object(chain, sequence);
     let object = media.open(&name)?;
     let length = usize::try_from(object.length()).unwrap_or(usize::MAX);

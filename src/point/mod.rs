@@ -10,8 +10,10 @@ mod scrub;
 mod streams;
 pub(crate) mod vault_chain;
 
+pub(crate) use catalog::point_name;
 pub use catalog::{Catalog, PointInfo};
 pub use disk_map::{DiskMap, Extent};
+pub(crate) use entries::{sequences, stored as stored_entry};
 pub(crate) use heads::setbacks;
 pub use heads::{ChainHead, Found, Heads, MOST_HEADS_BYTES, Setback};
 pub use manifest::{ByteRange, Manifest, ManifestDisk};

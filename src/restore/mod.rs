@@ -9,6 +9,7 @@ mod target;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Result, worse};
@@ -28,6 +29,8 @@ pub struct RestoreOptions {
     pub force: bool,
     /// Whether a disk with ranges that the backup could not read is restored with zeros there.
     pub allow_incomplete: bool,
+    /// Whether a disk of which the vault lost ranges is restored with zeros there. Includes `allow_incomplete`.
+    pub salvage: bool,
     /// Worker threads; twice as many as there are cores, where none is given.
     pub workers: Option<usize>,
 }
@@ -43,6 +46,8 @@ pub struct RestoreReport {
     pub written_bytes: u64,
     /// Ranges that the backup could not read; zeros in the target.
     pub missing: Vec<ByteRange>,
+    /// Ranges that the vault has lost; zeros in the target.
+    pub lost: Vec<ByteRange>,
     /// Seconds it took, the sync at the end included.
     pub seconds: f64,
 }
@@ -55,18 +60,19 @@ pub(crate) fn run(
     options: &RestoreOptions,
     progress: &Progress,
 ) -> Result<RestoreReport> {
-    if let Some(range) = disk.missing().first().filter(|_| !options.allow_incomplete) {
+    let allow_missing = options.allow_incomplete || options.salvage;
+    if let Some(range) = disk.missing().first().filter(|_| !allow_missing) {
         return Err(Error::Missing { disk: disk.name().to_owned(), start: range.start, end: range.end });
     }
     let began = Instant::now();
     progress.add_total(disk.size_bytes());
     let target = Target::open(path, disk.size_bytes(), data_bytes, options.force)?;
-    let written = AtomicU64::new(0);
-    let next = AtomicU64::new(0);
+    let shared =
+        Shared { written: AtomicU64::new(0), next: AtomicU64::new(0), lost: options.salvage.then(Mutex::default) };
     // Twice the cores: half of them may wait for the medium.
     let workers = options.workers.unwrap_or_else(|| 2 * crate::cores()).max(1);
     let outcome = std::thread::scope(|scope| {
-        let work = || copy(disk, &target, &next, &written, progress).inspect_err(|_| progress.fail());
+        let work = || copy(disk, &target, &shared, progress).inspect_err(|_| progress.fail());
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let mut outcome = Ok(());
         for thread in threads {
@@ -79,13 +85,54 @@ pub(crate) fn run(
     Ok(RestoreReport {
         target: path.to_path_buf(),
         size_bytes: disk.size_bytes(),
-        written_bytes: written.into_inner(),
+        written_bytes: shared.written.into_inner(),
         missing: disk.missing().to_vec(),
+        lost: joined(shared.lost),
         seconds: began.elapsed().as_secs_f64(),
     })
 }
 
-fn copy(disk: &DiskMap, target: &Target, next: &AtomicU64, written: &AtomicU64, progress: &Progress) -> Result<()> {
+/// What the workers share.
+struct Shared {
+    /// Bytes written.
+    written: AtomicU64,
+    /// Number of the next chunk.
+    next: AtomicU64,
+    /// Chunks that are lost, as ranges of the disk; none where a lost one ends the restore.
+    lost: Option<Mutex<Vec<ByteRange>>>,
+}
+
+/// Ranges in order, those that touch made one.
+fn joined(lost: Option<Mutex<Vec<ByteRange>>>) -> Vec<ByteRange> {
+    let mut ranges = lost.map(|lost| lost.into_inner().unwrap_or_else(PoisonError::into_inner)).unwrap_or_default();
+    ranges.sort_unstable();
+    ranges.dedup_by(|later, earlier| {
+        let touches = later.start <= earlier.end;
+        if touches {
+            earlier.end = earlier.end.max(later.end);
+        }
+        touches
+    });
+    ranges
+}
+
+impl Shared {
+    /// Puts the plain bytes of a chunk into `plain`; false where it is all zeros, or lost where that is no error.
+    fn chunk(&self, disk: &DiskMap, chunk: u64, plain: &mut Vec<u8>) -> Result<bool> {
+        match (disk.chunk_uncached(chunk, plain), &self.lost) {
+            (Err(Error::Damaged(_) | Error::Vault { .. }), Some(lost)) => {
+                let start = chunk * disk.chunk_bytes();
+                let range = ByteRange { start, end: start + disk.chunk_length(chunk) };
+                lost.lock().unwrap_or_else(PoisonError::into_inner).push(range);
+                Ok(false)
+            }
+            (read, _) => read,
+        }
+    }
+}
+
+fn copy(disk: &DiskMap, target: &Target, shared: &Shared, progress: &Progress) -> Result<()> {
+    let Shared { written, next, .. } = shared;
     let chunks_of_piece = (PIECE_BYTES / disk.chunk_bytes()).max(1);
     let mut piece = Piece::new(narrow(chunks_of_piece * disk.chunk_bytes()));
     let mut plain = Vec::new();
@@ -103,7 +150,7 @@ fn copy(disk: &DiskMap, target: &Target, next: &AtomicU64, written: &AtomicU64, 
             let at = end;
             end += narrow(disk.chunk_length(chunk));
             let out = &mut piece.bytes()[at..end];
-            if disk.chunk_uncached(chunk, &mut plain)? {
+            if shared.chunk(disk, chunk, &mut plain)? {
                 out.copy_from_slice(&plain);
             } else if target.needs_zeros() {
                 out.fill(0);

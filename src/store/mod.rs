@@ -25,7 +25,7 @@ use quick_cache::sync::Cache;
 use crate::error::{Error, Result};
 use crate::format::header::Header;
 use crate::format::index_run::Tag;
-use crate::format::segment::RecordType;
+use crate::format::segment::{RecordType, TableEntry};
 use crate::format::{Hash, Id};
 use crate::media::Media;
 use crate::meter::Meter;
@@ -34,9 +34,12 @@ use crate::sync::{Arc, Mutex, PoisonError};
 
 pub use codec::{decode, encode};
 pub use index::Index;
-pub(crate) use index::scrub as scrub_index;
+pub(crate) use index::{forget_runs, scrub as scrub_index};
 pub use reader::{CacheSizes, Reader};
 pub use rewrite::Moved;
+pub(crate) use segments::{
+    Assembled, Origin, assemble as assemble_segment, open_object as open_segment, plain_records,
+};
 pub use segments::{RecordFault, SegmentCheck, Segments};
 pub use writer::{Stored, Writer};
 
@@ -136,6 +139,21 @@ impl Store {
     /// The caller has the writers' lock alone: a backup that runs would write what it knows over this.
     pub fn keep_whole(&self, is_whole: &dyn Fn(&Tag, &Place) -> bool) -> Result<()> {
         self.index.retain(is_whole)
+    }
+
+    /// Learns that a segment was made whole again, from its table. The caller shares the writers' lock.
+    pub(crate) fn mended(&self, segment: &Id, entries: &[TableEntry]) {
+        self.segments.close(segment);
+        self.hopeless.clear();
+        // What a check took out of the index is there again.
+        self.index.add(*segment, entries, &|id| self.keys.index_tag(id));
+        self.index.relieve();
+    }
+
+    /// The plain bytes of a record from where the index or, where that does not know it, the segments' tables have it. For
+    /// who asks for much that may not be there: no segment is searched.
+    pub(crate) fn read_placed(&self, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<bool> {
+        reader::read_placed(self, kind, id, plain)
     }
 
     /// The place of a record, as far as it is known.

@@ -70,6 +70,17 @@ pub(super) fn read(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u
     if read_twin(store, kind, id, plain)? { Ok(()) } else { Err(error) }
 }
 
+/// The same without a search: false where the record is not, whole, at a place that index or tables tell.
+pub(super) fn read_placed(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<bool> {
+    match read_located(store, kind, id, plain) {
+        Ok(()) => return Ok(true),
+        Err(Miss::Here(error)) if matches!(error, Error::NotPermitted { .. }) => return Err(error),
+        Err(_) => {}
+    }
+    let place = store.locate_in_tables(id)?;
+    Ok(place.is_some_and(|place| read_at(store, kind, id, &place, plain).is_ok()))
+}
+
 fn read_located(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> std::result::Result<(), Miss> {
     read_at(store, kind, id, &store.locate(id).ok_or(Miss::Unknown)?, plain)
 }

@@ -3,13 +3,18 @@
 mod check;
 mod keys;
 mod options;
+mod repair;
+mod salvage;
 mod stats;
+mod unlock;
 
 pub use check::{
     Coverage, DamagedRange, DamagedSegment, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport,
 };
 pub use keys::{KeyRequest, ListedSlot, NewSlot, RewriteProgress, RewriteReport, RotationReport, Standing};
 pub use options::{InitOptions, OpenOptions};
+pub use repair::{CopyFacts, Mended, Repair, RepairPlan, RepairProgress, RepairReport, RepairSources, Restored};
+pub use salvage::Salvaged;
 pub use stats::{MachineStats, Stats};
 
 use std::path::Path;
@@ -30,14 +35,15 @@ use crate::format::parity;
 use crate::format::segment::{self, RecordType};
 use crate::media::{DirectoryMedia, Media, ReadMode};
 use crate::meter::Meter;
-use crate::point::vault_chain::{self, VaultChain};
+use crate::point::vault_chain::VaultChain;
 use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
 use crate::restore::{self, RestoreOptions, RestoreReport};
-use crate::seal::{Credential, Earlier, RoleKeys, SlotInfo, VaultKeys, Wish, open_any, random, wrap};
+use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, Wish, random, wrap};
 use crate::store::parity::Correction;
 use crate::store::{Reader, Store, WRITERS_LOCK};
 use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
+use unlock::Unlocked;
 
 /// Folders of a vault.
 pub const FOLDERS: [&str; 7] = [
@@ -60,6 +66,8 @@ pub struct Vault {
     slot: SlotInfo,
     reader: Arc<Reader>,
     catalog: Arc<Catalog>,
+    /// What was found without the catalog, where the vault was opened to salvage what is left.
+    salvaged: Option<Salvaged>,
     /// What is wrong with the vault's own chain, and with the list of what there was before the newest epoch.
     own_damage: Vec<Damage>,
     options: OpenOptions,
@@ -113,7 +121,9 @@ impl Vault {
             return Err(error);
         }
         media.sync_folder("")?;
-        Self::assemble(media, header, keys, SlotInfo::from(&slot), Vec::new(), &OpenOptions::default())
+        let (keys, slot) = (Arc::new(keys), SlotInfo::from(&slot));
+        let unlocked = Unlocked { header, keys, slot, own_damage: Vec::new() };
+        Self::assemble(media, unlocked, &OpenOptions::default())
     }
 
     /// Opens the vault in a directory.
@@ -125,57 +135,16 @@ impl Vault {
 
     /// Opens the vault on any media.
     pub fn open_on(media: Arc<dyn Media>, credential: &Credential, options: &OpenOptions) -> Result<Self> {
-        let (slots, damaged) = keys::read_slots(media.as_ref())?;
-        let mut damaged = damaged.into_iter();
-        let mut open_by = |name| {
-            let decoded = read_header(media.as_ref(), name)?;
-            let vault = decoded.header.vault;
-            let opened = open_any(&slots, &vault, credential, |slot, role_keys| {
-                let keys = VaultKeys::new(vault, slot.role, role_keys.clone());
-                let chain = VaultChain::read(media.as_ref(), &keys)?;
-                if chain.is_newer {
-                    return Err(Error::Rotated { since_unix_seconds: keys::newer_since(&slots, slot.epoch) });
-                }
-                if chain.removed.iter().any(|removed| hex(removed) == slot.id) {
-                    return Err(Error::RemovedKey);
-                }
-                // A rotation that did not get to its end left keys that nobody writes under.
-                let keys = VaultKeys::new(vault, slot.role, role_keys.up_to(chain.epoch));
-                Ok((slot, keys, chain.damage))
-            });
-            let (slot, keys, mut damage) = match opened {
-                // A damaged slot may be the one that would have opened: that is no wrong password.
-                Err(wrong @ Error::WrongKey { .. }) => return Err(damaged.next().unwrap_or(wrong)),
-                opened => opened?,
-            };
-            let earlier = vault_chain::earlier(media.as_ref(), &keys);
-            if let Earlier::Lost(lost) = &earlier {
-                damage.push(lost.clone());
-            }
-            let keys = keys.after(earlier);
-            keys.check_header(name, &decoded)?;
-            Ok((decoded.header, keys, slot, damage))
-        };
-        let (header, keys, slot, damage) = match open_by(header::OBJECT) {
-            // The copy decides only where the header itself is damaged, unreadable, or another vault's; the error is then
-            // the header's.
-            Err(error @ (Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. })) => {
-                open_by(header::COPY).map_err(|_| error)?
-            }
-            opened => opened?,
-        };
-        Self::assemble(media, header, keys, slot, damage, options)
+        let unlocked = unlock::unlock(media.as_ref(), &[], credential, options.salvage)?;
+        let mut vault = Self::assemble(media, unlocked, options)?;
+        if options.salvage {
+            vault.salvaged = Some(vault.find_points()?);
+        }
+        Ok(vault)
     }
 
-    fn assemble(
-        media: Arc<dyn Media>,
-        header: Header,
-        keys: VaultKeys,
-        slot: SlotInfo,
-        own_damage: Vec<Damage>,
-        options: &OpenOptions,
-    ) -> Result<Self> {
-        let keys = Arc::new(keys);
+    fn assemble(media: Arc<dyn Media>, unlocked: Unlocked, options: &OpenOptions) -> Result<Self> {
+        let Unlocked { header, keys, slot, own_damage } = unlocked;
         // At once: each waits for the medium most of the time.
         let (store, catalog) = thread::scope(|scope| {
             let (of_catalog, keys_of_catalog) = (Arc::clone(&media), Arc::clone(&keys));
@@ -185,7 +154,7 @@ impl Vault {
         });
         let reader = Arc::new(Reader::new(Arc::new(store?), options.cache));
         let catalog = Arc::new(catalog?);
-        Ok(Self { media, header, slot, reader, catalog, own_damage, options: *options })
+        Ok(Self { media, header, slot, reader, catalog, salvaged: None, own_damage, options: *options })
     }
 
     /// What `init` decided.
@@ -232,6 +201,11 @@ impl Vault {
     /// One point: by its name, `latest`, or the first digits of its id.
     pub fn point(&self, machine: &str, point: &str) -> Result<Arc<PointInfo>> {
         self.catalog.point(machine, point)
+    }
+
+    /// What was found without the catalog, where the vault was opened to salvage what is left.
+    pub fn salvaged(&self) -> Option<&Salvaged> {
+        self.salvaged.as_ref()
     }
 
     /// How far each chain of the catalog has come: who keeps that outside the vault can tell later whether the vault was set
@@ -282,6 +256,12 @@ impl Vault {
 
     /// Backs up a machine's disks as a new point.
     pub fn backup(&self, request: &BackupRequest, progress: &Progress) -> Result<BackupReport> {
+        if self.salvaged.is_some() {
+            // A header that was guessed, and points without entries, are good for reading and nothing else.
+            let (value, rule) =
+                (request.machine.clone(), "a vault that is opened to salvage what is left is only read");
+            return Err(Error::Invalid { what: "backup", value, rule });
+        }
         backup::run(&self.reader, &self.catalog, request, progress).map_err(|error| self.dated(error))
     }
 
@@ -368,9 +348,13 @@ fn put(media: &dyn Media, name: &str, bytes: &[u8]) -> Result<()> {
 
 /// Reads and checks the manifest that a catalog entry names.
 pub(crate) fn read_manifest(store: &Store, point: &PointInfo) -> Result<Manifest> {
-    let bytes = store.read(RecordType::Manifest, &point.entry.manifest)?;
+    checked_manifest(&store.read(RecordType::Manifest, &point.entry.manifest)?, point)
+}
+
+/// A manifest from its plain bytes; fails where it is another point's.
+fn checked_manifest(bytes: &[u8], point: &PointInfo) -> Result<Manifest> {
     let object = segment::object(&point.entry.segment);
-    let manifest = Manifest::decode(&bytes, &object)?;
+    let manifest = Manifest::decode(bytes, &object)?;
     if manifest.point != point.id || manifest.machine != point.machine {
         return Err(Error::damaged(object, point.entry.offset, Problem::Misplaced("point id")));
     }

@@ -82,4 +82,7 @@ pub struct OpenOptions {
     pub read_mode: ReadMode,
     /// How much decoded data is kept in memory.
     pub cache: CacheSizes,
+    /// Whether a vault that lost its headers is opened by what a key slot and the points say, and points that the catalog
+    /// lost are looked for in the segments. Such a vault is only read.
+    pub salvage: bool,
 }

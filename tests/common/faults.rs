@@ -173,6 +173,11 @@ impl Files for FaultyFiles {
         self.0.files.rename_new(from, to)
     }
 
+    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(Call::Rename, to)?;
+        self.0.files.rename_over(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.call(Call::Remove, path)?;
         self.0.files.remove(path)

@@ -9,6 +9,7 @@ pub mod ledger;
 #[cfg(shuttle)]
 pub mod model;
 pub mod power;
+pub mod repair;
 pub mod sources;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,10 @@ use icecore::{Result, Vault};
 use icecore_fuse::ReadOnlyTree;
 
 use sources::Memory;
+
+/// A cache for a few chunks.
+pub const SMALL_CACHE: icecore::store::CacheSizes =
+    icecore::store::CacheSizes { chunk_bytes: 1 << 20, node_bytes: 1 << 16 };
 
 /// Argon2id at its cheapest: tests open vaults by the hundred.
 pub const CHEAP: PasswordCost = PasswordCost { passes: 1, memory_kib: 8, lanes: 1 };

@@ -66,6 +66,10 @@ impl Files for Counting {
         SystemFiles.open(path, mapped)
     }
 
+    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemFiles.rename_over(from, to)
+    }
+
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         SystemFiles.rename_new(from, to)
     }

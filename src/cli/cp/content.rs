@@ -10,6 +10,7 @@ use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags
 
 use super::place::Place;
 use crate::cli::problem::Problem;
+use crate::cli::salvage::{self, Lost};
 use crate::cli::signals::Interrupt;
 
 /// Bytes copied at a time.
@@ -24,12 +25,14 @@ pub struct Keep {
     pub owner: bool,
 }
 
-/// Copies the bytes of a file, holes left as holes. Returns its size in bytes.
+/// Copies the bytes of a file, holes left as holes. Returns its size in bytes. Where `lost` is given, bytes that are lost
+/// become zeros and are told there; otherwise they are an error.
 pub fn copy_bytes(
     tree: &impl ReadOnlyTree<Error = Error>,
     attributes: &Attributes,
     to: &File,
     interrupt: &Interrupt,
+    mut lost: Option<&mut Lost>,
     failed: &impl Fn(std::io::Error) -> Problem,
 ) -> Result<u64, Problem> {
     let (node, size) = (attributes.node, attributes.size_bytes);
@@ -37,9 +40,17 @@ pub fn copy_bytes(
     let mut buffer = vec![0; usize::try_from(size.min(BLOCK_BYTES)).unwrap_or(0)];
     let mut at = 0;
     while at < size {
-        let Some(start) = tree.seek(node, at, Seek::Data)? else { break };
-        // A tree that finds no hole says that data goes to the end.
-        let end = tree.seek(node, start, Seek::Hole)?.unwrap_or(size).min(size);
+        let found = tree.seek(node, at, Seek::Data).and_then(|start| {
+            // A tree that finds no hole says that data goes to the end.
+            start.map(|start| Ok((start, tree.seek(node, start, Seek::Hole)?.unwrap_or(size).min(size)))).transpose()
+        });
+        let (start, end) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => break,
+            // Where what tells data from holes is lost, all that follows may be data.
+            Err(_) if lost.is_some() => (at, size),
+            Err(error) => return Err(error.into()),
+        };
         if start < at || end <= start {
             break;
         }
@@ -49,7 +60,10 @@ pub fn copy_bytes(
                 return Err(Error::Interrupted.into());
             }
             let want = usize::try_from((end - at).min(BLOCK_BYTES)).unwrap_or(0);
-            let length = tree.read(node, at, &mut buffer[..want])?;
+            let length = match &mut lost {
+                Some(lost) => salvage::read_around(tree, node, at, &mut buffer[..want], lost)?,
+                None => tree.read(node, at, &mut buffer[..want])?,
+            };
             if length == 0 {
                 return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
             }

@@ -17,6 +17,7 @@ use super::{Arguments, is_directory};
 use crate::cli::output;
 use crate::cli::paths::{self, PathTree};
 use crate::cli::problem::Problem;
+use crate::cli::salvage::Lost;
 use crate::cli::signals::Interrupt;
 use crate::cli::stale::StaleWarnings;
 use crate::cli::walk::{self, Entered, Entry};
@@ -30,6 +31,7 @@ pub struct Options {
     recursive: bool,
     replace: bool,
     devices: bool,
+    salvage: bool,
     keep: Keep,
 }
 
@@ -40,6 +42,7 @@ impl From<&Arguments> for Options {
             recursive: arguments.recursive,
             replace: arguments.force,
             devices: arguments.devices,
+            salvage: arguments.salvage.salvage,
             keep: Keep { rights: arguments.keep_modes, owner },
         }
     }
@@ -60,6 +63,8 @@ pub struct Copied {
     pub bytes: u64,
     /// What could not be copied.
     pub failed: u64,
+    /// Files that have zeros where bytes are lost.
+    pub incomplete: u64,
 }
 
 impl Copied {
@@ -179,7 +184,10 @@ impl<'a, T: PathTree> Copier<'a, T> {
         let failed = to.failed("write", name);
         let mut bytes = 0;
         if attributes.kind == FileType::Regular {
-            bytes = self.copy_file(attributes, to, &unfinished, name)?;
+            let mut lost = Lost::default();
+            bytes = self.copy_file(attributes, to, &unfinished, name, &mut lost)?;
+            lost.tell(path, self.as_json);
+            self.copied.incomplete += u64::from(!lost.is_empty());
         } else {
             self.make_special(attributes, to, &unfinished, name)?;
             content::describe_named(attributes, to, &unfinished.name, self.options.keep).map_err(failed)?;
@@ -200,12 +208,20 @@ impl<'a, T: PathTree> Copier<'a, T> {
         to: &Place,
         unfinished: &Unfinished<'_>,
         name: &[u8],
+        lost: &mut Lost,
     ) -> Result<u64, Problem> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::openat(&to.directory, &*unfinished.name, flags, Mode::RUSR | Mode::WUSR);
         let file = File::from(file.map_err(to.failed("create", name))?);
         let failed = Problem::file("write", &to.path_of(name));
-        let bytes = content::copy_bytes(self.tree, attributes, &file, self.interrupt, &failed)?;
+        let bytes = content::copy_bytes(
+            self.tree,
+            attributes,
+            &file,
+            self.interrupt,
+            self.options.salvage.then_some(lost),
+            &failed,
+        )?;
         content::describe_open(self.tree, attributes, &file, self.options.keep)
             .map_err(to.failed("set the mode of", name))?;
         Ok(bytes)

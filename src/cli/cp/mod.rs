@@ -21,6 +21,7 @@ use super::arguments::Global;
 use super::exit::Exit;
 use super::paths::{self, PathTree};
 use super::problem::{Problem, Sentence};
+use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
 use super::{human, output};
 use copier::{Copied, Copier};
@@ -60,11 +61,13 @@ pub struct Arguments {
     /// Make device nodes, which root only may do
     #[arg(long)]
     devices: bool,
+    #[command(flatten)]
+    salvage: Salvage,
 }
 
 /// Copies.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open_with_signals_as_they_are()?;
+    let vault = global.open_with_signals_as_they_are(arguments.salvage)?;
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
     copy(&vault.tree(), arguments, global, &interrupt)
 }
@@ -94,7 +97,8 @@ fn copy(tree: &impl PathTree, arguments: &Arguments, global: &Global, interrupt:
     let copied = copier.end();
     tell(&copied, began.elapsed().as_secs_f64(), global)?;
     Ok(match (copied.failed, copied.nodes()) {
-        (0, _) => Exit::Done,
+        (0, _) if copied.incomplete == 0 => Exit::Done,
+        (0, _) => Exit::Incomplete,
         (_, 0) => Exit::Failed,
         _ => Exit::Incomplete,
     })
@@ -135,6 +139,7 @@ fn tell(copied: &Copied, seconds: f64, global: &Global) -> Result<(), Problem> {
             "others": copied.others,
             "bytes": copied.bytes,
             "failed": copied.failed,
+            "incomplete": copied.incomplete,
             "seconds": seconds,
         }));
     }
@@ -152,7 +157,10 @@ fn tell(copied: &Copied, seconds: f64, global: &Global) -> Result<(), Problem> {
     if done.is_empty() {
         done.push("nothing".to_owned());
     }
-    let failed = if copied.failed > 0 { format!("; {} not copied", copied.failed) } else { String::new() };
+    let mut failed = if copied.failed > 0 { format!("; {} not copied", copied.failed) } else { String::new() };
+    if copied.incomplete > 0 {
+        failed.push_str(&format!("; {} with zeros where bytes are lost", copied.incomplete));
+    }
     let size = human::size(copied.bytes);
     output::line(&format!("copied {}: {size} in {seconds:.1} s{failed}", done.join(", ")))
 }

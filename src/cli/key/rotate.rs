@@ -38,7 +38,7 @@ pub struct Arguments {
 
 /// Rotates, and rewrites where that is wanted.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
-    let vault = global.open_with_signals_as_they_are()?;
+    let vault = global.open_with_signals_as_they_are(crate::cli::salvage::Salvage::default())?;
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
     let (vault, rotation) = if arguments.rewrite && vault.rewrite_is_pending()? {
         (vault, None)

@@ -21,6 +21,7 @@ use serde_json::json;
 use super::arguments::Global;
 use super::exit::Exit;
 use super::problem::{Problem, Sentence};
+use super::salvage::Salvage;
 use super::{human, output, secrets, size};
 use daemon::{Ready, Side};
 use log::Log;
@@ -75,6 +76,8 @@ pub struct Arguments {
     /// Whether the process that reads the guests' disks is locked down
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     sandbox: Sandbox,
+    #[command(flatten)]
+    salvage: Salvage,
 }
 
 /// Whether the process that serves is locked down.

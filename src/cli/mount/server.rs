@@ -32,7 +32,7 @@ use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
 use crate::cli::opening::corrected;
 use crate::cli::problem::Problem;
-use crate::cli::{seen, signals};
+use crate::cli::{salvage, seen, signals};
 
 /// Serves until the mount ends. What fails once the terminal is left goes to the keeper, who tells it.
 pub fn run(
@@ -50,10 +50,11 @@ pub fn run(
         unsafe { std::env::set_var("TMPDIR", scratch) };
     }
     let cache = CacheSizes { chunk_bytes: arguments.cache, ..CacheSizes::default() };
-    let options = OpenOptions { read_mode: global.read_mode.into(), cache };
+    let options = OpenOptions { read_mode: global.read_mode.into(), cache, salvage: arguments.salvage.salvage };
     let vault = Vault::open(needs.vault, &credential, &options)?;
     // Wiped: whoever takes this process over later has the vault's keys, and not what opens it elsewhere.
     drop(credential);
+    salvage::tell(&vault, global);
     seen::look(&vault, global.json, true);
     let log = Arc::new(log);
     let corrections = Arc::clone(&log);

@@ -17,6 +17,7 @@ use super::duration;
 use super::exit::Exit;
 use super::problem::Problem;
 use super::progress::{self, State};
+use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
 use super::watch::watched;
 
@@ -55,6 +56,8 @@ pub struct Arguments {
     /// Begin to read no more segments after this time, as 90s, 30m or 2h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     max_time: Option<Duration>,
+    #[command(flatten)]
+    salvage: Salvage,
 }
 
 fn subset(text: &str) -> Result<Subset, String> {
@@ -75,7 +78,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         let report = checked(global, |progress| Vault::scrub(&path, &options, progress))?;
         return summary::scrubbed(&report, global);
     }
-    let vault = global.open_to_check()?;
+    let vault = global.open_to_check(arguments.salvage)?;
     if let Some((file, heads)) = &expected {
         summary::compared(&vault.setbacks(heads)?, file, heads, global)?;
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::arguments::Global;
 use crate::cli::exit::Exit;
+use crate::cli::hits;
 use crate::cli::human;
 use crate::cli::output::Output;
 use crate::cli::problem::{Problem, Sentence};
@@ -18,12 +19,6 @@ use crate::cli::problem::{Problem, Sentence};
 pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem> {
     let mut out = Output::open();
     if global.json {
-        let hit = report.hit.iter().map(|hit| {
-            json!({
-                "machine": hit.machine, "point": hit.point, "disk": hit.disk,
-                "start": hit.range.start, "end": hit.range.end,
-            })
-        });
         let mut summary = coverage_json(&report.coverage);
         summary.extend(members(json!({
             "message_type": "summary",
@@ -37,11 +32,12 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
             "chunks_located": report.chunks_located,
             "data_opened": report.data_opened,
             "seconds": report.seconds,
-            "damage": told(&report.damage),
+            "damage": hits::told(&report.damage),
             "repairs": repairs_json(&report.repairs),
-            "parity": told(&report.parity),
-            "harmless": told(&report.harmless),
-            "hit": hit.collect::<Vec<_>>(),
+            "parity": hits::told(&report.parity),
+            "harmless": hits::told(&report.harmless),
+            "spare": hits::told(&report.spare),
+            "hit": hits::json(&report.hit),
         })));
         out.json(&summary)?;
     } else {
@@ -54,6 +50,10 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
         }
         coverage_lines(&mut out, &report.coverage)?;
         if !global.quiet {
+            for spare in &report.spare {
+                let text = format!("no point needs it any more: {spare}");
+                out.line(&human::escaped(text.as_bytes()))?;
+            }
             out.line(&format!(
                 "checked {} with {} and {}: {} in {:.1} s ({})",
                 looked_at(report.segments, &report.coverage),
@@ -90,10 +90,10 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
             "records": report.records,
             "bytes": report.bytes,
             "seconds": report.seconds,
-            "damage": told(&report.damage),
+            "damage": hits::told(&report.damage),
             "repairs": repairs_json(&report.repairs),
-            "parity": told(&report.parity),
-            "harmless": told(&report.harmless),
+            "parity": hits::told(&report.parity),
+            "harmless": hits::told(&report.harmless),
         })));
         out.json(&summary)?;
     } else {
@@ -122,9 +122,10 @@ pub fn scrubbed(report: &ScrubReport, global: &Global) -> Result<Exit, Problem> 
     let damage = human::count(report.damage.len() as u64, "damaged place", "damaged places");
     let safe = "points that do not need those bytes are whole";
     let next = if can_all_be_repaired(&report.damage, &report.repairs) {
-        "run `icecore repair`, and check the disk under the vault"
+        "run `icecore repair --no-key`, and check the disk under the vault"
     } else {
-        "run `icecore verify` with a key to see which points are hit, and check the disk under the vault"
+        "run `icecore verify` with a key to see which points are hit, see what a copy of the vault brings back with \
+         `icecore repair --no-key --from COPY`, and check the disk under the vault"
     };
     Err(Problem::said(Exit::Failed, Sentence::new(format!("scrub found {damage}"), safe, next)))
 }
@@ -268,10 +269,6 @@ fn members(value: Value) -> Map<String, Value> {
     }
 }
 
-fn told(errors: &[Error]) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
-}
-
 fn damage_verified(report: &VerifyReport) -> Problem {
     let mut points: Vec<_> = report.hit.iter().map(|hit| (&hit.machine, &hit.point)).collect();
     points.sort_unstable();
@@ -288,9 +285,10 @@ fn damage_verified(report: &VerifyReport) -> Problem {
     let next = if hit == 0 && can_all_be_repaired(&report.damage, &report.repairs) {
         "run `icecore repair`, and check the disk under the vault"
     } else if hit == 0 {
-        "back up again, and check the disk under the vault"
+        "see what can be had again with `icecore repair`, and check the disk under the vault"
     } else {
-        "restore what else you need from those points, back the machines up again, and check the disk under the vault"
+        "see what can be had again with `icecore repair`, from a copy of the vault or the original disks, or back the \
+         machines up again, and check the disk under the vault"
     };
     Problem::said(Exit::Failed, Sentence::new(format!("verify found {damage}"), safe, next))
 }

@@ -355,6 +355,27 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_replaced_leads_to_the_old_file_or_the_new_one() {
+        let disk = SimulatedFiles::new();
+        for (path, bytes) in [("/old", b"old"), ("/new", b"new")] {
+            let file = disk.create_new(Path::new(path)).expect("created");
+            file.write_at(0, bytes).expect("written");
+            file.sync().expect("synced");
+        }
+        disk.sync_directory(Path::new("/")).expect("synced");
+        disk.rename_over(Path::new("/new"), Path::new("/old")).expect("renamed");
+        let trace = disk.trace();
+        let crash = at_the_end(&trace);
+        let content = |left| crash.image(left).files[Path::new("/old")].to_vec();
+        assert_eq!(content(Left::Nothing), b"old");
+        assert_eq!(content(Left::Everything), b"new");
+        disk.sync_directory(Path::new("/")).expect("synced");
+        let trace = disk.trace();
+        assert_eq!(paths(&at_the_end(&trace).image(Left::Nothing)), ["/old"]);
+        assert_eq!(**at_the_end(&trace).image(Left::Nothing).files.values().next().expect("one"), *b"new");
+    }
+
+    #[test]
     fn a_disk_made_of_an_image_begins_with_all_of_it_durable() {
         let disk = SimulatedFiles::new();
         disk.make_directory(Path::new("/a")).expect("made");

@@ -221,6 +221,24 @@ impl Files for SimulatedFiles {
         Ok(())
     }
 
+    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        let (from, to) = (disk.parent(from)?, disk.parent(to)?);
+        let node = *disk.entries(from.0)?.get(&from.1).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(replaced) = disk.entries_mut(to.0)?.insert(to.1.clone(), node) {
+            match &mut disk.nodes[replaced] {
+                Content::File { names, .. } => *names -= 1,
+                Content::Directory(_) => {
+                    disk.entries_mut(to.0)?.insert(to.1, replaced);
+                    return Err(io::ErrorKind::IsADirectory.into());
+                }
+            }
+        }
+        disk.entries_mut(from.0)?.remove(&from.1);
+        disk.trace.operations.push(Operation::Rename { from, to, node });
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         let (directory, name) = disk.parent(path)?;

@@ -256,6 +256,20 @@ impl Index {
     }
 }
 
+/// Removes the runs that cover any of some segments: their records are found by the segments' tables, and come into the
+/// index again when it is made anew. The caller has the writers' lock alone.
+pub(crate) fn forget_runs(media: &dyn Media, vault: &Id, segments: &HashSet<Id>) -> Result<()> {
+    for name in media.list(index_run::FOLDER)? {
+        let name = format!("{}/{name}", index_run::FOLDER);
+        if Run::open(media, vault, None, &name)
+            .is_ok_and(|run| run.segments().any(|segment| segments.contains(&segment)))
+        {
+            media.remove(&name)?;
+        }
+    }
+    media.sync_folder(index_run::FOLDER)
+}
+
 /// Reads what of the index can be checked without a key: the front of each run. Returns what is wrong, which harms
 /// nobody: the index is made anew from the segments.
 pub(crate) fn scrub(media: &dyn Media, vault: &Id) -> Result<Vec<Error>> {

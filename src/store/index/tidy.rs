@@ -13,6 +13,7 @@ use super::{Index, merge};
 use crate::error::{Error, Problem, Result};
 use crate::format::Id;
 use crate::format::index_run::{self, Tag};
+use crate::format::segment;
 use crate::media::TemporaryMedia;
 use crate::sync::{Arc, PoisonError};
 
@@ -165,19 +166,26 @@ impl Index {
         self.sweep()
     }
 
-    /// Removes run files that are unreadable or whose segments are all in the runs in use.
+    /// Removes run files that are unreadable or whose segments are all in the runs in use, or gone: what was taken out of
+    /// the index must not come back with a run that also covers a segment that nothing has any more.
     fn sweep(&self) -> Result<()> {
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner).clone();
         // A run outside the vault is no reason to remove one inside.
         let kept = runs.iter().filter(|run| !run.is_temporary());
         let covered: HashSet<Id> = kept.flat_map(|run| run.segments()).collect();
+        let listed: HashSet<Id> =
+            self.media.list(segment::FOLDER)?.iter().filter_map(|name| segment::id_of(name)).collect();
         for name in self.media.list(index_run::FOLDER)? {
             let name = format!("{}/{name}", index_run::FOLDER);
             if runs.iter().any(|run| run.name() == name) {
                 continue;
             }
             let useless = match self.open_run(&name) {
-                Ok(run) => run.segments().all(|segment| covered.contains(&segment)),
+                Ok(run) => {
+                    let left: Vec<Id> = run.segments().filter(|segment| !covered.contains(segment)).collect();
+                    let gone = self.gone(left.iter().copied(), &listed)?;
+                    gone.len() == left.len()
+                }
                 // It is for those who have the keys that came after ours.
                 Err(Error::Damaged(damage)) if matches!(damage.problem, Problem::Epoch(of) if of > self.keys.epoch()) => {
                     false

@@ -29,7 +29,8 @@ pub(super) use tell::Corrections;
 
 use crate::error::{Error, Problem, Result};
 use crate::format::{Id, parity};
-use crate::media::Media;
+use crate::media::{Media, ObjectWriter};
+use crate::sync::Arc;
 
 /// Makes and publishes the parity of a segment that is there; returns its length in bytes. The segment must be whole: from
 /// damaged bytes parity of damaged bytes is made. Fails with `Error::Damaged` where there is parity of that name: who wants
@@ -37,16 +38,34 @@ use crate::media::Media;
 ///
 /// The caller holds the lock `writers`, or a segment that is removed meanwhile leaves its parity behind.
 pub fn make(media: &dyn Media, vault: &Id, segment: &Id, percent: u8) -> Result<u64> {
-    let file = media.open(&crate::format::segment::object(segment))?;
-    let header = plan(vault, segment, file.length(), percent);
-    let name = parity::object(segment);
-    let object = media.create(&name)?;
-    Maker::new().make(&header, &|offset, buffer| file.read_past_map(offset, buffer), object.as_ref())?;
+    let (object, bytes) = write(media, vault, segment, percent)?;
     if !object.publish()? {
-        return Err(Error::damaged(name, 0, Problem::Misplaced("segment id")));
+        return Err(Error::damaged(parity::object(segment), 0, Problem::Misplaced("segment id")));
     }
     media.sync_folder(parity::FOLDER)?;
-    Ok(header.object_bytes())
+    Ok(bytes)
+}
+
+/// The same, in the place of parity that is damaged, if any is there: in one step, so that what that can still mend is not
+/// lost before there is better. The caller syncs the folder.
+pub(crate) fn make_anew(media: &dyn Media, vault: &Id, segment: &Id, percent: u8) -> Result<u64> {
+    let (object, bytes) = write(media, vault, segment, percent)?;
+    if media.exists(&parity::object(segment))? {
+        object.replace()?;
+    } else {
+        // Where somebody else was faster, theirs is as good.
+        object.publish()?;
+    }
+    Ok(bytes)
+}
+
+/// Writes the parity of a segment under another name.
+fn write(media: &dyn Media, vault: &Id, segment: &Id, percent: u8) -> Result<(Arc<dyn ObjectWriter>, u64)> {
+    let file = media.open(&crate::format::segment::object(segment))?;
+    let header = plan(vault, segment, file.length(), percent);
+    let object = media.create(&parity::object(segment))?;
+    Maker::new().make(&header, &|offset, buffer| file.read_past_map(offset, buffer), object.as_ref())?;
+    Ok((object, header.object_bytes()))
 }
 
 /// Removes parity objects that a writer left when it ended before it published the segment, and those of segments that

@@ -22,6 +22,8 @@ pub struct SegmentCheck {
     pub damage: Vec<Error>,
     /// Offsets and ids of the records that were whole, in order of place. Empty where no key was at hand.
     pub whole: Vec<(u64, Hash)>,
+    /// Whether header, table and trailer were whole.
+    pub is_framed: bool,
     /// What is wrong with its parity, or that it has none where it should: no data is lost by that.
     pub parity: Vec<Error>,
     /// Length of its parity object in bytes.
@@ -54,6 +56,7 @@ impl Segments {
                 None
             }
         };
+        check.is_framed = check.damage.is_empty();
         // A segment whose header is gone can't be opened: none of its records is whole then. Not by what readers opened,
         // who may have had the header from parity.
         let seal = match self.seal_of(id, object.as_ref()) {
@@ -61,6 +64,7 @@ impl Segments {
             Err(error @ Error::Vault { .. }) => return Err(error),
             Err(error) => {
                 check.damage.push(error);
+                check.is_framed = false;
                 return Ok(check);
             }
         };
@@ -99,12 +103,14 @@ impl Segments {
             tree.update(&sealed).update(&trailer.bound_bytes());
             if check.damage.is_empty() && *tree.finalize().as_bytes() != hash {
                 check.damage.push(Error::damaged(object.name(), 0, Problem::Checksum("segment")));
+                check.is_framed = false;
             }
             // Whoever holds the keys may have sealed a table of other records than there are: the index comes from it.
             let entries = table.iter().map(|entry| (entry.offset, entry.id));
             if check.damage.is_empty() && !entries.eq(check.whole.iter().copied()) {
                 let problem = Problem::Misplaced("record table");
                 check.damage.push(Error::damaged(object.name(), trailer.table_offset, problem));
+                check.is_framed = false;
             }
         }
         Ok(check)

@@ -1,5 +1,6 @@
 //! Published segments: listing them, opening them, reading a record by its place, checking all of one.
 
+mod assemble;
 mod check;
 mod scrub;
 mod walk;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
+pub(crate) use assemble::{Assembled, Origin, assemble, plain_records};
 pub use check::SegmentCheck;
 pub(crate) use scrub::scrub;
 pub(in crate::store) use scrub::scrub_object;
@@ -124,6 +126,41 @@ impl Segments {
     /// The plain bytes of the record `id` of `kind` at `place`. What is damaged there is computed from parity, if that can
     /// be done.
     pub(super) fn read(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        place: &Place,
+        plain: &mut Vec<u8>,
+    ) -> std::result::Result<(), RecordFault> {
+        match self.read_once(kind, id, place, plain) {
+            Err(RecordFault::Here(Error::NotPermitted { held, needed })) => {
+                Err(RecordFault::Here(Error::NotPermitted { held, needed }))
+            }
+            Err(_) if self.is_replaced(place) => {
+                self.close(&place.segment);
+                self.read_once(kind, id, place, plain)
+            }
+            read => read,
+        }
+    }
+
+    /// Whether somebody put a whole file in the place of a damaged one since it was opened: it has other bytes than what is
+    /// held open, at a record's place or in its header.
+    fn is_replaced(&self, place: &Place) -> bool {
+        let Some(open) = self.open.get(&place.segment) else { return false };
+        let Ok(now) = self.open_object(&place.segment) else { return false };
+        let length = RECORD_HEADER_BYTES + place.stored_bytes.min(segment::MOST_STORED_BYTES) as usize;
+        let differs = |offset, length: usize| {
+            let read = |object: &dyn Object| {
+                let mut bytes = vec![0; length];
+                object.read_exact_at(offset, &mut bytes).ok().map(|()| bytes)
+            };
+            read(now.as_ref()) != read(open.object.as_ref())
+        };
+        now.length() != open.object.length() || differs(place.offset, length) || differs(0, HEADER_BYTES)
+    }
+
+    fn read_once(
         &self,
         kind: RecordType,
         id: &Hash,
@@ -332,7 +369,7 @@ fn parity_may_help(error: &Error) -> bool {
 }
 
 /// Opens a segment's file. One that is absurdly long is damage: walking through it would take for ever.
-fn open_object(media: &dyn Media, id: &Id) -> Result<Arc<dyn Object>> {
+pub(crate) fn open_object(media: &dyn Media, id: &Id) -> Result<Arc<dyn Object>> {
     let object = media.open(&segment::object(id))?;
     if object.length() > MOST_SEGMENT_BYTES {
         let problem = Problem::Length { expected: MOST_SEGMENT_BYTES, found: object.length() };

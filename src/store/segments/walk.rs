@@ -22,7 +22,7 @@ pub(super) enum Found<'a> {
 
 /// Visits the records from the segment's header up to `end`, in order; looks for the next record after a broken one.
 pub(super) fn walk(object: &dyn Object, end: u64, visit: &mut dyn FnMut(u64, Found<'_>) -> Result<()>) -> Result<()> {
-    let mut window = Window { object, start: 0, bytes: Vec::new(), refused: 0 };
+    let mut window = Window::new(object);
     let mut offset = HEADER_BYTES as u64;
     let mut in_gap = false;
     let mut expected_number = 0;
@@ -81,7 +81,7 @@ pub(super) fn walk(object: &dyn Object, end: u64, visit: &mut dyn FnMut(u64, Fou
 }
 
 /// A piece of an object read ahead.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     object: &'a dyn Object,
     start: u64,
     bytes: Vec<u8>,
@@ -89,9 +89,18 @@ struct Window<'a> {
     refused: u32,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    pub(super) fn new(object: &'a dyn Object) -> Self {
+        Self { object, start: 0, bytes: Vec::new(), refused: 0 }
+    }
+
+    /// Whether the medium has refused too many places to be asked for more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.refused > MOST_UNREADABLE
+    }
+
     /// A range of the object, or how the medium refused it. Fails where it has refused too many.
-    fn get(&mut self, offset: u64, length: usize) -> Result<std::result::Result<&mut [u8], Error>> {
+    pub(super) fn get(&mut self, offset: u64, length: usize) -> Result<std::result::Result<&mut [u8], Error>> {
         let inside = |start: u64, have: usize| {
             let from = usize::try_from(offset.checked_sub(start)?).ok()?;
             (from.checked_add(length)? <= have).then_some(from)

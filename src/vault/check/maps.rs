@@ -14,6 +14,9 @@ use crate::format::segment::RecordType;
 use crate::point::{ByteRange, DiskMap, ManifestDisk, PointInfo};
 use crate::vault::Vault;
 
+/// What stands for the disk where a point's manifest can't be read.
+pub(super) const ALL_DISKS: &str = "(all)";
+
 /// What is known of a chunk that a map names.
 enum Found {
     /// It was read in this run, and is whole.
@@ -68,7 +71,7 @@ impl<'a> Maps<'a> {
             }
             Err(error) => {
                 report.damage.push(error);
-                report.hit.push(damaged(point, "(all)", ByteRange { start: 0, end: 0 }));
+                report.hit.push(damaged(point, ALL_DISKS, ByteRange { start: 0, end: 0 }));
             }
         }
         (report.chunks_read, report.chunks_located) = (self.chunks_read, self.chunks_located);

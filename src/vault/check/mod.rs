@@ -26,7 +26,7 @@ use crate::format::header;
 use crate::format::index_run::Tag;
 use crate::format::segment::ALIGNMENT;
 use crate::format::{Hash, Id};
-use crate::media::{Lock, LockKind};
+use crate::media::{Lock, LockKind, Media};
 pub use crate::progress::Progress as VerifyProgress;
 use crate::store::parity::Repair;
 use crate::store::{Place, SegmentCheck, Store, WRITERS_LOCK};
@@ -71,8 +71,8 @@ impl Vault {
         let all = store.segments().list()?;
         let mut round = Round::plan(&self.media, Some(*store.keys().vault()), all, depth, options);
         report.harmless.extend(round.damaged_notes());
-        let mut seen =
-            Seen { store: Arc::clone(store), whole: HashMap::new(), mendable: HashSet::new(), left: HashSet::new() };
+        let mut seen = Seen::new(Arc::clone(store));
+        let mut damaged: Vec<(Id, Vec<Error>, bool)> = Vec::new();
         report.harmless.extend(crate::store::orphaned_parity(self.media.as_ref())?);
         let check = |id: &Id| store.check_segment(id);
         round.run(self.media.as_ref(), progress, &check, &mut |id, check| {
@@ -82,7 +82,9 @@ impl Vault {
             seen.add(*id, &check);
             report.parity.extend(check.parity);
             report.repairs.extend(check.repair.map(|repair| DamagedSegment::new(id, repair)));
-            report.damage.extend(check.damage);
+            if !check.damage.is_empty() {
+                damaged.push((*id, check.damage, check.is_framed));
+            }
         })?;
         report.repairs.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         seen.left = round.left();
@@ -93,11 +95,21 @@ impl Vault {
             }
         }
         let lost = maps.lost();
-        if !report.damage.is_empty() || !lost.is_empty() {
+        // Where the catalog or a manifest hides a point, nobody knows what that needs.
+        let sees_all = self.catalog_damage().is_empty()
+            && !options.is_partial()
+            && report.data_opened
+            && !report.hit.iter().any(|hit| hit.disk == maps::ALL_DISKS);
+        for (id, damage, is_framed) in damaged {
+            // What parity can mend is mended: then nothing there is spare.
+            let is_spare = sees_all && !seen.mendable.contains(&id) && seen.is_spare(&id, is_framed, &lost);
+            if is_spare { &mut report.spare } else { &mut report.damage }.extend(damage);
+        }
+        if !report.damage.is_empty() || !report.spare.is_empty() || !lost.is_empty() {
             // What is not whole must not pass for known: the next backup stores it again. What parity mends is whole for
             // whoever reads it, and once the segment is repaired. Where the index can't be written, everything stays as it
             // was.
-            if let Ok(_alone) = self.writers_lock_alone(progress)? {
+            if let Ok(_alone) = writers_lock_alone(self.media.as_ref(), progress)? {
                 let is_whole = |tag: &Tag, place: &Place| {
                     let is_there = seen.has(tag, place) != Some(false) || seen.mendable.contains(&place.segment);
                     is_there && !lost.contains(tag)
@@ -111,18 +123,16 @@ impl Vault {
     }
 }
 
-impl Vault {
-    /// Waits until no backup runs, as long as nobody wants to stop. The inner error is the medium's.
-    pub(super) fn writers_lock_alone(&self, progress: &VerifyProgress) -> Result<Result<Lock>> {
-        loop {
-            match self.media.lock(WRITERS_LOCK, LockKind::Exclusive, false) {
-                Ok(Some(lock)) => return Ok(Ok(lock)),
-                Ok(None) => {
-                    progress.check()?;
-                    std::thread::sleep(BETWEEN_TRIES);
-                }
-                Err(error) => return Ok(Err(error)),
+/// Waits until no backup runs, as long as nobody wants to stop. The inner error is the medium's.
+pub(super) fn writers_lock_alone(media: &dyn Media, progress: &VerifyProgress) -> Result<Result<Lock>> {
+    loop {
+        match media.lock(WRITERS_LOCK, LockKind::Exclusive, false) {
+            Ok(Some(lock)) => return Ok(Ok(lock)),
+            Ok(None) => {
+                progress.check()?;
+                std::thread::sleep(BETWEEN_TRIES);
             }
+            Err(error) => return Ok(Err(error)),
         }
     }
 }
@@ -130,12 +140,12 @@ impl Vault {
 /// A record that was whole: its place in the segment in units of 16 bytes, and enough of its tag to tell it from another.
 type Trace = (u32, u32);
 
-fn short_tag(tag: &Tag) -> u32 {
+pub(super) fn short_tag(tag: &Tag) -> u32 {
     u32::from_le_bytes([tag[0], tag[1], tag[2], tag[3]])
 }
 
 /// What a run saw of the segments.
-struct Seen {
+pub(super) struct Seen {
     store: Arc<Store>,
     /// The records that were whole, in order of place, of each segment that was looked at.
     whole: HashMap<Id, Vec<Trace>>,
@@ -146,7 +156,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, id: Id, check: &SegmentCheck) {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store, whole: HashMap::new(), mendable: HashSet::new(), left: HashSet::new() }
+    }
+
+    pub(super) fn add(&mut self, id: Id, check: &SegmentCheck) {
         if check.repair == Some(Repair::Possible) {
             self.mendable.insert(id);
         }
@@ -160,10 +174,35 @@ impl Seen {
     }
 
     /// Whether a record was whole at a place; `None` where the segment was not looked at.
-    fn has(&self, tag: &Tag, place: &Place) -> Option<bool> {
+    pub(super) fn has(&self, tag: &Tag, place: &Place) -> Option<bool> {
         let whole = self.whole.get(&place.segment)?;
         let units = u32::try_from(place.offset / ALIGNMENT).unwrap_or(u32::MAX);
         Some(whole.binary_search(&(units, short_tag(tag))).is_ok())
+    }
+
+    /// Whether no point needs what is damaged in a segment, given the tags of the records that points need and nobody has.
+    /// `is_framed` says whether header, table and trailer are whole.
+    fn is_spare(&self, id: &Id, is_framed: bool, lost: &HashSet<Tag>) -> bool {
+        let (store, none) = (&self.store, Vec::new());
+        let entries = store.segments().entries(id).unwrap_or_default();
+        let whole = self.whole.get(id).unwrap_or(&none);
+        if !is_framed && !whole.is_empty() {
+            // Unless all of its records are whole elsewhere too, they are read from it still.
+            let elsewhere = self.others(id);
+            return whole.iter().all(|(_, tag)| elsewhere.contains(tag)) && lost.is_empty();
+        }
+        // What has no name here might be anything.
+        !entries.is_empty() && entries.iter().all(|entry| !lost.contains(&store.keys().index_tag(&entry.id)))
+    }
+
+    /// Short tags of the records that were whole in other segments than this one.
+    pub(super) fn others(&self, segment: &Id) -> HashSet<u32> {
+        self.whole.iter().filter(|(id, _)| *id != segment).flat_map(|(_, whole)| whole).map(|(_, tag)| *tag).collect()
+    }
+
+    /// Short tags of all records that were whole. One that is not among them is nowhere; one that is may be another's.
+    pub(super) fn anywhere(&self) -> HashSet<u32> {
+        self.whole.values().flatten().map(|(_, tag)| *tag).collect()
     }
 
     /// Whether a record was whole in any segment that was looked at.

@@ -27,6 +27,8 @@ pub struct VerifyReport {
     pub damage: Vec<Error>,
     /// What was wrong with files that are made anew when they are needed: damage that harms nobody.
     pub harmless: Vec<Error>,
+    /// What was wrong with segments in places that no point needs any more: what lay there is whole elsewhere.
+    pub spare: Vec<Error>,
     /// What was wrong with parity, missing parity included. No data is lost by that, but less damage can be mended.
     pub parity: Vec<Error>,
     /// The damaged segments that were looked at, in order of name, and whether parity can mend them.

@@ -11,6 +11,7 @@ use crate::point::vault_chain::{self, VaultChain};
 pub use crate::progress::Progress as RewriteProgress;
 use crate::store::{Moved, WRITERS_LOCK};
 use crate::vault::Vault;
+use crate::vault::check::writers_lock_alone;
 
 /// What a rewrite did.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Vault {
                 copied.inspect_err(|error| self.give_back(error, batch, &mut moved))?
             };
             // Between the two locks others may write; they take away nothing that was copied.
-            let _alone = self.writers_lock_alone(progress)??;
+            let _alone = writers_lock_alone(self.media.as_ref(), progress)??;
             store.remove_copied(&copied, &leaving, &mut moved)?;
             // The removed segments are still in the runs of the index, which costs nobody anything. If it can't be written
             // now, it is made again by the next open.

@@ -10,7 +10,8 @@ use crate::media::{LockKind, Media};
 use crate::point::vault_chain::{self, VaultChain};
 use crate::seal::{Earlier, Secret, SlotInfo, VaultKeys, renew, seal_inventory};
 use crate::store::WRITERS_LOCK;
-use crate::vault::{Vault, put};
+use crate::sync::Arc;
+use crate::vault::{Unlocked, Vault, put};
 
 /// What a rotation did.
 #[derive(Debug)]
@@ -85,8 +86,9 @@ impl Vault {
 
         let slot = kept.iter().find(|slot| slot.id == self.slot.id).cloned().unwrap_or_else(|| self.slot.clone());
         let report = RotationReport { epoch, kept, left_out, unreadable };
-        let damage = VaultChain::read(media, &keys).map(|chain| chain.damage).unwrap_or_default();
-        let vault = Self::assemble(self.media.clone(), self.header.clone(), keys, slot, damage, &self.options)?;
+        let own_damage = VaultChain::read(media, &keys).map(|chain| chain.damage).unwrap_or_default();
+        let unlocked = Unlocked { header: self.header.clone(), keys: Arc::new(keys), slot, own_damage };
+        let vault = Self::assemble(self.media.clone(), unlocked, &self.options)?;
         Ok((vault, report))
     }
 

@@ -84,6 +84,10 @@ impl ObjectWriter for Writing {
         let bytes = std::mem::take(&mut *lock(&self.bytes));
         Ok(lock(&self.objects).insert(self.name.clone(), Arc::new(bytes)).is_none())
     }
+
+    fn replace(&self) -> Result<()> {
+        self.publish().map(drop)
+    }
 }
 
 impl Media for Memory {
@@ -126,6 +130,14 @@ impl Media for Memory {
     /// Nobody else is there, and no target takes a lock.
     fn lock(&self, _: &str, _: LockKind, _: bool) -> Result<Option<Lock>> {
         Ok(None)
+    }
+
+    fn not_laid_out(&self, _: &[&str], _: &[&str]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn lay_out(&self, _: &[&str], _: &[&str]) -> Result<()> {
+        Ok(())
     }
 
     fn clear_abandoned(&self) -> Result<usize> {

@@ -1,0 +1,113 @@
+//! `icecore repair`
+
+mod tell;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use icecore::Vault;
+use icecore::source::RawSource;
+use icecore::vault::{RepairProgress, RepairSources};
+
+use super::arguments::Global;
+use super::backup::{Disk, parse_disk};
+use super::exit::Exit;
+use super::problem::Problem;
+use super::progress::{self, State};
+use super::secrets;
+use super::signals::{self, Interrupt};
+use super::watch::watched;
+
+const EXAMPLES: &str = "\
+Examples:
+  icecore repair                                     what is damaged; what the vault can mend by itself
+  icecore repair --from /mnt/second/vault            what a copy of the vault would bring back
+  icecore repair --from /mnt/second/vault --write    do it
+  icecore repair --from-disk os=/images/web01-os.raw --machine web01 --write
+  icecore repair --no-key --from /mnt/second/vault --write --vault /srv/vault   on the storage server, which has no key";
+
+/// Bring back what is damaged or lost, from copies and original disks
+///
+/// Says what is damaged, what of that can be had again, and what stays lost; with --write, then does it. Without --write
+/// nothing is changed.
+///
+/// A damaged segment is made whole byte for byte from what is left of it and of the same segment in a copy, which may be
+/// damaged elsewhere. Where that does not suffice, what points need of it is stored anew: from the copy, or from the disk
+/// that was backed up where that still holds the same bytes. Headers, key slots and catalog entries come back from a copy
+/// where they are damaged or gone; never a key slot that was removed, and never what would contradict the catalog.
+///
+/// Nothing is written in place, and what can't be rebuilt stays as it is. Backups, mounts and other repairs may run
+/// meanwhile. A repair that was interrupted goes on when it is run again.
+///
+/// Ends with 0 where everything is whole, or is now; with 1 where something is damaged and --write was not given, or nothing
+/// could be done; with 3 where it is repaired in part.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// A copy of the vault, an older one too; may be given several times. It is only read
+    #[arg(long = "from", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    copies: Vec<PathBuf>,
+    /// A disk that was backed up: its name in the points, and the file or device to read; may be given several times
+    #[arg(long = "from-disk", value_name = "NAME=PATH", value_parser = parse_disk, value_hint = ValueHint::FilePath)]
+    disks: Vec<Disk>,
+    /// The machine that the disks are of [default: every machine that has a disk of that name]
+    #[arg(long, value_name = "MACHINE", requires = "disks")]
+    machine: Option<String>,
+    /// Do what was said. Without it, nothing is changed
+    #[arg(long)]
+    write: bool,
+    /// Do what needs no password or key file: whole segments, headers, key slots, catalog entries
+    #[arg(long, conflicts_with_all = ["disks", "adopt"])]
+    no_key: bool,
+    /// Enter points into the catalog that are whole in the segments and that the catalog does not have. A backup that was
+    /// interrupted at its very end is such a point too
+    #[arg(long)]
+    adopt: bool,
+}
+
+/// Repairs.
+pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
+    let path = global.vault()?;
+    let sources = sources(arguments)?;
+    let credential = if arguments.no_key { None } else { Some(secrets::credential(global)?) };
+    let interrupt = Interrupt::noted().map_err(signals::refused)?;
+    let repair = shown(global, &interrupt, "looking", |progress| {
+        Vault::plan_repair(&path, credential.as_ref(), sources, progress)
+    })?;
+    tell::planned(repair.plan(), arguments.write, global)?;
+    if !arguments.write || !repair.plan().has_work() {
+        return tell::end_of_plan(repair.plan());
+    }
+    let report = shown(global, &interrupt, "repairing", |progress| repair.write(progress))?;
+    tell::done(repair.plan(), &report, global)
+}
+
+fn sources(arguments: &Arguments) -> Result<RepairSources, Problem> {
+    let mut sources = RepairSources::default();
+    for copy in &arguments.copies {
+        sources = sources.copy(copy);
+    }
+    for disk in &arguments.disks {
+        let source = RawSource::open(&disk.path).map_err(Problem::file("open disk", &disk.path))?;
+        sources = sources.disk(arguments.machine.as_deref(), &disk.name, source);
+    }
+    Ok(if arguments.adopt { sources.adopt() } else { sources })
+}
+
+fn shown<R>(
+    global: &Global,
+    interrupt: &Interrupt,
+    name: &str,
+    work: impl FnOnce(&RepairProgress) -> icecore::Result<R>,
+) -> Result<R, Problem> {
+    let progress = RepairProgress::default();
+    let watcher = progress::watcher(global, || {
+        vec![State {
+            name: name.to_owned(),
+            total_bytes: progress.total_bytes(),
+            done_bytes: progress.done_bytes(),
+            new_bytes: None,
+        }]
+    });
+    Ok(watched(interrupt, watcher, || progress.cancel(), || work(&progress))?)
+}

@@ -1,0 +1,420 @@
+//! Headers, key slots and catalog entries: which are damaged or gone, and what can take their place.
+//!
+//! Invariants:
+//! - an object that is whole is never replaced;
+//! - what takes a place is of this vault and of this place by its own words and checksum and, where keys are at hand, by
+//!   its authenticator;
+//! - a key slot that is not there was perhaps removed, so that a password no longer opens: it comes back only where
+//!   nothing else opens the vault, only as the newest of its files, and never where the vault's own chain says that it was
+//!   removed;
+//! - the list of what there was before an epoch is named by the hash of its bytes: no other can take its place;
+//! - an entry comes into a chain only where it binds, or is bound by, a neighbour that is whole, and contradicts none. So
+//!   a copy that went another way can't fork a chain, and an older one can't roll it back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::report::Restored;
+use super::sources::CopyOfVault;
+use crate::error::{Error, Problem, Result};
+use crate::format::catalog_entry::{self, PointMade};
+use crate::format::header::{self, Header};
+use crate::format::inventory;
+use crate::format::key_slot::{self, KeySlot};
+use crate::format::segment;
+use crate::format::{HASH_BYTES, Hash, Id, id_from_hex};
+use crate::media::Media;
+use crate::point::vault_chain::{VaultChain, read_inventory};
+use crate::point::{sequences, stored_entry};
+use crate::seal::VaultKeys;
+use crate::vault::{keys, read_header};
+
+/// An object that can be restored, with its bytes.
+pub(super) struct Object {
+    pub told: Restored,
+    pub bytes: Vec<u8>,
+}
+
+/// What can be restored, and what can't.
+#[derive(Default)]
+pub(super) struct Objects {
+    pub restorable: Vec<Object>,
+    /// The points of catalog entries that can be restored; only where keys are at hand.
+    pub points: Vec<PointMade>,
+    /// All damage, and that which stays.
+    pub damage: Vec<Error>,
+    pub remaining: Vec<Error>,
+}
+
+impl Objects {
+    fn add(&mut self, media: &dyn Media, object: String, bytes: Vec<u8>, from: String) -> Result<()> {
+        let is_absent = !media.exists(&object)?;
+        self.restorable.push(Object { told: Restored { object, from, is_absent }, bytes });
+        Ok(())
+    }
+}
+
+fn from_copy(copy: &CopyOfVault) -> String {
+    format!("from {}", copy.media.location().display())
+}
+
+/// The vault's headers. `make` makes one of what a key slot and the points say, where it is nowhere and keys are at hand.
+pub(super) fn headers(
+    media: &dyn Media,
+    vault: &Id,
+    keys: Option<&VaultKeys>,
+    make: &dyn Fn() -> Option<Header>,
+    copies: &[CopyOfVault],
+    found: &mut Objects,
+) -> Result<()> {
+    let whole = |media: &dyn Media, name: &str| -> Result<Header> {
+        let decoded = read_header(media, name)?;
+        match keys {
+            Some(keys) => keys.check_header(name, &decoded)?,
+            None if decoded.header.vault != *vault => {
+                return Err(Error::damaged(name, 16, Problem::Misplaced("vault id")));
+            }
+            None => {}
+        }
+        Ok(decoded.header)
+    };
+    let names = [header::OBJECT, header::COPY];
+    let states = names.map(|name| (name, whole(media, name)));
+    let bytes_of = |media: &dyn Media, name: &str| -> Result<Vec<u8>> {
+        let mut bytes = vec![0; header::SIZE];
+        media.open(name)?.read_exact_at(0, &mut bytes)?;
+        Ok(bytes)
+    };
+    let own = states.iter().find(|(_, state)| state.is_ok());
+    let mut good = own.map(|(name, _)| (bytes_of(media, name), format!("from {name}")));
+    if good.is_none() {
+        let places = copies.iter().flat_map(|copy| names.map(|name| (copy, name)));
+        let place = places.into_iter().find(|(copy, name)| whole(copy.media.as_ref(), name).is_ok());
+        good = place.map(|(copy, name)| (bytes_of(copy.media.as_ref(), name), from_copy(copy)));
+    }
+    if good.is_none()
+        && let Some((keys, header)) = keys.zip(make())
+    {
+        let bytes = header.encode(keys.authenticate_header(&header)).to_vec();
+        good = Some((Ok(bytes), "made anew from a key slot and the points".to_owned()));
+    }
+    for (name, state) in states {
+        let Err(error) = state else { continue };
+        match &good {
+            Some((Ok(bytes), from)) => found.add(media, name.to_owned(), bytes.clone(), from.clone())?,
+            _ => found.remaining.push(clone_of(&error)),
+        }
+        found.damage.push(error);
+    }
+    Ok(())
+}
+
+/// Errors of objects are damage nearly always; what the medium said is told as that.
+fn clone_of(error: &Error) -> Error {
+    match error {
+        Error::Damaged(damage) => Error::Damaged(damage.clone()),
+        other => Error::damaged(other.object().unwrap_or(header::OBJECT), 0, Problem::Unreadable(other.to_string())),
+    }
+}
+
+/// The newest epoch that anything in a vault tells of, without a key: names of slots, headers of segments.
+fn newest_epoch(media: &dyn Media) -> Result<u32> {
+    let of_slot = |name: &String| {
+        let (_, epoch) = name.strip_suffix(".slot")?.rsplit_once('-')?;
+        u32::from_str_radix(epoch, 16).ok()
+    };
+    let of_segment = |name: &String| {
+        let mut bytes = [0; segment::HEADER_BYTES];
+        media.open(&segment::object(&segment::id_of(name)?)).ok()?.read_exact_at(0, &mut bytes).ok()?;
+        segment::SegmentHeader::decode(&bytes).ok().map(|(header, _)| header.epoch)
+    };
+    let slots: Vec<u32> = media.list(key_slot::FOLDER)?.iter().filter_map(of_slot).collect();
+    let segments = media.list(segment::FOLDER)?;
+    Ok(slots.into_iter().chain(segments.iter().filter_map(of_segment)).max().unwrap_or(0))
+}
+
+/// The key slots.
+pub(super) fn slots(
+    media: &dyn Media,
+    vault: &Id,
+    keys: Option<&VaultKeys>,
+    copies: &[CopyOfVault],
+    found: &mut Objects,
+) -> Result<()> {
+    let (slots, damaged) = keys::read_slots(media)?;
+    let mut removed: BTreeSet<[u8; 8]> = BTreeSet::new();
+    if let Some(keys) = keys {
+        for media in std::iter::once(media).chain(copies.iter().map(|copy| copy.media.as_ref())) {
+            removed.extend(VaultChain::read(media, keys).map(|chain| chain.removed).unwrap_or_default());
+        }
+    }
+    // A slot from before a rotation opens nothing.
+    let newest = newest_epoch(media)?.max(keys.map_or(0, VaultKeys::epoch));
+    let counts = |slot: &KeySlot| slot.vault == *vault && slot.epoch >= newest && !removed.contains(&slot.id);
+    let opens_any = slots.iter().any(|(_, slot)| counts(slot));
+    let mut of_copies: BTreeMap<String, (KeySlot, &CopyOfVault)> = BTreeMap::new();
+    for copy in copies {
+        for (name, slot) in keys::read_slots(copy.media.as_ref()).map(|(slots, _)| slots).unwrap_or_default() {
+            if counts(&slot) {
+                of_copies.entry(name).or_insert((slot, copy));
+            }
+        }
+    }
+    // Of several files of one slot, the newest.
+    let mut epochs: BTreeMap<[u8; 8], u32> = BTreeMap::new();
+    for slot in of_copies.values().map(|(slot, _)| slot).chain(slots.iter().map(|(_, slot)| slot)) {
+        let epoch = epochs.entry(slot.id).or_insert(slot.epoch);
+        *epoch = slot.epoch.max(*epoch);
+    }
+    of_copies.retain(|_, (slot, _)| epochs.get(&slot.id) == Some(&slot.epoch));
+    for error in damaged {
+        let spare = error.object().and_then(|name| of_copies.remove_entry(name));
+        match spare {
+            Some((name, (slot, copy))) => found.add(media, name, slot.encode(), from_copy(copy))?,
+            None => found.remaining.push(clone_of(&error)),
+        }
+        found.damage.push(error);
+    }
+    if !opens_any {
+        for (name, (slot, copy)) in of_copies {
+            if !media.exists(&name)? {
+                found.damage.push(Error::damaged(&name, 0, Problem::Absent));
+                found.add(media, name, slot.encode(), from_copy(copy))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The lists of what there was when an epoch began.
+pub(super) fn inventories(
+    media: &dyn Media,
+    vault: &Id,
+    keys: Option<&VaultKeys>,
+    copies: &[CopyOfVault],
+    found: &mut Objects,
+) -> Result<()> {
+    let whole = |media: &dyn Media, name: &str| -> Result<Vec<u8>> {
+        let bytes = read_inventory(media, name)?;
+        let (prefix, ..) = inventory::split(&bytes).map_err(|error| error.at(name, 0))?;
+        if prefix.vault == *vault && inventory::object(prefix.epoch, blake3::hash(&bytes).as_bytes()) == name {
+            return Ok(bytes);
+        }
+        Err(Error::damaged(name, 12, Problem::Misplaced("vault id or epoch")))
+    };
+    let listed = media.list(inventory::FOLDER)?;
+    let mut wanted: BTreeSet<String> = listed.iter().map(|name| format!("{}/{name}", inventory::FOLDER)).collect();
+    // Those of earlier epochs went with the rotations. Only the keys tell which is the one that must be there.
+    if let Some(keys) = keys.filter(|keys| keys.epoch() > 0) {
+        wanted.insert(inventory::object(keys.epoch(), keys.inventory()));
+    }
+    for name in wanted {
+        let Err(error) = whole(media, &name) else { continue };
+        let spare = copies.iter().find_map(|copy| Some((whole(copy.media.as_ref(), &name).ok()?, copy)));
+        match spare {
+            Some((bytes, copy)) => found.add(media, name, bytes, from_copy(copy))?,
+            None => found.remaining.push(clone_of(&error)),
+        }
+        found.damage.push(error);
+    }
+    Ok(())
+}
+
+/// One chain as some media have it: the entries that are whole, and the numbers of those that are there and are not.
+#[derive(Default)]
+struct Chain {
+    whole: BTreeMap<u64, Entry>,
+    damaged: BTreeMap<u64, Error>,
+}
+
+struct Entry {
+    bytes: Vec<u8>,
+    /// The epoch of the keys that it is under.
+    epoch: u32,
+    /// Hash of the entry before it, where keys are at hand.
+    predecessor: Option<Hash>,
+    /// The point that it made; nothing of the vault's own chain, which tells of none.
+    made: Option<PointMade>,
+}
+
+impl Entry {
+    fn hash(&self) -> Hash {
+        *blake3::hash(&self.bytes).as_bytes()
+    }
+
+    /// Whether it follows another entry; nothing where no key is at hand.
+    fn follows(&self, before: &Self) -> Option<bool> {
+        self.predecessor.map(|predecessor| predecessor == before.hash())
+    }
+}
+
+impl Chain {
+    fn read(media: &dyn Media, vault: &Id, keys: Option<&VaultKeys>, id: &Id) -> Result<Self> {
+        let mut chain = Self::default();
+        for sequence in sequences(media, id)? {
+            let read = || -> Result<Entry> {
+                let bytes = stored_entry(media, id, sequence)??;
+                let at = |error: crate::format::FormatError| error.at(&catalog_entry::object(id, sequence), 0);
+                let (prefix, ..) = catalog_entry::split(&bytes).map_err(at)?;
+                prefix.check_place(vault, id, sequence).map_err(at)?;
+                let epoch = prefix.epoch;
+                let (predecessor, made) = match keys {
+                    Some(keys) if *id == keys.own_chain() => {
+                        (Some(keys.open_event(sequence, &bytes)?.1.predecessor), None)
+                    }
+                    Some(keys) => {
+                        let made = keys.open_entry(id, sequence, &bytes)?;
+                        (Some(made.predecessor), Some(made))
+                    }
+                    None => (None, None),
+                };
+                Ok(Entry { bytes, epoch, predecessor, made })
+            };
+            match read() {
+                Ok(entry) => drop(chain.whole.insert(sequence, entry)),
+                Err(error) => drop(chain.damaged.insert(sequence, error)),
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The last number that is taken.
+    fn last(&self) -> Option<u64> {
+        self.whole.keys().chain(self.damaged.keys()).max().copied()
+    }
+}
+
+/// The catalog's chains.
+pub(super) fn entries(
+    media: &dyn Media,
+    vault: &Id,
+    keys: Option<&VaultKeys>,
+    copies: &[CopyOfVault],
+    found: &mut Objects,
+) -> Result<()> {
+    let chains_of = |media: &dyn Media| -> Result<Vec<Id>> {
+        Ok(media.list_folders(catalog_entry::FOLDER)?.iter().filter_map(|folder| id_from_hex(folder)).collect())
+    };
+    let mut ids: BTreeSet<Id> = chains_of(media)?.into_iter().collect();
+    for copy in copies {
+        ids.extend(chains_of(copy.media.as_ref()).unwrap_or_default());
+    }
+    for id in ids {
+        let own = Chain::read(media, vault, keys, &id)?;
+        let mut taken: BTreeSet<u64> = BTreeSet::new();
+        for copy in copies {
+            let Ok(other) = Chain::read(copy.media.as_ref(), vault, keys, &id) else { continue };
+            for run in runs(&own, &other, &taken) {
+                // Nobody can tell an older state of the vault's own chain from its last one but by the keys: they are of the
+                // epoch that it ends with.
+                let own_chain_ends_with = keys.filter(|keys| keys.own_chain() == id).map(VaultKeys::epoch);
+                if !fits(&own, &other, &run, own_chain_ends_with) {
+                    continue;
+                }
+                for sequence in run {
+                    let Some(entry) = other.whole.get(&sequence) else { continue };
+                    taken.insert(sequence);
+                    found.points.extend(entry.made.clone());
+                    found.add(media, catalog_entry::object(&id, sequence), entry.bytes.clone(), from_copy(copy))?;
+                }
+            }
+        }
+        let damaged = own.damaged.iter().map(|(sequence, error)| (*sequence, clone_of(error)));
+        let absent = |sequence| (sequence, Error::damaged(catalog_entry::object(&id, sequence), 0, Problem::Absent));
+        for (sequence, error) in damaged.chain(gaps(media, &id, &own, &taken)?.into_iter().map(absent)) {
+            if !taken.contains(&sequence) {
+                found.remaining.push(clone_of(&error));
+            }
+            found.damage.push(error);
+        }
+    }
+    Ok(())
+}
+
+/// Most missing entries that are told of one chain.
+const MOST_GAPS: usize = 64;
+
+/// Numbers that nothing has, although a later entry is there or comes back.
+fn gaps(media: &dyn Media, id: &Id, own: &Chain, taken: &BTreeSet<u64>) -> Result<Vec<u64>> {
+    let last = own.last().into_iter().chain(taken.last().copied()).max().unwrap_or(0);
+    let is_known = |sequence: &u64| own.whole.contains_key(sequence) || own.damaged.contains_key(sequence);
+    let mut gaps = Vec::new();
+    for sequence in (0..last).filter(|sequence| !is_known(sequence)).take(MOST_GAPS) {
+        // A listing made while entries came may show a later one only.
+        if !media.exists(&catalog_entry::object(id, sequence))? {
+            gaps.push(sequence);
+        }
+    }
+    // Where nothing is there, the last that comes back is not missing any more, but was.
+    gaps.extend(taken.last().filter(|last| !is_known(last) && own.last() < Some(**last)));
+    Ok(gaps)
+}
+
+/// Consecutive entries that a copy has and the vault has not, nor gets from elsewhere.
+fn runs(own: &Chain, other: &Chain, taken: &BTreeSet<u64>) -> Vec<Vec<u64>> {
+    let mut runs: Vec<Vec<u64>> = Vec::new();
+    for sequence in other.whole.keys().filter(|sequence| !own.whole.contains_key(sequence) && !taken.contains(sequence))
+    {
+        match runs.last_mut() {
+            Some(run) if run.last().is_some_and(|last| last + 1 == *sequence) => run.push(*sequence),
+            _ => runs.push(vec![*sequence]),
+        }
+    }
+    runs
+}
+
+/// Whether a run of a copy's entries belongs into the vault's chain. Of the vault's own chain, what comes at its end must
+/// be of the epoch `ends_with`.
+fn fits(own: &Chain, other: &Chain, run: &[u64], ends_with: Option<u32>) -> bool {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return false };
+    let entry = |sequence: &u64| other.whole.get(sequence);
+    let linked = |pair: &[u64]| {
+        let (Some(before), Some(after)) = (entry(&pair[0]), entry(&pair[1])) else { return false };
+        // Who lost his key in a rotation can still make entries under the keys of before.
+        after.epoch >= before.epoch && after.follows(before).unwrap_or(true)
+    };
+    let (Some(front), Some(back)) = (entry(first), entry(last)) else { return false };
+    // Without a key nobody sees what binds entries; but where both sides have a neighbour, it must be the same one.
+    let same = |sequence: u64, own: &Entry| other.whole.get(&sequence).is_some_and(|other| other.bytes == own.bytes);
+    let below = match first.checked_sub(1) {
+        None => Some(front.predecessor.is_none_or(|predecessor| predecessor == [0; HASH_BYTES])),
+        Some(before) => own
+            .whole
+            .get(&before)
+            .map(|own| front.epoch >= own.epoch && front.follows(own).unwrap_or_else(|| same(before, own))),
+    };
+    let above = last
+        .checked_add(1)
+        .and_then(|after| own.whole.get(&after).map(|own| own.follows(back).unwrap_or_else(|| same(after, own))));
+    if above != Some(true) && ends_with.is_some_and(|epoch| back.epoch != epoch) {
+        return false;
+    }
+    run.windows(2).all(linked) && below != Some(false) && above != Some(false) && (below, above) != (None, None)
+}
+
+/// Writes what can be restored: under another name, synced, then in one step under its own.
+pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<u64> {
+    let mut folders = BTreeSet::new();
+    let mut written = 0;
+    for Object { told, bytes } in objects {
+        let object = media.create(&told.object)?;
+        object.write_at(0, bytes)?;
+        let is_done = if told.is_absent {
+            // Somebody who was faster put there what must stay.
+            object.publish()?
+        } else {
+            object.replace()?;
+            true
+        };
+        written += u64::from(is_done);
+        folders.insert(Path::new(&told.object).parent().unwrap_or(Path::new("")).to_string_lossy().into_owned());
+    }
+    for folder in &folders {
+        media.sync_folder(folder)?;
+    }
+    // A chain's folder may be new, the vault's own among them.
+    if folders.iter().any(|folder| folder.starts_with(catalog_entry::FOLDER)) {
+        media.sync_folder(catalog_entry::FOLDER)?;
+    }
+    Ok(written)
+}

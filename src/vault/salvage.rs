@@ -1,0 +1,82 @@
+//! Finding points that the catalog has lost: their manifests are records like any other.
+//!
+//! A manifest is sealed with the vault's keys, so what is found is what somebody who may add points once wrote. But the
+//! catalog alone says which points were acknowledged: a backup that was interrupted at its very end leaves a manifest too.
+//! So found points are told apart from others, and nothing is written.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::Vault;
+use crate::error::{Error, Result};
+use crate::format::catalog_entry::PointMade;
+use crate::format::segment::{self, HEADER_BYTES, RecordType, SegmentHeader, SegmentKind, TableEntry};
+use crate::format::{HASH_BYTES, Hash, Id, id_from_hex};
+use crate::point::{Manifest, check_name};
+use crate::store::Store;
+
+/// What was found without the catalog.
+#[derive(Debug, Default)]
+pub struct Salvaged {
+    /// Points that are in a segment and have no catalog entry.
+    pub points: usize,
+    /// Manifests that are there and can't be read, and why.
+    pub unreadable: Vec<Error>,
+}
+
+impl Vault {
+    /// Looks for points without an entry in all segments, and lists them from now on.
+    pub(super) fn find_points(&self) -> Result<Salvaged> {
+        let (found, unreadable) = self.unlisted_points()?;
+        let points = found.into_iter().filter(|point| self.catalog.add_found(point.clone())).count();
+        Ok(Salvaged { points, unreadable })
+    }
+
+    /// The points that segments hold and the catalog does not list, and why others can't be read.
+    pub(super) fn unlisted_points(&self) -> Result<(Vec<PointMade>, Vec<Error>)> {
+        let store = self.reader.store();
+        let known: HashSet<Hash> = self.catalog.all().iter().map(|point| point.entry.manifest).collect();
+        let mut found: BTreeMap<Id, PointMade> = BTreeMap::new();
+        let mut unreadable = Vec::new();
+        for segment in store.segments().list()? {
+            for entry in manifests(store, &segment).into_iter().filter(|entry| !known.contains(&entry.id)) {
+                match read(store, &segment, &entry) {
+                    Ok(point) => drop(found.insert(point.point, point)),
+                    Err(error) => unreadable.push(error),
+                }
+            }
+        }
+        Ok((found.into_values().collect(), unreadable))
+    }
+}
+
+/// The manifests that a segment holds; none where it can't be read.
+fn manifests(store: &Store, segment: &Id) -> Vec<TableEntry> {
+    let mut bytes = [0; HEADER_BYTES];
+    let read = store.media().open(&segment::object(segment)).and_then(|object| object.read_exact_at(0, &mut bytes));
+    let is_data = || SegmentHeader::decode(&bytes).is_ok_and(|(header, _)| header.kind != SegmentKind::Meta);
+    if read.is_ok() && is_data() {
+        return Vec::new();
+    }
+    let mut entries = store.segments().entries(segment).unwrap_or_default();
+    entries.retain(|entry| entry.kind == RecordType::Manifest);
+    entries
+}
+
+/// What the catalog entry of a manifest's point said, as far as it matters.
+fn read(store: &Store, segment: &Id, entry: &TableEntry) -> Result<PointMade> {
+    let object = segment::object(segment);
+    let manifest = Manifest::decode(&store.read(RecordType::Manifest, &entry.id)?, &object)?;
+    let wrong = |field| Error::damaged(&object, entry.offset, crate::error::Problem::Field(field));
+    check_name("machine name", &manifest.machine).map_err(|_| wrong("machine name"))?;
+    Ok(PointMade {
+        predecessor: [0; HASH_BYTES],
+        consistency: manifest.consistency,
+        point: id_from_hex(&manifest.point).ok_or_else(|| wrong("point id"))?,
+        time_unix_seconds: manifest.time.as_second(),
+        recorded_unix_seconds: manifest.ended.as_second(),
+        segment: *segment,
+        offset: entry.offset,
+        manifest: entry.id,
+        machine: manifest.machine,
+    })
+}

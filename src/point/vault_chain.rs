@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::entries;
 use super::heads::ChainHead;
-use crate::error::{Damage, Error, Problem, Result};
+use crate::error::{Damage, Error, ErrorKind, Problem, Result};
 use crate::format::catalog_entry::{self, split};
 use crate::format::vault_event::{Event, VaultEvent};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex, inventory};
@@ -206,7 +206,12 @@ pub(crate) fn list_entries(media: &dyn Media, keys: &VaultKeys) -> Result<Vec<(I
         let read = entries::each(&sequences, |sequence| entries::read_or_why(media, keys, &id, *sequence));
         let listed = chains.entry(id).or_default();
         for (sequence, (hash, entry)) in sequences.into_iter().zip(read) {
-            let Ok(entry) = entry else { continue };
+            let entry = match entry {
+                Ok(entry) => entry,
+                // Left out, an entry counts no more. A medium that does not give it just now must not do that.
+                Err(error) if error.kind() == ErrorKind::Medium => return Err(error),
+                Err(_) => continue,
+            };
             listed.insert(sequence, hash);
             // An entry that is damaged just now is known to the one behind it. Only in the first epoch: later, that one may
             // bind what somebody put there who lost his key.

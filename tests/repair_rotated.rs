@@ -90,7 +90,7 @@ fn an_older_copy_gives_no_older_state() {
         write(&repair);
         assert!(!own_chain.exists());
     }
-    assert_eq!(common::files(&made.vault.join("keys")), [slot.clone()]);
+    assert_eq!(common::files(&made.vault.join("keys")), *std::slice::from_ref(&slot));
     // The only slot damaged: those of the copy are of before the rotation, and one was removed since.
     flip(&slot, 40);
     let repair = made.plan_keyless(RepairSources::default().copy(&older)).expect("a plan");

@@ -1,5 +1,6 @@
 //! Promises 3 and 4: the vault's own chain, the list of what there was before a rotation and slots of a rotated vault come
-//! back from a copy; no older state of them takes their place; and what they held together is read without them.
+//! back from a copy; no older state of them takes their place; what they held together is read without them;
+//! and where nothing has the chain's end, that the newest epoch began is written down anew.
 
 mod common;
 
@@ -90,7 +91,7 @@ fn an_older_copy_gives_no_older_state() {
         write(&repair);
         assert!(!own_chain.exists());
     }
-    assert_eq!(common::files(&made.vault.join("keys")), *std::slice::from_ref(&slot));
+    assert_eq!(common::files(&made.vault.join("keys")), std::slice::from_ref(&slot));
     // The only slot damaged: those of the copy are of before the rotation, and one was removed since.
     flip(&slot, 40);
     let repair = made.plan_keyless(RepairSources::default().copy(&older)).expect("a plan");
@@ -98,6 +99,22 @@ fn an_older_copy_gives_no_older_state() {
     assert_eq!(common::files(&made.vault.join("keys")), [slot]);
     let opened = Vault::open(&made.vault, &revoked(), &OpenOptions::default());
     assert!(opened.is_err(), "what was removed opens nothing");
+}
+
+#[test]
+fn that_the_newest_epoch_began_is_written_down_anew() {
+    let Rotated { made, own_chain, .. } = rotated();
+    std::fs::remove_dir_all(&own_chain).expect("removed");
+    let repair = made.plan(RepairSources::default()).expect("a plan");
+    assert_eq!(repair.plan().objects.len(), 1);
+    assert!(repair.plan().ends_whole(), "{:?}", repair.plan().remaining);
+    assert_eq!(write(&repair).objects, 1);
+    made.assert_whole();
+    let vault = common::open(&made.vault);
+    assert_eq!(vault.opened_by().epoch, 1);
+    assert!(common::verify(&vault).is_clean());
+    common::backup_bytes(&vault, "web", &[("os", &common::noise(78, 50_000))]).expect("it is written again");
+    assert!(vault.rotate_keys(false).is_ok(), "and rotated");
 }
 
 #[test]

@@ -144,6 +144,10 @@ impl Vault {
     }
 
     fn needs_admin(&self) -> Result<()> {
+        if self.salvaged.is_some() {
+            let (value, rule) = (self.slot.id.clone(), "a vault that is opened to salvage what is left is only read");
+            return Err(Error::Invalid { what: "change of keys", value, rule });
+        }
         if self.slot.role == Role::Admin {
             return Ok(());
         }

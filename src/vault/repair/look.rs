@@ -113,6 +113,9 @@ impl Repair {
         objects::slots(media, &self.vault, keys, &self.copies, &mut objects)?;
         objects::inventories(media, &self.vault, keys, &self.copies, &mut objects)?;
         objects::entries(media, &self.vault, keys, &self.copies, &mut objects)?;
+        if let Some(keys) = keys {
+            objects::lost_epoch(media, keys, &mut objects)?;
+        }
         // What shows only by what was written later.
         for damage in self.unlocked.iter().flat_map(|by| &by.own_damage) {
             if !objects.damage.iter().any(|error| error.object() == Some(&damage.object)) {

@@ -22,11 +22,12 @@ use crate::format::header::{self, Header};
 use crate::format::inventory;
 use crate::format::key_slot::{self, KeySlot};
 use crate::format::segment;
-use crate::format::{HASH_BYTES, Hash, Id, id_from_hex};
+use crate::format::vault_event::{Event, VaultEvent};
+use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
 use crate::media::Media;
 use crate::point::vault_chain::{VaultChain, read_inventory};
 use crate::point::{sequences, stored_entry};
-use crate::seal::VaultKeys;
+use crate::seal::{Earlier, VaultKeys};
 use crate::vault::{keys, read_header};
 
 /// An object that can be restored, with its bytes.
@@ -329,6 +330,25 @@ pub(super) fn entries(
         }
     }
     Ok(())
+}
+
+/// That the newest epoch of the keys began, where the vault's own chain lost its end, nothing has that entry, and the keys
+/// were found to be in use: the slot and the inventory, which it names by its hash, say all that the entry said. That slots
+/// were removed since is lost with it; their files went before.
+pub(super) fn lost_epoch(media: &dyn Media, keys: &VaultKeys, found: &mut Objects) -> Result<()> {
+    let chain = VaultChain::read(media, keys)?;
+    let folder = format!("{}/{}/", catalog_entry::FOLDER, hex(&keys.own_chain()));
+    let comes_back = found.restorable.iter().any(|object| object.told.object.starts_with(&folder));
+    if chain.epoch >= keys.epoch() || comes_back || !matches!(keys.earlier(), Earlier::Listed(_)) {
+        return Ok(());
+    }
+    let (epoch, inventory) = (keys.epoch(), *keys.inventory());
+    let event = Event::EpochBegan { epoch, inventory, rewrites: false };
+    let recorded_unix_seconds = jiff::Timestamp::now().as_second();
+    let entry = VaultEvent { predecessor: chain.head, recorded_unix_seconds, event };
+    let bytes = keys.seal_event(chain.next, &entry)?;
+    let from = "made anew from a key slot and its inventory".to_owned();
+    found.add(media, catalog_entry::object(&keys.own_chain(), chain.next), bytes, from)
 }
 
 /// Most missing entries that are told of one chain.

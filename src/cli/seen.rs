@@ -22,8 +22,10 @@ pub fn look(vault: &Vault, as_json: bool, tells_damage: bool) {
     let now = vault.heads();
     let Some(path) = file(&now.vault) else { return };
     let seen = read(&path).filter(|seen| seen.vault == now.vault);
-    // Heads of the same vault can always be compared.
-    let setbacks = seen.as_ref().and_then(|seen| vault.setbacks(seen).ok()).unwrap_or_default();
+    // A chain that is where it was seen went nowhere, and need not be asked of the medium. Heads of the same vault can always
+    // be compared.
+    let moved = seen.as_ref().map(|seen| seen.besides(&now));
+    let setbacks = moved.and_then(|moved| vault.setbacks(&moved).ok()).unwrap_or_default();
     for setback in &setbacks {
         let same = now.chains.iter().find(|head| head.is_of_chain(&setback.head));
         let mut told = setback.clone();

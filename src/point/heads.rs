@@ -9,6 +9,7 @@
 //! a line `chains` and their number, without which the text was cut short.
 //! Comparing needs no key: ids, numbers and hashes are those of the files.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::entries;
@@ -100,6 +101,16 @@ impl Heads {
             return Err(invalid(last, "its last line must be \"chains\" and their number: it was cut short"));
         }
         Ok(Self { vault: vault.to_owned(), chains })
+    }
+
+    /// Only the chains that are elsewhere than in `others`.
+    #[must_use]
+    pub fn besides(&self, others: &Self) -> Self {
+        let places: HashMap<Id, (u64, Hash)> =
+            others.chains.iter().map(|head| (head.chain, (head.entries, head.hash))).collect();
+        let is_same = |head: &&ChainHead| places.get(&head.chain) == Some(&(head.entries, head.hash));
+        let chains = self.chains.iter().filter(|head| !is_same(head)).cloned().collect();
+        Self { vault: self.vault.clone(), chains }
     }
 
     /// Only the chain of one machine.

@@ -3,13 +3,16 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use icecore::progress::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::arguments::Global;
 use super::human;
 use super::output;
-use super::watch::{Silent, Watcher};
+use super::problem::Problem;
+use super::signals::Interrupt;
+use super::watch::{Silent, Watcher, watched};
 
 /// How often a status line is printed for programs.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -38,6 +41,21 @@ pub fn watcher<'a>(global: &Global, look: impl Fn() -> Vec<State> + Send + 'a) -
         return Box::new(Silent);
     }
     Box::new(Bars { look, multi: MultiProgress::new(), bars: Vec::new() })
+}
+
+/// Runs work on one thing, with a bar of its own for as long as it takes; a signal cancels it.
+pub fn shown<R>(
+    global: &Global,
+    interrupt: &Interrupt,
+    name: &str,
+    work: impl FnOnce(&Progress) -> icecore::Result<R>,
+) -> Result<R, Problem> {
+    let progress = Progress::default();
+    let watcher = watcher(global, || {
+        let (total_bytes, done_bytes) = (progress.total_bytes(), progress.done_bytes());
+        vec![State { name: name.to_owned(), total_bytes, done_bytes, new_bytes: None }]
+    });
+    Ok(watched(interrupt, watcher, || progress.cancel(), || work(&progress))?)
 }
 
 /// The watcher of work in steps that have names; programs get none. `look` tells how many are over, how many there are,

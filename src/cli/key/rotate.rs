@@ -1,7 +1,7 @@
 //! `icecore key rotate`
 
 use clap::Args;
-use icecore::vault::{RewriteProgress, RewriteReport, RotationReport};
+use icecore::vault::{RewriteReport, RotationReport};
 use serde_json::{Value, json};
 
 use super::super::arguments::Global;
@@ -9,9 +9,8 @@ use super::super::exit::Exit;
 use super::super::human;
 use super::super::output::{self, Output};
 use super::super::problem::Problem;
-use super::super::progress::{self, State};
+use super::super::progress;
 use super::super::signals::{self, Interrupt};
-use super::super::watch::watched;
 use super::{describe, describe_listed, remark};
 
 const EXAMPLES: &str = "\
@@ -50,22 +49,12 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     if let Some(report) = rotation {
         tell_rotation(&mut out, &report, global)?;
     }
-    if !arguments.rewrite {
-        out.flush()?;
-        return Ok(Exit::Done);
-    }
     out.flush()?;
     drop(out);
-    let progress = RewriteProgress::default();
-    let watcher = progress::watcher(global, || {
-        vec![State {
-            name: "segments".to_owned(),
-            total_bytes: progress.total_bytes(),
-            done_bytes: progress.done_bytes(),
-            new_bytes: None,
-        }]
-    });
-    let report = watched(&interrupt, watcher, || progress.cancel(), || vault.rewrite(&progress))?;
+    if !arguments.rewrite {
+        return Ok(Exit::Done);
+    }
+    let report = progress::shown(global, &interrupt, "segments", |progress| vault.rewrite(progress))?;
     tell_rewrite(&report, global)
 }
 

@@ -7,16 +7,15 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use icecore::Vault;
 use icecore::source::RawSource;
-use icecore::vault::{RepairProgress, RepairSources};
+use icecore::vault::RepairSources;
 
 use super::arguments::Global;
 use super::backup::{Disk, parse_disk};
 use super::exit::Exit;
 use super::problem::Problem;
-use super::progress::{self, State};
+use super::progress;
 use super::secrets;
 use super::signals::{self, Interrupt};
-use super::watch::watched;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,14 +70,14 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let sources = sources(arguments)?;
     let credential = if arguments.no_key { None } else { Some(secrets::credential(global)?) };
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
-    let repair = shown(global, &interrupt, "looking", |progress| {
+    let repair = progress::shown(global, &interrupt, "looking", |progress| {
         Vault::plan_repair(&path, credential.as_ref(), sources, progress)
     })?;
     tell::planned(repair.plan(), arguments.write, global)?;
     if !arguments.write || !repair.plan().has_work() {
         return tell::end_of_plan(repair.plan());
     }
-    let report = shown(global, &interrupt, "repairing", |progress| repair.write(progress))?;
+    let report = progress::shown(global, &interrupt, "repairing", |progress| repair.write(progress))?;
     tell::done(repair.plan(), &report, global)
 }
 
@@ -92,22 +91,4 @@ fn sources(arguments: &Arguments) -> Result<RepairSources, Problem> {
         sources = sources.disk(arguments.machine.as_deref(), &disk.name, source);
     }
     Ok(if arguments.adopt { sources.adopt() } else { sources })
-}
-
-fn shown<R>(
-    global: &Global,
-    interrupt: &Interrupt,
-    name: &str,
-    work: impl FnOnce(&RepairProgress) -> icecore::Result<R>,
-) -> Result<R, Problem> {
-    let progress = RepairProgress::default();
-    let watcher = progress::watcher(global, || {
-        vec![State {
-            name: name.to_owned(),
-            total_bytes: progress.total_bytes(),
-            done_bytes: progress.done_bytes(),
-            new_bytes: None,
-        }]
-    });
-    Ok(watched(interrupt, watcher, || progress.cancel(), || work(&progress))?)
 }

@@ -16,10 +16,9 @@ use super::arguments::Global;
 use super::duration;
 use super::exit::Exit;
 use super::problem::Problem;
-use super::progress::{self, State};
+use super::progress;
 use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
-use super::watch::watched;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,16 +98,7 @@ fn expected(path: &Path) -> Result<Heads, Problem> {
 
 fn checked<R>(global: &Global, work: impl FnOnce(&VerifyProgress) -> icecore::Result<R>) -> Result<R, Problem> {
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
-    let progress = VerifyProgress::default();
-    let watcher = progress::watcher(global, || {
-        vec![State {
-            name: "segments".to_owned(),
-            total_bytes: progress.total_bytes(),
-            done_bytes: progress.done_bytes(),
-            new_bytes: None,
-        }]
-    });
-    Ok(watched(&interrupt, watcher, || progress.cancel(), || work(&progress))?)
+    progress::shown(global, &interrupt, "segments", work)
 }
 
 #[cfg(test)]

@@ -336,6 +336,15 @@ pub enum Problem {
 }
 
 impl Error {
+    /// The same once more, as damage of its object: what a medium said is told as that. `otherwise` is the object of what
+    /// names none.
+    pub(crate) fn as_damage(&self, otherwise: &str) -> Self {
+        match self {
+            Self::Damaged(damage) => Self::Damaged(damage.clone()),
+            other => Self::damaged(other.object().unwrap_or(otherwise), 0, Problem::Unreadable(other.to_string())),
+        }
+    }
+
     /// Who must act.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -36,8 +36,7 @@
 //! | 128 | n | the machine's name, UTF-8 |
 
 use super::{
-    FormatError, HASH_BYTES, Hash, Id, TAG_BYTES, VERSION, check_hash, check_magic, check_zero, field, put, u32_at,
-    u64_at,
+    FormatError, HASH_BYTES, Hash, Id, TAG_BYTES, VERSION, check_zero, field, put, split_hashed, u32_at, u64_at,
 };
 use crate::error::Problem;
 
@@ -148,28 +147,9 @@ impl Prefix {
     }
 }
 
-/// Adds the checksum to prefix and sealed payload.
-pub fn finish(mut bytes: Vec<u8>) -> Vec<u8> {
-    let sum = blake3::hash(&bytes);
-    bytes.extend_from_slice(sum.as_bytes());
-    bytes
-}
-
 /// Splits a stored entry into its clear part, that part's bytes, and the sealed payload.
 pub fn split(bytes: &[u8]) -> Result<(Prefix, &[u8; PREFIX], &[u8]), FormatError> {
-    let Some(start) = bytes.first_chunk::<12>() else {
-        return Err(Problem::Magic(STRUCTURE).into());
-    };
-    check_magic(start, MAGIC, STRUCTURE)?;
-    let found = bytes.len() as u64;
-    let short = Problem::Length { expected: (PREFIX + HASH_BYTES) as u64, found };
-    let Some((before, sum)) = bytes.split_last_chunk::<HASH_BYTES>() else {
-        return Err(short.into());
-    };
-    let Some((prefix, payload)) = before.split_first_chunk::<PREFIX>() else {
-        return Err(short.into());
-    };
-    check_hash(before, *sum, STRUCTURE)?;
+    let (prefix, payload) = split_hashed::<PREFIX>(bytes, MAGIC, STRUCTURE)?;
     check_zero(&prefix[60..64], "reserved")?;
     if u32_at::<12, PREFIX>(prefix) as usize != payload.len() {
         return Err(Problem::Field("payload length").into());

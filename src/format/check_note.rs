@@ -26,7 +26,7 @@
 //! | 34 | 6 | reserved, zero |
 
 use super::{
-    FormatError, HASH_BYTES, ID_BYTES, Id, VERSION, check_hash, check_magic, check_zero, field, put, u32_at, u64_at,
+    FormatError, HASH_BYTES, ID_BYTES, Id, VERSION, check_zero, field, put, split_hashed, u32_at, u64_at, with_hash,
 };
 use crate::error::Problem;
 
@@ -93,18 +93,12 @@ pub fn encode(vault: &Id, entries: &[(Id, Checked)]) -> Vec<u8> {
         put::<32, 2, ENTRY>(&mut entry, [ended(checked.checksums), ended(checked.keys)]);
         bytes.extend_from_slice(&entry);
     }
-    let sum = blake3::hash(&bytes);
-    bytes.extend_from_slice(sum.as_bytes());
-    bytes
+    with_hash(bytes)
 }
 
 /// Reads the stored form: the vault, and what is known of each segment.
 pub fn decode(bytes: &[u8]) -> Result<(Id, Vec<(Id, Checked)>), FormatError> {
-    let short = || Problem::Length { expected: (PREFIX + HASH_BYTES) as u64, found: bytes.len() as u64 };
-    check_magic(bytes.first_chunk::<12>().ok_or(Problem::Magic(STRUCTURE))?, MAGIC, STRUCTURE)?;
-    let (before, sum) = bytes.split_last_chunk::<HASH_BYTES>().ok_or_else(short)?;
-    let (prefix, list) = before.split_first_chunk::<PREFIX>().ok_or_else(short)?;
-    check_hash(before, *sum, STRUCTURE)?;
+    let (prefix, list) = split_hashed::<PREFIX>(bytes, MAGIC, STRUCTURE)?;
     let (list, rest) = list.as_chunks::<ENTRY>();
     if !rest.is_empty() || list.len() != u32_at::<12, PREFIX>(prefix) as usize || list.len() > MOST_SEGMENTS {
         return Err(Problem::Field("number of segments").into());

@@ -28,8 +28,8 @@
 //! | then | for each chain | its id (16 bytes), the number of its entries `n` (4 bytes), and of each entry the sequence number (8 bytes) and the BLAKE3 of the whole object (32 bytes), numbers ascending; ids ascending |
 
 use super::{
-    FormatError, HASH_BYTES, Hash, ID_BYTES, Id, TAG_BYTES, VERSION, check_hash, check_magic, check_zero, field, hex,
-    put, u32_at, u64_at,
+    FormatError, HASH_BYTES, Hash, ID_BYTES, Id, TAG_BYTES, VERSION, check_zero, field, hex, put, split_hashed, u32_at,
+    u64_at,
 };
 use crate::error::Problem;
 
@@ -93,23 +93,9 @@ impl Prefix {
     }
 }
 
-/// Adds the checksum to prefix and sealed payload.
-pub fn finish(mut bytes: Vec<u8>) -> Vec<u8> {
-    let sum = blake3::hash(&bytes);
-    bytes.extend_from_slice(sum.as_bytes());
-    bytes
-}
-
 /// Splits a stored inventory into its clear part, that part's bytes, and the sealed payload.
 pub fn split(bytes: &[u8]) -> Result<(Prefix, &[u8; PREFIX], &[u8]), FormatError> {
-    let Some(start) = bytes.first_chunk::<12>() else {
-        return Err(Problem::Magic(STRUCTURE).into());
-    };
-    check_magic(start, MAGIC, STRUCTURE)?;
-    let short = || Problem::Length { expected: (PREFIX + HASH_BYTES) as u64, found: bytes.len() as u64 };
-    let (before, sum) = bytes.split_last_chunk::<HASH_BYTES>().ok_or_else(short)?;
-    let (prefix, payload) = before.split_first_chunk::<PREFIX>().ok_or_else(short)?;
-    check_hash(before, *sum, STRUCTURE)?;
+    let (prefix, payload) = split_hashed::<PREFIX>(bytes, MAGIC, STRUCTURE)?;
     check_zero(&prefix[72..], "reserved")?;
     if u64_at::<64, PREFIX>(prefix) != payload.len() as u64 {
         return Err(Problem::Field("payload length").into());

@@ -54,8 +54,8 @@
 //! | 128 | 32 | admin key; role admin only |
 
 use super::{
-    FormatError, HASH_BYTES, Hash, Id, TAG_BYTES, VERSION, check_hash, check_magic, check_zero, field, hex, put,
-    u32_at, u64_at,
+    FormatError, HASH_BYTES, Hash, Id, TAG_BYTES, VERSION, check_zero, field, hex, put, split_hashed, u32_at, u64_at,
+    with_hash,
 };
 use crate::error::Problem;
 
@@ -254,21 +254,12 @@ impl KeySlot {
         assert_eq!(self.payload.len(), self.role.payload_bytes(self.epoch) + TAG_BYTES, "the payload is the role's");
         let mut bytes = self.authenticated_bytes();
         bytes.extend_from_slice(&self.authenticator);
-        let sum = blake3::hash(&bytes);
-        bytes.extend_from_slice(sum.as_bytes());
-        bytes
+        with_hash(bytes)
     }
 
     /// Reads the stored form.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let Some(start) = bytes.first_chunk::<12>() else {
-            return Err(Problem::Magic(STRUCTURE).into());
-        };
-        check_magic(start, MAGIC, STRUCTURE)?;
-        let short = || Problem::Length { expected: (PREFIX + HASH_BYTES) as u64, found: bytes.len() as u64 };
-        let (prefix, rest) = bytes.split_first_chunk::<PREFIX>().ok_or_else(short)?;
-        let (rest, sum) = rest.split_last_chunk::<HASH_BYTES>().ok_or_else(short)?;
-        check_hash(&bytes[..PREFIX + rest.len()], *sum, STRUCTURE)?;
+        let (prefix, rest) = split_hashed::<PREFIX>(bytes, MAGIC, STRUCTURE)?;
         let [kind, role, label_bytes, reserved] = field::<12, 4, PREFIX>(prefix);
         let role = match role {
             1 => Role::Backup,

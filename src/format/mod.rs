@@ -125,6 +125,29 @@ pub(crate) fn short_hash<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out
 }
 
+/// Adds the checksum to a structure that ends with one.
+pub fn with_hash(mut bytes: Vec<u8>) -> Vec<u8> {
+    let sum = blake3::hash(&bytes);
+    bytes.extend_from_slice(sum.as_bytes());
+    bytes
+}
+
+/// Splits a structure of its own magic that ends with its checksum, which is checked: its first `PREFIX` bytes, and those
+/// between them and the checksum.
+pub(crate) fn split_hashed<'a, const PREFIX: usize>(
+    bytes: &'a [u8],
+    magic: [u8; 8],
+    structure: &'static str,
+) -> Result<(&'a [u8; PREFIX], &'a [u8]), FormatError> {
+    let start = bytes.first_chunk::<12>().ok_or(Problem::Magic(structure))?;
+    check_magic(start, magic, structure)?;
+    let short = || Problem::Length { expected: (PREFIX + HASH_BYTES) as u64, found: bytes.len() as u64 };
+    let (before, sum) = bytes.split_last_chunk::<HASH_BYTES>().ok_or_else(short)?;
+    let split = before.split_first_chunk::<PREFIX>().ok_or_else(short)?;
+    check_hash(before, *sum, structure)?;
+    Ok(split)
+}
+
 /// Reserved bytes must be zero.
 pub(crate) fn check_zero(bytes: &[u8], field: &'static str) -> Result<(), FormatError> {
     if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Problem::Field(field).into()) }

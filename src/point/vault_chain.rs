@@ -180,8 +180,18 @@ pub(crate) fn earlier(media: &dyn Media, keys: &VaultKeys) -> Earlier {
     }
 }
 
+/// The bytes of an inventory that is whole and in its place, as far as that shows without a key. `vault` is the vault that it
+/// must be of, where that is known.
+pub(crate) fn checked_inventory(media: &dyn Media, vault: Option<&Id>, name: &str) -> Result<Vec<u8>> {
+    let bytes = read_inventory(media, name)?;
+    let (prefix, ..) = inventory::split(&bytes).map_err(|error| error.at(name, 0))?;
+    let is_its = vault.is_none_or(|vault| *vault == prefix.vault)
+        && name == inventory::object(prefix.epoch, blake3::hash(&bytes).as_bytes());
+    if is_its { Ok(bytes) } else { Err(Error::damaged(name, 12, Problem::Misplaced("vault id or epoch"))) }
+}
+
 /// The bytes of an inventory, whatever they are.
-pub(crate) fn read_inventory(media: &dyn Media, name: &str) -> Result<Vec<u8>> {
+fn read_inventory(media: &dyn Media, name: &str) -> Result<Vec<u8>> {
     let object = media.open(name)?;
     let (expected, found) = (inventory::MOST_BYTES, object.length());
     let too_long = || Error::damaged(name, 0, Problem::Length { expected, found });

@@ -16,7 +16,7 @@ use crate::format::inventory::{self, Inventory};
 use crate::format::key_slot::{self, Role};
 use crate::format::segment::{self, SegmentHeader};
 use crate::format::vault_event::VaultEvent;
-use crate::format::{Hash, Id, TAG_BYTES};
+use crate::format::{Hash, Id, TAG_BYTES, with_hash};
 
 /// The secrets of one epoch, as far as a role holds them.
 #[derive(Clone)]
@@ -408,7 +408,7 @@ impl VaultKeys {
         seal(&entry_cipher(self.keys.newest(), &prefix), [0; 12], &bytes, &mut payload);
         let mut object = bytes.to_vec();
         object.append(&mut payload);
-        Ok(catalog_entry::finish(object))
+        Ok(with_hash(object))
     }
 
     /// Opens the catalog entry that should be `sequence` of `chain`.
@@ -487,7 +487,7 @@ pub(crate) fn seal_inventory(vault: Id, epoch: u32, meta: &Secret, inventory: &I
     let mut object = prefix.encode((payload.len() + TAG_BYTES) as u64).to_vec();
     seal(&inventory_cipher(meta, &prefix), [0; 12], &object, &mut payload);
     object.append(&mut payload);
-    Ok(inventory::finish(object))
+    Ok(with_hash(object))
 }
 
 /// Opens the inventory of the newest epoch, the object `name`.

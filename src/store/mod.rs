@@ -38,7 +38,8 @@ pub(crate) use index::{forget_runs, scrub as scrub_index};
 pub use reader::{CacheSizes, Reader};
 pub use rewrite::Moved;
 pub(crate) use segments::{
-    Assembled, Origin, assemble as assemble_segment, open_object as open_segment, plain_records,
+    Assembled, Origin, assemble as assemble_segment, header_bytes as segment_header, open_object as open_segment,
+    plain_records,
 };
 pub use segments::{RecordFault, SegmentCheck, Segments};
 pub use writer::{Stored, Writer};

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, HashSet};
 use super::Vault;
 use crate::error::{Error, Result};
 use crate::format::catalog_entry::PointMade;
-use crate::format::segment::{self, HEADER_BYTES, RecordType, SegmentHeader, SegmentKind, TableEntry};
+use crate::format::segment::{self, RecordType, SegmentHeader, SegmentKind, TableEntry};
 use crate::format::{HASH_BYTES, Hash, Id, id_from_hex};
 use crate::point::{Manifest, check_name};
-use crate::store::Store;
+use crate::store::{Store, segment_header};
 
 /// What was found without the catalog.
 #[derive(Debug, Default)]
@@ -51,10 +51,8 @@ impl Vault {
 
 /// The manifests that a segment holds; none where it can't be read.
 fn manifests(store: &Store, segment: &Id) -> Vec<TableEntry> {
-    let mut bytes = [0; HEADER_BYTES];
-    let read = store.media().open(&segment::object(segment)).and_then(|object| object.read_exact_at(0, &mut bytes));
-    let is_data = || SegmentHeader::decode(&bytes).is_ok_and(|(header, _)| header.kind != SegmentKind::Meta);
-    if read.is_ok() && is_data() {
+    let is_data = |bytes| SegmentHeader::decode(&bytes).is_ok_and(|(header, _)| header.kind != SegmentKind::Meta);
+    if segment_header(store.media().as_ref(), segment).is_ok_and(is_data) {
         return Vec::new();
     }
     let mut entries = store.segments().entries(segment).unwrap_or_default();

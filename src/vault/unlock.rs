@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use super::{keys, read_header};
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::header::{self, Header};
-use crate::format::segment::{self, HEADER_BYTES, SegmentHeader};
+use crate::format::segment::{self, SegmentHeader};
 use crate::format::{Id, catalog_entry, hex, parity};
 use crate::media::Media;
 use crate::point::vault_chain::{self, VaultChain};
 use crate::seal::{Credential, Earlier, RoleKeys, SegmentSeal, SlotInfo, VaultKeys, open_any};
+use crate::store::segment_header;
 use crate::sync::Arc;
 use crate::vault::InitOptions;
 
@@ -179,11 +180,10 @@ impl Own<'_> {
     /// Whether there are segments under keys of an epoch after `epoch`.
     fn is_written_under_later(self, keys: &VaultKeys, epoch: u32) -> Result<bool> {
         let later = |id: &Id| {
-            let mut bytes = [0; HEADER_BYTES];
-            let read = self.media.open(&segment::object(id)).and_then(|object| object.read_exact_at(0, &mut bytes));
-            read.is_ok()
-                && SegmentHeader::decode(&bytes).is_ok_and(|(header, _)| header.epoch > epoch)
-                && SegmentSeal::open(keys, id, &bytes).is_ok()
+            segment_header(self.media, id).is_ok_and(|bytes| {
+                SegmentHeader::decode(&bytes).is_ok_and(|(header, _)| header.epoch > epoch)
+                    && SegmentSeal::open(keys, id, &bytes).is_ok()
+            })
         };
         Ok(self.media.list(segment::FOLDER)?.iter().filter_map(|name| segment::id_of(name)).any(|id| later(&id)))
     }
@@ -224,9 +224,9 @@ pub(super) fn id_of(media: &dyn Media) -> Result<Option<Id>> {
     }
     let mut told = Vec::new();
     for id in media.list(segment::FOLDER)?.iter().filter_map(|name| segment::id_of(name)).take(MOST_ASKED) {
-        let mut bytes = [0; HEADER_BYTES];
-        let read = media.open(&segment::object(&id)).and_then(|object| object.read_exact_at(0, &mut bytes));
-        if let (Ok(()), Ok((header, _))) = (read, SegmentHeader::decode(&bytes)) {
+        if let Ok(bytes) = segment_header(media, &id)
+            && let Ok((header, _)) = SegmentHeader::decode(&bytes)
+        {
             told.push(header.vault);
         }
     }

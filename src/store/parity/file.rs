@@ -96,7 +96,7 @@ impl ParityFile {
 
     /// Everything that is wrong with it, in no order. Reads it whole.
     pub fn check(&self) -> Vec<Error> {
-        let mut damage: Vec<Error> = self.damage.iter().map(copied).collect();
+        let mut damage: Vec<Error> = self.damage.iter().map(|error| error.as_damage("")).collect();
         let name = self.object.name();
         let front = HEADER_BYTES as u64 + self.header.sums_bytes();
         let mut filling = vec![0; as_usize(self.header.shards_offset() - front)];
@@ -116,14 +116,6 @@ impl ParityFile {
             before = !whole;
         }
         damage
-    }
-}
-
-/// What was found when it was opened, again.
-fn copied(error: &Error) -> Error {
-    match error {
-        Error::Damaged(damage) => Error::Damaged(damage.clone()),
-        error => Error::damaged(error.object().unwrap_or_default(), 0, Problem::Unreadable(error.to_string())),
     }
 }
 

@@ -133,10 +133,7 @@ impl Segments {
         plain: &mut Vec<u8>,
     ) -> std::result::Result<(), RecordFault> {
         match self.read_once(kind, id, place, plain) {
-            Err(RecordFault::Here(Error::NotPermitted { held, needed })) => {
-                Err(RecordFault::Here(Error::NotPermitted { held, needed }))
-            }
-            Err(_) if self.is_replaced(place) => {
+            Err(fault) if !matches!(fault.error(), Error::NotPermitted { .. }) && self.is_replaced(place) => {
                 self.close(&place.segment);
                 self.read_once(kind, id, place, plain)
             }
@@ -328,8 +325,8 @@ impl Segments {
         let mut entries = Vec::new();
         walk(object, object.length(), &mut |offset, found| {
             if let Found::Record(header, _) = found
-                && let Some(at) = seals.iter().position(|seal| seal.open_id(&header, offset).is_ok())
-                && let Ok(id) = seals[at].open_id(&header, offset)
+                && let Some((at, id)) =
+                    (0..).zip(&seals).find_map(|(at, seal)| Some((at, seal.open_id(&header, offset).ok()?)))
             {
                 // All records of a segment are under keys of one epoch.
                 seals.swap(0, at);
@@ -366,6 +363,13 @@ impl RecordFault {
 /// Whether an error may come from bytes that are not what they were, or that the medium does not give.
 fn parity_may_help(error: &Error) -> bool {
     matches!(error, Error::Damaged(_) | Error::UnsupportedVersion { .. } | Error::Vault { .. })
+}
+
+/// The header of a segment as its file has it, whatever it is.
+pub(crate) fn header_bytes(media: &dyn Media, id: &Id) -> Result<[u8; HEADER_BYTES]> {
+    let mut bytes = [0; HEADER_BYTES];
+    media.open(&segment::object(id))?.read_exact_at(0, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Opens a segment's file. One that is absurdly long is damage: walking through it would take for ever.

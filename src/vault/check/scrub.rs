@@ -62,13 +62,7 @@ fn check_inventories(media: &dyn Media, vault: Option<&Id>) -> Result<Vec<Error>
     let mut damage = Vec::new();
     for name in media.list(inventory::FOLDER)? {
         let name = format!("{}/{name}", inventory::FOLDER);
-        let checked = vault_chain::read_inventory(media, &name).and_then(|bytes| {
-            let (prefix, ..) = inventory::split(&bytes).map_err(|error| error.at(&name, 0))?;
-            let right = vault.is_none_or(|vault| *vault == prefix.vault)
-                && name == inventory::object(prefix.epoch, blake3::hash(&bytes).as_bytes());
-            if right { Ok(()) } else { Err(Error::damaged(&name, 12, Problem::Misplaced("vault id or epoch"))) }
-        });
-        damage.extend(checked.err());
+        damage.extend(vault_chain::checked_inventory(media, vault, &name).err());
     }
     Ok(damage)
 }

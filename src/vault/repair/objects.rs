@@ -25,9 +25,10 @@ use crate::format::segment;
 use crate::format::vault_event::{Event, VaultEvent};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
 use crate::media::Media;
-use crate::point::vault_chain::{VaultChain, read_inventory};
+use crate::point::vault_chain::{VaultChain, checked_inventory};
 use crate::point::{sequences, stored_entry};
 use crate::seal::{Earlier, VaultKeys};
+use crate::store::segment_header;
 use crate::vault::{keys, read_header};
 
 /// An object that can be restored, with its bytes.
@@ -48,6 +49,16 @@ pub(super) struct Objects {
 }
 
 impl Objects {
+    /// Takes note of an object that is damaged or gone, and of what can take its place, if anything.
+    fn settle(&mut self, media: &dyn Media, error: Error, name: &str, spare: Option<(Vec<u8>, String)>) -> Result<()> {
+        match spare {
+            Some((bytes, from)) => self.add(media, name.to_owned(), bytes, from)?,
+            None => self.remaining.push(error.as_damage(header::OBJECT)),
+        }
+        self.damage.push(error);
+        Ok(())
+    }
+
     fn add(&mut self, media: &dyn Media, object: String, bytes: Vec<u8>, from: String) -> Result<()> {
         let is_absent = !media.exists(&object)?;
         self.restorable.push(Object { told: Restored { object, from, is_absent }, bytes });
@@ -101,21 +112,10 @@ pub(super) fn headers(
     }
     for (name, state) in states {
         let Err(error) = state else { continue };
-        match &good {
-            Some((Ok(bytes), from)) => found.add(media, name.to_owned(), bytes.clone(), from.clone())?,
-            _ => found.remaining.push(clone_of(&error)),
-        }
-        found.damage.push(error);
+        let spare = good.as_ref().and_then(|(bytes, from)| Some((bytes.as_ref().ok()?.clone(), from.clone())));
+        found.settle(media, error, name, spare)?;
     }
     Ok(())
-}
-
-/// Errors of objects are damage nearly always; what the medium said is told as that.
-fn clone_of(error: &Error) -> Error {
-    match error {
-        Error::Damaged(damage) => Error::Damaged(damage.clone()),
-        other => Error::damaged(other.object().unwrap_or(header::OBJECT), 0, Problem::Unreadable(other.to_string())),
-    }
 }
 
 /// The newest epoch that anything in a vault tells of, without a key: names of slots, headers of segments.
@@ -125,8 +125,7 @@ fn newest_epoch(media: &dyn Media) -> Result<u32> {
         u32::from_str_radix(epoch, 16).ok()
     };
     let of_segment = |name: &String| {
-        let mut bytes = [0; segment::HEADER_BYTES];
-        media.open(&segment::object(&segment::id_of(name)?)).ok()?.read_exact_at(0, &mut bytes).ok()?;
+        let bytes = segment_header(media, &segment::id_of(name)?).ok()?;
         segment::SegmentHeader::decode(&bytes).ok().map(|(header, _)| header.epoch)
     };
     let slots: Vec<u32> = media.list(key_slot::FOLDER)?.iter().filter_map(of_slot).collect();
@@ -169,12 +168,9 @@ pub(super) fn slots(
     }
     of_copies.retain(|_, (slot, _)| epochs.get(&slot.id) == Some(&slot.epoch));
     for error in damaged {
-        let spare = error.object().and_then(|name| of_copies.remove_entry(name));
-        match spare {
-            Some((name, (slot, copy))) => found.add(media, name, slot.encode(), from_copy(copy))?,
-            None => found.remaining.push(clone_of(&error)),
-        }
-        found.damage.push(error);
+        let name = error.object().unwrap_or_default().to_owned();
+        let spare = of_copies.remove(&name).map(|(slot, copy)| (slot.encode(), from_copy(copy)));
+        found.settle(media, error, &name, spare)?;
     }
     if !opens_any {
         for (name, (slot, copy)) in of_copies {
@@ -195,14 +191,7 @@ pub(super) fn inventories(
     copies: &[CopyOfVault],
     found: &mut Objects,
 ) -> Result<()> {
-    let whole = |media: &dyn Media, name: &str| -> Result<Vec<u8>> {
-        let bytes = read_inventory(media, name)?;
-        let (prefix, ..) = inventory::split(&bytes).map_err(|error| error.at(name, 0))?;
-        if prefix.vault == *vault && inventory::object(prefix.epoch, blake3::hash(&bytes).as_bytes()) == name {
-            return Ok(bytes);
-        }
-        Err(Error::damaged(name, 12, Problem::Misplaced("vault id or epoch")))
-    };
+    let whole = |media: &dyn Media, name: &str| checked_inventory(media, Some(vault), name);
     let listed = media.list(inventory::FOLDER)?;
     let mut wanted: BTreeSet<String> = listed.iter().map(|name| format!("{}/{name}", inventory::FOLDER)).collect();
     // Those of earlier epochs went with the rotations. Only the keys tell which is the one that must be there.
@@ -211,12 +200,8 @@ pub(super) fn inventories(
     }
     for name in wanted {
         let Err(error) = whole(media, &name) else { continue };
-        let spare = copies.iter().find_map(|copy| Some((whole(copy.media.as_ref(), &name).ok()?, copy)));
-        match spare {
-            Some((bytes, copy)) => found.add(media, name, bytes, from_copy(copy))?,
-            None => found.remaining.push(clone_of(&error)),
-        }
-        found.damage.push(error);
+        let spare = copies.iter().find_map(|copy| Some((whole(copy.media.as_ref(), &name).ok()?, from_copy(copy))));
+        found.settle(media, error, &name, spare)?;
     }
     Ok(())
 }
@@ -320,11 +305,11 @@ pub(super) fn entries(
                 }
             }
         }
-        let damaged = own.damaged.iter().map(|(sequence, error)| (*sequence, clone_of(error)));
+        let damaged = own.damaged.iter().map(|(sequence, error)| (*sequence, error.as_damage(header::OBJECT)));
         let absent = |sequence| (sequence, Error::damaged(catalog_entry::object(&id, sequence), 0, Problem::Absent));
         for (sequence, error) in damaged.chain(gaps(media, &id, &own, &taken)?.into_iter().map(absent)) {
             if !taken.contains(&sequence) {
-                found.remaining.push(clone_of(&error));
+                found.remaining.push(error.as_damage(header::OBJECT));
             }
             found.damage.push(error);
         }

@@ -12,12 +12,12 @@ use icecore::backup::{BackupRequest, Progress};
 use icecore::format::catalog_entry::{Consistency, PointMade};
 use icecore::format::check_note::{self, Check, Checked};
 use icecore::format::index_run::{ENTRY_BYTES, RunHeader};
-use icecore::format::inventory::{self, Inventory, Prefix};
+use icecore::format::inventory::{Inventory, Prefix};
 use icecore::format::key_slot::{KeySlot, Role, SlotKind};
 use icecore::format::map_node::MapNode;
 use icecore::format::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordType, TRAILER_BYTES, Trailer, encode_table};
 use icecore::format::vault_event::{Event, VaultEvent};
-use icecore::format::{header, index_run, key_slot, segment};
+use icecore::format::{header, index_run, key_slot, segment, with_hash};
 use icecore::media::{DirectoryMedia, Media, ReadMode};
 use icecore::seal::SegmentSeal;
 use icecore::source::Source;
@@ -329,7 +329,7 @@ fn of_inventories() -> Vec<Seed> {
     let of = |name: &str, first: u8, bytes: Vec<u8>| seed("inventory", name, [&[first], bytes.as_slice()].concat());
     let prefix = Prefix { epoch: 1, vault: keys::VAULT, salt: [7; 32] };
     let sealed = [0xAA; 100];
-    let stored = inventory::finish([prefix.encode(100).as_slice(), &sealed].concat());
+    let stored = with_hash([prefix.encode(100).as_slice(), &sealed].concat());
     vec![
         of("stored", 0, stored),
         of("empty", 1, Inventory::default().encode()),

@@ -1,6 +1,7 @@
 //! An entry of the catalog: the stored form, and what is behind its seal.
 
-use icecore::format::catalog_entry::{MOST_NAME_BYTES, PREFIX, PointMade, Prefix, finish, object, sequence_of, split};
+use icecore::format::catalog_entry::{MOST_NAME_BYTES, PREFIX, PointMade, Prefix, object, sequence_of, split};
+use icecore::format::with_hash;
 
 use super::{fix_checksum, take_u8, take_u64};
 use crate::keys::{self, VAULT, vault_keys};
@@ -23,7 +24,7 @@ fn stored(bytes: &[u8]) -> bool {
     let Ok((prefix, bound, payload)) = split(bytes) else { return false };
     let length = u32::try_from(payload.len()).expect("short");
     assert_eq!(prefix.encode(length).as_slice(), bound, "the clear part has one stored form");
-    let again = finish([bound.as_slice(), payload].concat());
+    let again = with_hash([bound.as_slice(), payload].concat());
     assert_eq!(again, bytes, "and so has the whole");
     let _ = vault_keys().open_entry(&prefix.chain, prefix.sequence, bytes);
     true

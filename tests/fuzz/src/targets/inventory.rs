@@ -1,6 +1,7 @@
 //! The inventory that an epoch begins with: the stored form, and what is behind its seal.
 
-use icecore::format::inventory::{Inventory, PREFIX, finish, split};
+use icecore::format::inventory::{Inventory, PREFIX, split};
+use icecore::format::with_hash;
 
 use super::{fix_checksum, take_u8};
 
@@ -20,7 +21,7 @@ pub fn run(mut data: &[u8]) -> bool {
 fn stored(bytes: &[u8]) -> bool {
     let Ok((prefix, bound, payload)) = split(bytes) else { return false };
     assert_eq!(prefix.encode(payload.len() as u64).as_slice(), bound, "the clear part has one stored form");
-    assert_eq!(finish([bound.as_slice(), payload].concat()), bytes, "and so has the whole");
+    assert_eq!(with_hash([bound.as_slice(), payload].concat()), bytes, "and so has the whole");
     true
 }
 

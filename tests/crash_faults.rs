@@ -13,6 +13,7 @@ use common::power::{Disks, Step, VAULT, Workload};
 use icecore::backup::{BackupRequest, Progress};
 use icecore::error::{Damage, Problem};
 use icecore::format::key_slot::Role;
+use icecore::media::Media as _;
 use icecore::media::files::Files;
 use icecore::media::simulated::{Crash, Image, Left, SimulatedFiles};
 use icecore::seal::Credential;
@@ -471,4 +472,52 @@ fn nobody_relies_on_names_whose_sync_failed() {
         assert!(report.manifest.disks[0].new_bytes > 800_000, "and stored again");
     }
     assert!(seen, "no sync of the segments' folder failed");
+}
+
+#[test]
+fn a_read_that_fails_brings_no_removed_key_back() {
+    let asks = |call| matches!(call, Call::Open | Call::Length | Call::Read | Call::List);
+    let opens = |files: &FaultyFiles, credential: &Credential| {
+        Vault::open_on(Arc::new(files.media(root())), credential, &icecore::vault::OpenOptions::default()).map(drop)
+    };
+    let mut outcomes = [0; 2];
+    for nth in 1.. {
+        let files = FaultyFiles::over(Arc::new(SimulatedFiles::new()), Plan::NONE);
+        let vault = files.init(root(), &options()).expect("init");
+        vault.add_key(Role::Restore, &second_password(), common::CHEAP).expect("added");
+        let slots = vault.key_slots().expect("slots");
+        let id = &slots.iter().find(|slot| slot.info.role == Role::Restore).expect("added").info.id;
+        let media = files.media(root());
+        let name = media.list("keys").expect("listed").into_iter().find(|name| name.starts_with(id.as_str()));
+        let name = format!("keys/{}", name.expect("a slot"));
+        let stored = media.open(&name).expect("open");
+        let mut slot = vec![0; usize::try_from(stored.length()).expect("short")];
+        stored.read_exact_at(0, &mut slot).expect("read");
+        vault.remove_key(id, false).expect("removed");
+        // Its holder puts the file back, and waits for a rotation.
+        let put_back = media.create(&name).expect("created");
+        put_back.write_at(0, &slot).expect("written");
+        assert!(put_back.publish().expect("published"));
+
+        let what = format!("call {nth} fails");
+        files.plan(Plan { nth, counts: asks, ..Plan::NONE });
+        let rotated = vault.rotate_keys(false).map(|(_, report)| report.kept.len());
+        let failed = files.failed();
+        files.plan(Plan::NONE);
+        outcomes[usize::from(rotated.is_ok())] += 1;
+        match rotated {
+            Ok(kept) => assert_eq!(kept, 1, "{what}: the removed key was renewed"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Medium, "{what}: {error}"),
+        }
+        let second = opens(&files, &second_password());
+        assert!(matches!(second, Err(Error::RemovedKey | Error::Rotated { .. })), "{what}: {second:?}");
+        let vault = files.open(root()).expect("open");
+        assert!(common::verify(&vault).is_clean(), "{what}");
+        let disks = Disks::from([("os", Arc::new(common::noise(9, 100_000)))]);
+        assert!(backup(&vault, "m", &disks).is_ok(), "{what}: the next backup");
+        if failed == 0 {
+            break;
+        }
+    }
+    assert!(outcomes[0] > 5 && outcomes[1] > 0, "{outcomes:?}");
 }

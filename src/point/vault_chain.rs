@@ -34,6 +34,8 @@ pub(crate) struct VaultChain {
     pub damage: Vec<Damage>,
     /// The first damage behind the last event that could be read: it may hide a newer one.
     hides: Option<Damage>,
+    /// Why the medium did not give an entry.
+    failed: Option<Error>,
 }
 
 impl VaultChain {
@@ -49,6 +51,7 @@ impl VaultChain {
             head: [0; HASH_BYTES],
             damage: Vec::new(),
             hides: None,
+            failed: None,
         };
         for sequence in entries::sequences(media, &id)? {
             for lost in chain.next..sequence.min(chain.next.saturating_add(entries::MOST_LOST)) {
@@ -69,6 +72,13 @@ impl VaultChain {
             chain.epoch = keys.epoch();
         }
         Ok(chain)
+    }
+
+    /// The same for whoever writes. An entry that the medium does not give just now may be there again: what is appended
+    /// would not follow it, and a slot that it removed would get new keys.
+    pub(crate) fn read_to_append(media: &dyn Media, keys: &VaultKeys) -> Result<Self> {
+        let mut chain = Self::read(media, keys)?;
+        chain.failed.take().map_or(Ok(chain), Err)
     }
 
     /// How far it has come; nothing where it has no entries, or can't be read to its end.
@@ -94,7 +104,11 @@ impl VaultChain {
             Ok(Err(error)) | Err(error) => {
                 let problem = match error {
                     Error::Damaged(damage) => damage.problem,
-                    other => Problem::Unreadable(other.to_string()),
+                    other => {
+                        let problem = Problem::Unreadable(other.to_string());
+                        self.failed.get_or_insert(other);
+                        problem
+                    }
                 };
                 self.is_damaged(Damage { object: name, offset: 0, problem });
                 return Ok(());
@@ -139,7 +153,7 @@ impl VaultChain {
 /// Fails where the keys at hand must not be written under: a newer epoch has begun, or may have. The caller holds the lock
 /// that keeps rotations out.
 pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<()> {
-    let chain = VaultChain::read(media, keys)?;
+    let chain = VaultChain::read_to_append(media, keys)?;
     if chain.is_newer {
         return Err(Error::Rotated { since_unix_seconds: None });
     }

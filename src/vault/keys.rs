@@ -108,7 +108,8 @@ pub(super) fn newer_since(slots: &NamedSlots, epoch: u32) -> Option<u64> {
 impl Vault {
     /// The key slots, oldest first. An administrator learns which of them no administrator made.
     pub fn key_slots(&self) -> Result<Vec<ListedSlot>> {
-        let (found, _) = self.find_slots()?;
+        let chain = VaultChain::read(self.media.as_ref(), self.reader.store().keys())?;
+        let (found, _) = self.find_slots(&chain)?;
         Ok(found
             .iter()
             .map(|found| ListedSlot { info: SlotInfo::from(&found.slot), standing: found.standing })
@@ -117,17 +118,16 @@ impl Vault {
 
     /// The slots, oldest first, and why others can't be read. Of several files of a slot, as a rotation leaves them that
     /// did not get to its end, that of the epoch that has begun counts.
-    pub(super) fn find_slots(&self) -> Result<(Vec<Found>, Vec<Error>)> {
+    pub(super) fn find_slots(&self, chain: &VaultChain) -> Result<(Vec<Found>, Vec<Error>)> {
         let (slots, unreadable) = read_slots(self.media.as_ref())?;
         let keys = self.reader.store().keys();
         let epoch = keys.epoch();
-        let removed = VaultChain::read(self.media.as_ref(), keys)?.removed;
         let mut found: Vec<Found> = Vec::new();
         // A slot of another vault, as a killed `init` may leave, is no way into this one.
         for (_, slot) in slots.into_iter().filter(|(_, slot)| slot.vault == self.header.vault && slot.epoch <= epoch) {
             let update = update_key(keys.role_keys(), &slot);
             let standing = match &update {
-                _ if removed.contains(&slot.id) => Standing::Removed,
+                _ if chain.removed.contains(&slot.id) => Standing::Removed,
                 _ if slot.epoch < epoch => Standing::Outdated,
                 Some(_) => Standing::Authentic,
                 None if self.slot.role == Role::Admin => Standing::Forged,
@@ -155,15 +155,16 @@ impl Vault {
     }
 
     /// Takes the lock of whoever changes slots, for an administrator whose keys are the newest.
-    fn begin_changing_slots(&self) -> Result<Option<Lock>> {
+    fn begin_changing_slots(&self) -> Result<(Option<Lock>, VaultChain)> {
         self.needs_admin()?;
         // Alone, or two who remove at once could each leave the other's slot as the last; and a slot that is added
         // while another rotates would be left out.
         let alone = self.media.lock(KEYS_LOCK, LockKind::Exclusive, true)?;
-        if VaultChain::read(self.media.as_ref(), self.reader.store().keys())?.is_newer {
+        let chain = VaultChain::read_to_append(self.media.as_ref(), self.reader.store().keys())?;
+        if chain.is_newer {
             return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
         }
-        Ok(alone)
+        Ok((alone, chain))
     }
 
     /// Adds the date to an error that says that the keys at hand are outdated.
@@ -184,11 +185,11 @@ impl Vault {
 
     /// The same with a label.
     pub fn add(&self, request: &KeyRequest) -> Result<NewSlot> {
-        let _alone = self.begin_changing_slots()?;
-        self.make_slot(request)
+        let (_alone, chain) = self.begin_changing_slots()?;
+        self.make_slot(request, &chain)
     }
 
-    fn make_slot(&self, request: &KeyRequest) -> Result<NewSlot> {
+    fn make_slot(&self, request: &KeyRequest, chain: &VaultChain) -> Result<NewSlot> {
         let keys = self.reader.store().keys();
         let wish = Wish {
             role: request.role,
@@ -196,7 +197,7 @@ impl Vault {
             cost: request.cost,
             label: &request.label,
             now_unix_seconds: jiff::Timestamp::now().as_second().unsigned_abs(),
-            epoch_unix_seconds: self.epoch_began()?,
+            epoch_unix_seconds: self.epoch_began(chain)?,
         };
         let slot = wrap(*keys.vault(), keys.role_keys(), &wish)?;
         publish(self.media.as_ref(), &slot)?;
@@ -204,9 +205,9 @@ impl Vault {
     }
 
     /// When the newest epoch began, as its slots tell, Unix seconds.
-    fn epoch_began(&self) -> Result<u64> {
+    fn epoch_began(&self, chain: &VaultChain) -> Result<u64> {
         let epoch = self.reader.store().keys().epoch();
-        let (found, _) = self.find_slots()?;
+        let (found, _) = self.find_slots(chain)?;
         let authentic = |found: &&Found| found.standing == Standing::Authentic && found.slot.epoch == epoch;
         Ok(found.iter().find(authentic).map_or(self.slot.epoch_unix_seconds, |found| found.slot.epoch_unix_seconds))
     }
@@ -214,19 +215,19 @@ impl Vault {
     /// Changes what opens the slot that opened the vault: makes a new one of the same role and label, then removes the
     /// old. Needs the role `admin`, since only administrators make slots.
     pub fn change_own_key(&self, credential: &Credential, cost: PasswordCost) -> Result<NewSlot> {
-        let _alone = self.begin_changing_slots()?;
+        let (_alone, chain) = self.begin_changing_slots()?;
         let (role, label) = (self.slot.role, self.slot.label.clone());
         // In this order: power that is lost in between leaves both, never none.
-        let slot = self.make_slot(&KeyRequest { role, credential: credential.clone(), cost, label })?;
-        self.remove_slot(&self.slot.id)?;
+        let slot = self.make_slot(&KeyRequest { role, credential: credential.clone(), cost, label }, &chain)?;
+        self.remove_slot(&self.slot.id, &chain)?;
         Ok(slot)
     }
 
     /// Removes a slot by its id. Needs the role `admin`; the last slot of that role stays. The slot that opened the vault
     /// goes only where `even_own` says so.
     pub fn remove_key(&self, id: &str, even_own: bool) -> Result<()> {
-        let _alone = self.begin_changing_slots()?;
-        let (found, unreadable) = self.find_slots()?;
+        let (_alone, chain) = self.begin_changing_slots()?;
+        let (found, unreadable) = self.find_slots(&chain)?;
         let Some(wanted) = found.iter().find(|found| SlotInfo::from(&found.slot).id == id) else {
             // One that can't be read just now is not one that is not there.
             let unknown = Error::Invalid { what: "key slot", value: id.to_owned(), rule: "the vault has no such slot" };
@@ -242,17 +243,16 @@ impl Vault {
         if id == self.slot.id && !even_own {
             return Err(Error::OwnSlot);
         }
-        self.remove_slot(id)
+        self.remove_slot(id, &chain)
     }
 
     /// Removes a slot for good, and all its files.
-    fn remove_slot(&self, id: &str) -> Result<()> {
+    fn remove_slot(&self, id: &str, chain: &VaultChain) -> Result<()> {
         let (media, keys) = (self.media.as_ref(), self.reader.store().keys());
         // In this order: from the event on, the file is worth nothing, whoever puts it back. A rotation would else renew it.
         let slot = u64::from_str_radix(id, 16).map_err(|_| Error::Poisoned)?.to_be_bytes();
-        let chain = VaultChain::read(media, keys)?;
         if !chain.removed.contains(&slot) {
-            vault_chain::append(media, keys, &chain, Event::SlotRemoved { slot })?;
+            vault_chain::append(media, keys, chain, Event::SlotRemoved { slot })?;
         }
         for name in self.media.list(FOLDER)?.iter().filter(|name| name.starts_with(&format!("{id}-"))) {
             self.media.remove(&format!("{FOLDER}/{name}"))?;

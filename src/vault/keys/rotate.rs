@@ -39,12 +39,12 @@ impl Vault {
         let _no_writers = media.lock(WRITERS_LOCK, LockKind::Exclusive, true)?;
         let _alone = media.lock(KEYS_LOCK, LockKind::Exclusive, true)?;
         let old = self.reader.store().keys();
-        let chain = VaultChain::read(media, old)?;
+        let chain = VaultChain::read_to_append(media, old)?;
         if chain.is_newer {
             return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
         }
         self.sweep_uncommitted()?;
-        let (found, mut unreadable) = self.find_slots()?;
+        let (found, mut unreadable) = self.find_slots(&chain)?;
         // A medium that does not give a slot just now must not shut its holder out for good.
         if let Some(failed) = unreadable.iter().position(|error| error.kind() == ErrorKind::Medium) {
             return Err(unreadable.swap_remove(failed));

@@ -321,7 +321,7 @@ pub(super) fn entries(
 /// were found to be in use: the slot and the inventory, which it names by its hash, say all that the entry said. That slots
 /// were removed since is lost with it; their files went before.
 pub(super) fn lost_epoch(media: &dyn Media, keys: &VaultKeys, found: &mut Objects) -> Result<()> {
-    let chain = VaultChain::read(media, keys)?;
+    let chain = VaultChain::read_to_append(media, keys)?;
     let folder = format!("{}/{}/", catalog_entry::FOLDER, hex(&keys.own_chain()));
     let comes_back = found.restorable.iter().any(|object| object.told.object.starts_with(&folder));
     if chain.epoch >= keys.epoch() || comes_back || !matches!(keys.earlier(), Earlier::Listed(_)) {

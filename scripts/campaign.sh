@@ -9,8 +9,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-parts=(crash_power crash_kill_many crash_block_trace crash_faults crash_repair damage_everything)
-parts+=(guest_ext_crash guest_ext_journal_damage guest_xfs_crash guest_xfs_v4_log guest_lvm_kernel)
+# Each a test program, and the module of it.
+parts=(crash/power crash/kill_many crash/block_trace crash/faults crash/repair damage_everything/)
+parts+=(guest/ext_crash guest/ext_journal_damage guest/xfs_crash guest/xfs_v4_log guest/lvm_kernel)
 fuzz_seconds=60
 # What the models take, about.
 model_seconds=360
@@ -48,7 +49,8 @@ mkdir -p "$(dirname "$log")"
 : >"$log"
 
 say "==> build"
-cargo test "${quiet[@]}" --release --no-run "${parts[@]/#/--test=}"
+mapfile -t programs < <(printf '%s\n' "${parts[@]%%/*}" | sort -u)
+cargo test "${quiet[@]}" --release --no-run "${programs[@]/#/--test=}"
 
 began=$(now)
 deadline=$(awk -v began="$began" -v minutes="$minutes" 'BEGIN { printf "%.6f", began + 60 * minutes }')
@@ -58,7 +60,8 @@ fuzz_targets=(tests/fuzz/seeds/*/)
 share=$(((60 * minutes - model_seconds - fuzz_seconds * ${#fuzz_targets[@]}) / ${#parts[@]}))
 export ICECORE_CAMPAIGN_SECONDS=$((share > 60 ? share : 60))
 for name in "${parts[@]}"; do
-    part "$name" cargo test --release --color never --test "$name" -- --nocapture
+    module=${name#*/}
+    part "$name" cargo test --release --color never --test "${name%%/*}" -- --nocapture "${module:+$module::}"
 done
 part "models" env MODEL_TIMES=10 MODEL_SEED="$RANDOM" scripts/model.sh
 part "fuzz" scripts/fuzz.sh "$fuzz_seconds"

@@ -1,7 +1,7 @@
 //! Threads, locks, atomics and channels of the engine: the standard library's and crossbeam's or, in a build with
 //! `--cfg shuttle`, those of a model checker that decides at each of them who goes on.
 //!
-//! Whatever the models in `tests/model_*.rs` reach takes these from here and from nowhere else: a lock that the checker
+//! Whatever the models in `tests/model` reach takes these from here and from nowhere else: a lock that the checker
 //! does not know, held while it lets another thread go on, would hang it.
 
 #[cfg(shuttle)]

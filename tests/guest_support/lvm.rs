@@ -46,7 +46,7 @@ noise() {
 "#;
 
 /// Where disks lie that a machine made, with the hashes of what its kernel read of them; the fuzzer has them too.
-/// `ICECORE_MAKE_IMAGES=1 cargo test --test guest_lvm_kernel kept` makes them anew.
+/// `ICECORE_MAKE_IMAGES=1 cargo test --test guest lvm_kernel::kept` makes them anew.
 pub const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/images");
 
 /// Those disks.

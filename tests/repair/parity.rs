@@ -1,0 +1,136 @@
+//! Promise 3: what is damaged within its parity is made whole from that alone, with and without a key; what is damaged
+//! beyond it, from a copy too; and parity that is damaged or gone is made again, of whole segments only.
+
+use std::path::{Path, PathBuf};
+
+use crate::common;
+use crate::common::repair::{Made, content, flip, make_with, write};
+use icecore::vault::{Repair, RepairSources};
+
+fn make() -> Made {
+    make_with(&common::protected())
+}
+
+fn plan(made: &Made, keyless: bool, sources: RepairSources) -> Repair {
+    if keyless { made.plan_keyless(sources) } else { made.plan(sources) }.expect("a plan")
+}
+
+fn parity_of(made: &Made, segment: &Path) -> PathBuf {
+    let name = segment.file_stem().expect("a name").to_string_lossy().into_owned();
+    let parity = made.vault.join(format!("parity/{name}.par"));
+    assert!(parity.is_file(), "{} is there", parity.display());
+    parity
+}
+
+/// Overwrites a range of a file.
+fn wreck(file: &Path, from: usize, to: usize) {
+    let mut bytes = std::fs::read(file).expect("read");
+    bytes[from..to].fill(0x5a);
+    std::fs::write(file, bytes).expect("damage");
+}
+
+#[test]
+fn from_parity_alone() {
+    let made = make();
+    for keyless in [false, true] {
+        let (data, maps) = (made.segments(1).remove(0), made.segments(2).remove(0));
+        let end = std::fs::metadata(&data).expect("stat").len() as usize;
+        flip(&data, 70);
+        flip(&data, 100_000);
+        flip(&data, end - 50);
+        flip(&maps, 3000);
+        // A reader that is served from parity hides nothing from a repair.
+        made.assert_whole();
+        let before = content(&made.vault);
+        let repair = plan(&made, keyless, RepairSources::default());
+        assert_eq!(content(&made.vault), before, "a plan changes nothing");
+        let found = repair.plan();
+        assert_eq!(found.mended.len(), 2, "keyless {keyless}");
+        assert!(found.mended.iter().all(|one| one.parity_bytes > 0 && one.foreign_bytes == 0 && !one.is_absent));
+        assert!(found.ends_whole() && !found.damage.is_empty() && found.parity.is_empty() && found.records == 0);
+        let report = write(&repair);
+        assert_eq!((report.mended, report.parity, report.failures.len()), (2, 0, 0));
+        made.assert_as_copied();
+        assert!(common::verify(&common::open(&made.vault)).is_clean());
+    }
+}
+
+#[test]
+fn what_is_beyond_parity_comes_from_a_copy() {
+    for keyless in [false, true] {
+        let made = make();
+        let data = made.segments(1).remove(0);
+        let length = std::fs::metadata(&data).expect("stat").len() as usize;
+        wreck(&data, length / 4, length / 2);
+        let alone = plan(&made, keyless, RepairSources::default());
+        assert!(alone.plan().mended.is_empty() && !alone.plan().ends_whole(), "parity does not reach so far");
+        let repair = plan(&made, keyless, made.copied());
+        assert!(repair.plan().mended[0].foreign_bytes > 0);
+        assert_eq!(write(&repair).mended, 1);
+        made.assert_as_copied();
+        made.assert_whole();
+    }
+}
+
+#[test]
+fn a_segment_and_its_copy_that_lost_different_things() {
+    for keyless in [false, true] {
+        let made = make();
+        let data = made.segments(1).remove(0);
+        let length = std::fs::metadata(&data).expect("stat").len() as usize;
+        std::fs::remove_file(parity_of(&made, &data)).expect("removed");
+        wreck(&data, length / 2, length);
+        wreck(&made.in_copy(&data), 0, length / 4);
+        // Without parity in the vault, its first half and the copy's second make it; the copy's own parity is of no use.
+        let repair = plan(&made, keyless, made.copied());
+        let parity = &repair.plan().parity;
+        assert_eq!((parity.len(), parity[0].is_absent), (1, true));
+        let report = write(&repair);
+        assert_eq!((report.mended, report.parity, report.failures.len()), (1, 1, 0));
+        made.assert_whole();
+        assert!(common::verify(&common::open(&made.vault)).parity.is_empty(), "the parity is whole again");
+    }
+}
+
+#[test]
+fn parity_that_is_damaged_or_gone_is_made_again() {
+    let made = make();
+    for keyless in [false, true] {
+        let segments = made.segments(1);
+        let (damaged, gone) = (parity_of(&made, &segments[0]), parity_of(&made, &segments[1]));
+        let whole = content(&made.vault.join("parity"));
+        let length = std::fs::metadata(&damaged).expect("stat").len() as usize;
+        wreck(&damaged, length / 2, length / 2 + 100);
+        std::fs::remove_file(&gone).expect("removed");
+        let before = content(&made.vault);
+        let repair = plan(&made, keyless, RepairSources::default());
+        assert_eq!(content(&made.vault), before, "a plan changes nothing");
+        let mut told: Vec<(&str, bool)> =
+            repair.plan().parity.iter().map(|one| (one.object.as_str(), one.is_absent)).collect();
+        told.sort_unstable();
+        let (one, other) = (common::object(&made.vault, &damaged), common::object(&made.vault, &gone));
+        let mut expected = vec![(one.as_str(), false), (other.as_str(), true)];
+        expected.sort_unstable();
+        assert_eq!(told, expected);
+        assert!(repair.plan().has_work() && repair.plan().ends_whole());
+        assert_eq!(write(&repair).parity, 2);
+        assert_eq!(content(&made.vault.join("parity")), whole, "byte for byte as it was");
+    }
+}
+
+#[test]
+fn no_parity_is_made_of_damaged_bytes() {
+    let made = make();
+    let data = made.segments(1).remove(0);
+    let parity = parity_of(&made, &data);
+    let length = std::fs::metadata(&data).expect("stat").len() as usize;
+    wreck(&data, length / 4, length / 2);
+    flip(&parity, 5000);
+    let before = std::fs::read(&parity).expect("parity");
+    for keyless in [false, true] {
+        let repair = plan(&made, keyless, RepairSources::default());
+        assert!(repair.plan().parity.is_empty(), "keyless {keyless}");
+        write(&repair);
+        assert_eq!(std::fs::read(&parity).expect("parity"), before, "what is left of it stays");
+    }
+}

@@ -1,0 +1,13 @@
+//! Vaults: points, keys, roles, many at once.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod backup_role;
+mod concurrency;
+mod index;
+mod keys;
+mod points;
+mod roles;
+mod rotation;
+mod verify_parts;

@@ -58,7 +58,9 @@ fn the_golden_vault_reads_as_the_document_says() {
     if let Some(why) = why_not() {
         return common::not_run("the_golden_vault_reads_as_the_document_says", &why);
     }
-    let golden = Path::new(GOLDEN);
+    let scratch = common::scratch();
+    let golden = &scratch.path().join("vault");
+    common::copy_folder(Path::new(GOLDEN), golden);
     let vault = common::open(golden);
     let way = ["--password", "correct horse"];
     let mut disks = 0;

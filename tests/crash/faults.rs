@@ -22,8 +22,8 @@ use icecore::{Error, ErrorKind, Result, Vault};
 /// Of so many workloads that met a fault, the disk of one loses power afterwards.
 const POWER_LOST_ONE_IN: u64 = 5;
 
-/// Of so many calls, everything after one fails for good: beside once, where that is every call's turn.
-const FOR_EVER_ONE_IN: u64 = 3;
+/// Of so many calls one goes wrong once, and of so many with all after it.
+const ONE_IN: [u64; 2] = [2, 7];
 
 fn options() -> InitOptions {
     InitOptions { chunk_bytes: 64 << 10, ..common::protected() }
@@ -311,8 +311,8 @@ fn watched<T: Send + 'static>(what: String, work: impl FnOnce() -> T + Send + 's
     }
 }
 
-/// Does the workload with each call that counts going wrong, once and for ever after. For ever after some of the calls
-/// only, unless the environment variable `ICECORE_CAMPAIGN` is set.
+/// Does the workload with each call that counts going wrong, once and for ever after. With a part of the calls only, unless
+/// the environment variable `ICECORE_CAMPAIGN` is set.
 fn each_call(name: &str, faults: &[Fault], counts: fn(Call) -> bool) {
     let workload = Arc::new(Workload::of_everything());
     let run = Run::of(&workload, Plan { counts, ..Plan::NONE }, name.to_owned());
@@ -320,10 +320,10 @@ fn each_call(name: &str, faults: &[Fault], counts: fn(Call) -> bool) {
     // Threads make the order of calls vary a little; each number hits something in any case.
     let calls = run.faulty.calls();
     assert!(calls > 50, "{calls}");
-    let for_ever_one_in = if std::env::var_os("ICECORE_CAMPAIGN").is_some() { 1 } else { FOR_EVER_ONE_IN };
+    let [once, for_ever] = if common::campaign().is_some() { [1, 1] } else { ONE_IN };
     let mut plans = Vec::new();
     for fault in faults {
-        for (for_ever, one_in) in [(false, 1), (true, for_ever_one_in)] {
+        for (for_ever, one_in) in [(false, once), (true, for_ever)] {
             let numbers = (1..=calls).filter(|nth| nth.is_multiple_of(one_in));
             plans.extend(numbers.map(|nth| Plan { nth, for_ever, fault: *fault, counts }));
         }

@@ -28,7 +28,7 @@ fn at_every_call_of_a_workload_and_again_in_the_recovery() {
     let thoroughness = if common::campaign().is_some() {
         Thoroughness { throws: 20, one_in: 1, recoveries_one_in: 4 }
     } else {
-        Thoroughness { throws: 2, one_in: 3, recoveries_one_in: 40 }
+        Thoroughness { throws: 1, one_in: 11, recoveries_one_in: 60 }
     };
     let counts = walk(&Workload::of_everything(), thoroughness);
     tell("every kind of write", &counts, began);

@@ -129,7 +129,7 @@ fn compare_image(shelf: &Shelf, image: &Path, what: &str, is_torn: bool, counts:
     match (recovered, state) {
         (Ok(_), VolumeState::Stale { reason: StaleReason::UnfinishedOperations }) => counts.unfinished += 1,
         (Ok(mount), state) => {
-            let report = compare(&tree, &mount.path, Against::Kernel);
+            let report = compare(&tree, &mount.path, Against::KernelAtWork);
             for unreadable in &report.unreadable {
                 eprintln!("{what}: the kernel: {unreadable}");
             }

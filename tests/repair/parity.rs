@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::common;
 use crate::common::repair::{Made, content, flip, make_with, write};
-use icecore::vault::{Repair, RepairSources};
+use icecore::Vault;
+use icecore::vault::{InitOptions, Repair, RepairProgress, RepairSources};
 
 fn make() -> Made {
     make_with(&common::protected())
@@ -48,6 +49,7 @@ fn from_parity_alone() {
         assert_eq!(found.mended.len(), 2, "keyless {keyless}");
         assert!(found.mended.iter().all(|one| one.parity_bytes > 0 && one.foreign_bytes == 0 && !one.is_absent));
         assert!(found.ends_whole() && !found.damage.is_empty() && found.parity.is_empty() && found.records == 0);
+        assert!(found.regained.is_empty(), "it can be read now: {:?}", found.regained);
         let report = write(&repair);
         assert_eq!((report.mended, report.parity, report.failures.len()), (2, 0, 0));
         made.assert_as_copied();
@@ -132,5 +134,55 @@ fn no_parity_is_made_of_damaged_bytes() {
         assert!(repair.plan().parity.is_empty(), "keyless {keyless}");
         write(&repair);
         assert_eq!(std::fs::read(&parity).expect("parity"), before, "what is left of it stays");
+    }
+}
+
+#[test]
+fn what_only_parity_gives_of_a_segment_that_stays_damaged_is_stored_anew() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    // Long enough for more than one group of shards.
+    let vault = common::init(&path, &InitOptions { segment_bytes: 32 << 20, ..common::protected() });
+    let bytes = common::noise(1, 24 << 20);
+    let point = common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("backup").point;
+    drop(vault);
+    let data =
+        common::files(&path.join("segments")).into_iter().max_by_key(|file| file.metadata().expect("stat").len());
+    let data = data.expect("a segment");
+    let parity = path.join("parity").join(data.with_extension("par").file_name().expect("a name"));
+    let header = std::fs::read(&parity).expect("parity");
+    let number = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes")) as usize;
+    let (shard, groups, most) = (1 << header[12], number(56), number(60));
+    assert!(groups > 1, "{groups}");
+    // One shard more than the first group can lose, and far from there one of the second.
+    for lost in 1..=most + 1 {
+        flip(&data, lost * groups * shard + shard / 2);
+    }
+    let middle = std::fs::metadata(&data).expect("stat").len() as usize / shard / groups / 2;
+    flip(&data, (middle * groups + 1) * shard + shard / 2);
+
+    let plan = |path: &Path| {
+        Vault::plan_repair(path, Some(&common::password()), RepairSources::default(), &RepairProgress::default())
+            .expect("a plan")
+    };
+    let repair = plan(&path);
+    let found = repair.plan();
+    assert_eq!((found.mended.len(), found.records, found.records_moved), (0, 1, 1));
+    assert!(found.regained.is_empty() && found.left_damaged.len() == 1, "{found:?}");
+    let lost: u64 = found.lost.iter().map(|lost| lost.range.bytes()).sum();
+    assert!(lost >= (most as u64 + 1) * 4096, "{lost}");
+    assert_eq!((write(&repair).records, plan(&path).plan().records), (1, 0));
+    // Without the parity, only what was lost then is lost.
+    std::fs::remove_file(&parity).expect("removed");
+    let vault = common::open(&path);
+    let report = common::verify(&vault);
+    assert_eq!(report.hit.iter().map(|hit| hit.range.bytes()).sum::<u64>(), lost);
+    let disk = vault.disk(&point, "os").expect("a disk");
+    let mut read = vec![0; 4096];
+    for (at, expected) in bytes.chunks(4096).enumerate().map(|(at, chunk)| (at as u64 * 4096, chunk)) {
+        match disk.read(at, &mut read) {
+            Ok(_) => assert!(read == expected, "other bytes at {at}"),
+            Err(_) => assert!(report.hit.iter().any(|hit| hit.range.start <= at && at < hit.range.end), "{at}"),
+        }
     }
 }

@@ -42,7 +42,7 @@ pub fn planned(plan: &RepairPlan, writes: bool, global: &Global) -> Result<(), P
         let records = human::count(plan.records, "record", "records");
         let (size, disks, moved) = (human::size(plan.record_bytes), plan.records_from_disks, plan.records_moved);
         let copies = plan.records - disks - moved;
-        let parts = [(copies, "from copies"), (disks, "from disks"), (moved, "out of segments that lost their table")];
+        let parts = [(copies, "from copies"), (disks, "from disks"), (moved, "out of segments that stay damaged")];
         line(format!("{records} ({size}) can be stored anew: {}", listed(&parts)))?;
     }
     for hit in &plan.regained {

@@ -76,7 +76,8 @@ impl Records<'_> {
     fn take_chunk(&mut self, beside: &Beside<'_>, id: &Hash, chunk: u64) {
         if let Some((offset, length)) = beside.place(chunk) {
             let have = Have::Disk { disk: beside.number, offset, length };
-            self.wanted.insert(*id, Wanted { kind: RecordType::Chunk, have, plain_bytes: length as u64 });
+            self.wanted
+                .insert(*id, Wanted { kind: RecordType::Chunk, have, plain_bytes: length as u64, is_read: false });
         }
     }
 
@@ -91,7 +92,10 @@ impl Records<'_> {
                 continue;
             }
             let plain_bytes = bytes.len() as u64;
-            self.wanted.insert(id, Wanted { kind: RecordType::MapNode, have: Have::Bytes(bytes), plain_bytes });
+            self.wanted.insert(
+                id,
+                Wanted { kind: RecordType::MapNode, have: Have::Bytes(bytes), plain_bytes, is_read: false },
+            );
         }
         for (id, chunk) in built.chunks {
             if !self.is_had(&id) {
@@ -127,7 +131,7 @@ impl Records<'_> {
             };
             let Some(child) = child else { return Ok(None) };
             node.children[number] = child;
-            if let Some(id) = child.filter(|id| level == 0 && !self.is_in_vault(id)) {
+            if let Some(id) = child.filter(|id| level == 0 && !self.is_in_vault(RecordType::Chunk, id)) {
                 built.chunks.push((id, at));
             }
         }

@@ -31,7 +31,7 @@ pub(super) enum Have {
     Disk { disk: usize, offset: u64, length: usize },
     /// Here: a map node that a disk told.
     Bytes(Vec<u8>),
-    /// In the vault itself, in a segment that lost what holds it together.
+    /// In the vault itself, in a segment that lost what holds it together, or of whose records parity gives this one.
     Own,
     /// Nowhere.
     Lost,
@@ -44,6 +44,8 @@ pub(super) struct Wanted {
     pub have: Have,
     /// Length of its plain bytes, where that is known.
     pub plain_bytes: u64,
+    /// Whether it is read even now, since parity gives it.
+    pub is_read: bool,
 }
 
 /// Chunks below a node that can't be read now, from the node's first, and whether they could be afterwards.
@@ -83,6 +85,7 @@ impl<'a> Records<'a> {
     /// A point's manifest, from wherever it can be had.
     pub(super) fn manifest(&mut self, point: &PointInfo) -> Option<Manifest> {
         if let Ok(manifest) = self.vault.manifest(point) {
+            self.note_healed(RecordType::Manifest, &point.entry.manifest);
             return Some(manifest);
         }
         let bytes = self.meta(RecordType::Manifest, &point.entry.manifest)?;
@@ -92,6 +95,7 @@ impl<'a> Records<'a> {
     /// A map node, from wherever it can be had.
     pub(super) fn node(&mut self, id: &Hash, level: u8) -> Option<MapNode> {
         if let Ok(node) = self.vault.reader.node_uncached(id, level) {
+            self.note_healed(RecordType::MapNode, id);
             return Some(node);
         }
         let bytes = self.meta(RecordType::MapNode, id)?;
@@ -106,7 +110,7 @@ impl<'a> Records<'a> {
             None => {
                 let have = self.look_elsewhere(kind, id, &mut plain);
                 let plain_bytes = plain.len() as u64;
-                self.wanted.insert(*id, Wanted { kind, have: have.clone(), plain_bytes });
+                self.wanted.insert(*id, Wanted { kind, have: have.clone(), plain_bytes, is_read: false });
                 have
             }
         };
@@ -140,8 +144,25 @@ impl<'a> Records<'a> {
         Have::Lost
     }
 
-    /// Whether a chunk is in the vault.
-    pub(super) fn is_in_vault(&self, id: &Hash) -> bool {
+    /// Has a record that only parity gives stored elsewhere, where its segment can't be made whole: it is one bad sector from
+    /// being lost.
+    fn note_healed(&mut self, kind: RecordType, id: &Hash) {
+        if !self.wanted.contains_key(id) && !self.is_in_vault(kind, id) {
+            let mut plain = Vec::new();
+            if self.store().read_placed(kind, id, &mut plain).unwrap_or(false) {
+                self.want_healed(kind, id, plain.len());
+            }
+        }
+    }
+
+    fn want_healed(&mut self, kind: RecordType, id: &Hash, plain_bytes: usize) {
+        let comes_back = self.mended.of(&self.store().keys().index_tag(id));
+        let have = comes_back.map_or(Have::Own, Have::Mended);
+        self.wanted.insert(*id, Wanted { kind, have, plain_bytes: plain_bytes as u64, is_read: true });
+    }
+
+    /// Whether a record is in the vault, and no parity is needed to read it.
+    pub(super) fn is_in_vault(&self, kind: RecordType, id: &Hash) -> bool {
         let tag = self.store().keys().index_tag(id);
         let is_whole = |place| self.survey.seen.as_ref().and_then(|seen| seen.has(&tag, &place)) == Some(true);
         if self.store().locate(id).is_some_and(is_whole) {
@@ -150,22 +171,32 @@ impl<'a> Records<'a> {
         // What no segment had whole need not be searched for in all of them. Otherwise what a reader would get decides; a
         // role that can't open data goes by what was seen whole.
         self.anywhere.contains(&short_tag(&tag))
-            && matches!(self.store().read(RecordType::Chunk, id), Ok(_) | Err(Error::NotPermitted { .. }))
+            && matches!(self.store().read(kind, id), Ok(_) | Err(Error::NotPermitted { .. }))
     }
 
     /// Whether a chunk that a map names is in the vault. If it is not, it is looked for elsewhere.
     fn has_chunk(&mut self, id: &Hash) -> bool {
-        if self.wanted.contains_key(id) {
-            return false;
+        if let Some(wanted) = self.wanted.get(id) {
+            return wanted.is_read;
         }
-        if self.is_in_vault(id) {
+        let (kind, mut plain) = (RecordType::Chunk, Vec::new());
+        if self.is_in_vault(kind, id) {
             return true;
         }
-        let mut plain = Vec::new();
-        let have = self.look_elsewhere(RecordType::Chunk, id, &mut plain);
+        if self.store().read_placed(kind, id, &mut plain).unwrap_or(false) {
+            self.want_healed(kind, id, plain.len());
+            return true;
+        }
+        plain.clear();
+        let have = self.look_elsewhere(kind, id, &mut plain);
         let plain_bytes = if plain.is_empty() { self.vault.header.chunk_bytes().into() } else { plain.len() as u64 };
-        self.wanted.insert(*id, Wanted { kind: RecordType::Chunk, have, plain_bytes });
+        self.wanted.insert(*id, Wanted { kind, have, plain_bytes, is_read: false });
         false
+    }
+
+    /// Whether the vault lacks a record, so that what is below it can't be read now.
+    fn lacks(&self, id: &Hash) -> bool {
+        self.wanted.get(id).is_some_and(|wanted| !wanted.is_read)
     }
 
     /// Whether a record that the vault does not have can be had.
@@ -187,7 +218,7 @@ impl<'a> Records<'a> {
         };
         let node = self.node(id, level);
         // Of a node that the vault itself lacks, nothing below can be read now.
-        let hidden = self.wanted.contains_key(id);
+        let hidden = self.lacks(id);
         match node {
             None => push(0, span.saturating_mul(128), false),
             Some(node) => {
@@ -235,7 +266,7 @@ impl<'a> Records<'a> {
             };
             if seen.has(&tag, &place) == Some(true) && !elsewhere.contains(&short_tag(&tag)) {
                 let plain_bytes = u64::from(entry.plain_bytes);
-                self.wanted.insert(entry.id, Wanted { kind: entry.kind, have: Have::Own, plain_bytes });
+                self.wanted.insert(entry.id, Wanted { kind: entry.kind, have: Have::Own, plain_bytes, is_read: true });
             }
         }
     }
@@ -263,7 +294,7 @@ impl<'a> Records<'a> {
             return Ok((regained, lost));
         };
         // Without its manifest, nothing of it can be read now.
-        let hidden = self.wanted.contains_key(&point.entry.manifest);
+        let hidden = self.lacks(&point.entry.manifest);
         for disk in &manifest.disks {
             let found = self.disk(disk, progress)?;
             let mut at = 0;

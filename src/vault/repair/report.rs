@@ -34,7 +34,8 @@ pub struct RepairPlan {
     pub record_bytes: u64,
     /// Those of the records that come from disks.
     pub records_from_disks: u64,
-    /// Those of them that are whole in segments that lost what holds them together, and are better kept elsewhere.
+    /// Those of them that the vault itself still gives, out of segments that lost what holds them together or by parity,
+    /// and that are better kept elsewhere.
     pub records_moved: u64,
     /// Ranges of disks that can't be read now and could be afterwards.
     pub regained: Vec<DamagedRange>,

@@ -41,11 +41,13 @@ fn changed(bytes: &[u8], at: usize) -> Arc<Vec<u8>> {
 }
 
 /// Everything that there is to repair: a segment that has its bytes in the copy, one that is gone, one that no union makes
-/// whole, and a header, a slot and an entry.
-fn make() -> Made {
+/// whole, and a header, a slot and an entry. With parity, the first has its bytes there, the second lost it, and that of
+/// another segment is damaged.
+fn make(with_parity: bool) -> Made {
     let disk = SimulatedFiles::new();
     let files = FaultyFiles::over(Arc::new(disk.clone()), Plan::NONE);
-    let vault = files.init(Path::new(VAULT), &common::small()).expect("init");
+    let options = if with_parity { common::protected() } else { common::small() };
+    let vault = files.init(Path::new(VAULT), &options).expect("init");
     let disks =
         vec![("web", common::noise(1, 150_000)), ("web", common::noise(2, 90_000)), ("db", common::noise(3, 60_000))];
     for (machine, bytes) in &disks {
@@ -81,6 +83,18 @@ fn make() -> Made {
     let entry = whole.keys().rfind(|path| kind(path) == "catalog").expect("an entry");
     set(entry, changed(&whole[entry], 20));
     image.files.remove(&segments[3]);
+    if with_parity {
+        let parity = |segment: &Path| {
+            let name = segment.with_extension("par");
+            Path::new(VAULT).join("parity").join(name.file_name().expect("a name"))
+        };
+        image.files.remove(&in_copy(&segments[0]));
+        for path in [parity(&segments[1]), in_copy(&parity(&segments[1]))] {
+            assert!(image.files.remove(&path).is_some(), "{}", path.display());
+        }
+        let other = parity(&segments[2]);
+        image.files.insert(other.clone(), changed(&whole[&other], 20));
+    }
     Made { image, whole, disks }
 }
 
@@ -136,11 +150,12 @@ impl Made {
 
 #[test]
 fn power_is_lost_at_any_call() {
-    let made = make();
-    for keyless in [false, true] {
+    for (with_parity, keyless) in [(false, false), (false, true), (true, false), (true, true)] {
+        let made = make(with_parity);
         let disk = SimulatedFiles::from_image(made.image.clone()).expect("an image");
         let report = repair(&(Arc::new(disk.clone()) as Arc<dyn Files>), keyless).expect("a repair");
         assert_eq!((report.mended, report.objects, report.records), (2, 3, u64::from(!keyless)));
+        assert_eq!(report.parity > 0, with_parity);
         let trace = disk.trace();
         let one_in = if common::campaign().is_some() { 1 } else { 29 };
         let (mut crash, mut seen, mut looked, mut moment) = (Crash::before(&trace), HashSet::new(), 0, 0);
@@ -150,7 +165,7 @@ fn power_is_lost_at_any_call() {
                 if !seen.insert(image.hash()) {
                     continue;
                 }
-                let what = format!("keyless {keyless}, after call {moment}, {left:?}");
+                let what = format!("parity {with_parity}, keyless {keyless}, after call {moment}, {left:?}");
                 made.check_files(&image, &what);
                 if (number + moment) % one_in == 0 {
                     made.check_next(&image, &what);
@@ -164,7 +179,7 @@ fn power_is_lost_at_any_call() {
         }
         assert!(seen.len() > 40 && looked > 3, "{} {looked}", seen.len());
         println!(
-            "CAMPAIGN: power during repairs, keyless {keyless}: {moment} calls, {} crashes, {looked} repaired",
+            "CAMPAIGN: power during repairs, parity {with_parity}, keyless {keyless}: {moment} calls, {} crashes, {looked} repaired",
             seen.len()
         );
     }
@@ -178,14 +193,15 @@ fn takes_space(call: Call) -> bool {
 
 #[test]
 fn any_call_fails_or_the_disk_is_full() {
-    let made = make();
-    let one_in = if common::campaign().is_some() { 1 } else { 17 };
+    // Of the calls every third, and of what they left one in 17: all of it in the campaign.
+    let (step, one_in) = if common::campaign().is_some() { (1, 1) } else { (3, 17) };
     let full = Plan { fault: Fault::Fails(libc::ENOSPC), counts: takes_space, ..Plan::NONE };
-    for like in [full, Plan::NONE] {
+    for (like, with_parity) in [(full, false), (Plan::NONE, false), (full, true), (Plan::NONE, true)] {
+        let made = make(with_parity);
         let fault = like.fault;
         let (mut failed, mut nth) = (0, 0);
         loop {
-            nth += 1;
+            nth += step;
             let disk = SimulatedFiles::from_image(made.image.clone()).expect("an image");
             let plan = Plan { nth, for_ever: nth % 2 == 0, ..like };
             let faulty = FaultyFiles::over(Arc::new(disk.clone()), plan);
@@ -204,7 +220,9 @@ fn any_call_fails_or_the_disk_is_full() {
                 made.check_next(&image, &what);
             }
         }
-        println!("CAMPAIGN: faults during repairs, {fault:?}: {} calls, {failed} of them ended the repair", nth - 1);
+        println!(
+            "CAMPAIGN: faults during repairs, parity {with_parity}, {fault:?}: calls up to {nth}, {failed} of them ended it"
+        );
         assert!(nth > 20 && failed > 5, "{nth} {failed}");
     }
 }

@@ -1,5 +1,6 @@
 //! Promise 3: with --salvage every verb reads what is left, and without it errors say so.
 
+use crate::cli_support::mounting;
 use crate::cli_support::{Sandbox, noise};
 
 const VERBS: [&str; 8] = ["points", "ls", "cat", "cp", "find", "restore", "mount", "verify"];
@@ -128,4 +129,32 @@ fn ranges_that_are_lost_are_zeros_and_told() {
     assert_eq!(ran.code, 3);
     assert!(ran.stderr.contains(&line) && ran.text().contains("1 with zeros where bytes are lost"), "{}", ran.text());
     assert!(std::fs::read(sandbox.path("copied.raw")).expect("copied") == expected);
+}
+
+#[test]
+fn a_mount_shows_what_is_left() {
+    let Some(sandbox) = mounting::sandbox("a_mount_shows_what_is_left") else { return };
+    let lost = noise(3, 2_000_000);
+    sandbox.write("os.raw", &lost);
+    sandbox.ok(&["backup", "db", "--disk", "os=os.raw", "--time", "2026-11-21 02:00"]);
+    lose_headers(&sandbox);
+    std::fs::remove_dir_all(sandbox.path("vault/catalog")).expect("removed");
+    damage(&sandbox);
+    let told = sandbox.fails(1, &["mount", "points"]);
+    assert!(told.contains("--salvage") && told.contains("nothing was mounted"), "{told}");
+    let mounted = sandbox.run(&["mount", "points", "--salvage", "--log", "log"]);
+    assert_eq!(mounted.code, 0, "{}", mounted.stderr);
+    assert!(mounted.stderr.contains("2 points were found in segments without a catalog entry"), "{}", mounted.stderr);
+    let read = |path: &str| std::fs::read(sandbox.path("points").join(path));
+    let (whole, broken) = (read("web01/latest/disks/os.raw"), read("db/latest/disks/os.raw"));
+    let mut piece = vec![0; 200_000];
+    let file = std::fs::File::open(sandbox.path("points/db/2026-11-21T02-00-00Z/disks/os.raw")).expect("open");
+    let first = std::os::unix::fs::FileExt::read_exact_at(&file, &mut piece, 0);
+    drop(file);
+    sandbox.ok(&["umount", "points"]);
+    assert!(whole.expect("a disk") == noise(1, 300_000));
+    assert_eq!(broken.expect_err("a part is lost").raw_os_error(), Some(5));
+    assert!(first.is_ok() && piece == lost[..200_000], "what is before it is not");
+    assert!(!sandbox.path("vault/header").exists() && !sandbox.path("vault/catalog").exists(), "nothing is written");
+    assert!(mounting::logged(&sandbox).contains("damaged"));
 }

@@ -131,3 +131,40 @@ fn points_are_read_without_them() {
     let opened = Vault::open(&made.copy, &revoked(), &OpenOptions::default());
     assert!(matches!(opened, Err(Error::WrongKey { .. })));
 }
+
+#[test]
+fn what_was_forged_with_old_keys_comes_in_from_no_copy() {
+    for (keyless, adopt) in [(false, false), (false, true), (true, false)] {
+        let Rotated { made, older, .. } = rotated();
+        // Whoever has the old keys makes points in a copy from before the rotation.
+        let forger = common::open(&older);
+        for (machine, seed) in [("web", 91), ("mail", 92)] {
+            common::backup_bytes(&forger, machine, &[("os", &common::noise(seed, 200_000))]).expect("backup");
+        }
+        drop(forger);
+        let points = |vault: &Vault| -> Vec<String> {
+            let machines = vault.machines();
+            let points = machines.iter().flat_map(|machine| vault.points(machine).expect("points"));
+            points.map(|point| point.id.clone()).collect()
+        };
+        let before = points(&common::open(&made.vault));
+        let sources = RepairSources::default().copy(&older);
+        let sources = if adopt { sources.adopt() } else { sources };
+        let repair = if keyless { made.plan_keyless(sources) } else { made.plan(sources) }.expect("a plan");
+        write(&repair);
+        let vault = common::open(&made.vault);
+        assert_eq!(points(&vault), before, "keyless {keyless}, adopt {adopt}");
+        made.assert_whole();
+        // What a repair without a key brings in counts for nobody.
+        common::backup_bytes(&vault, "mail", &[("os", &common::noise(92, 200_000))]).expect("backup");
+        let vault = common::open(&made.vault);
+        let made = vault.points("mail").expect("points").remove(0);
+        common::assert_same(
+            &common::disk_bytes(&vault, &made, "os").expect("read"),
+            &common::noise(92, 200_000),
+            "mail",
+        );
+        let report = common::verify(&vault);
+        assert!(report.hit.is_empty() && (keyless || report.is_clean()), "{:?} {:?}", report.damage, report.hit);
+    }
+}

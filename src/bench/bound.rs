@@ -22,7 +22,8 @@ fn part(stage: Stage) -> Option<Part> {
         Stage::VerifyDecompress | Stage::Decompress => Some(Part::Decompress),
         Stage::Append | Stage::Write => Some(Part::Write),
         Stage::Fetch => Some(Part::Copy),
-        Stage::LookUp | Stage::Parity | Stage::Sync | Stage::WriteSync => None,
+        Stage::Parity => Some(Part::Parity),
+        Stage::LookUp | Stage::Sync | Stage::WriteSync => None,
     }
 }
 

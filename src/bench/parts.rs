@@ -19,10 +19,14 @@ use super::report::{Part, Primitive};
 use super::{Options, median, number};
 use crate::backup::is_zero;
 use crate::error::{Error, Result};
+use crate::format::parity::ParityHeader;
 use crate::format::segment::{RECORD_HEADER_BYTES, RecordType};
+use crate::media::ObjectWriter;
 use crate::meter::thread_time;
 use crate::seal::IdKind;
+use crate::store::parity::{self, Maker};
 use crate::store::{decode, encode};
+use crate::vault::InitOptions;
 
 /// Pieces of time that a part is measured in; the middle one counts, as a virtual machine is disturbed now and then.
 const SLICES: u32 = 5;
@@ -31,7 +35,11 @@ const SLICES: u32 = 5;
 const WRITE_BYTES: u64 = 64 << 20;
 
 /// Parts that have no level.
-const PLAIN: [Part; 7] = [Part::Read, Part::Scan, Part::Copy, Part::Hash, Part::Seal, Part::Open, Part::Write];
+const PLAIN: [Part; 8] =
+    [Part::Read, Part::Scan, Part::Copy, Part::Hash, Part::Seal, Part::Open, Part::Parity, Part::Write];
+
+/// Bytes of a segment whose parity is made: a group of the largest.
+const PARITY_BYTES: usize = 10 << 20;
 
 /// Number of steps that [`measure`] makes.
 pub(super) fn steps(options: &Options) -> usize {
@@ -59,7 +67,7 @@ pub(super) fn measure(
     for part in [Part::Compress, Part::Decompress] {
         wanted.extend(material::levels(options).into_iter().map(|level| (part, Some(level))));
     }
-    wanted.extend([(Part::Seal, None), (Part::Open, None), (Part::Write, None)]);
+    wanted.extend([Part::Seal, Part::Open, Part::Parity, Part::Write].map(|part| (part, None)));
     let mut primitives = Vec::new();
     for (part, level) in wanted {
         let name = name(part, level);
@@ -92,6 +100,7 @@ fn name(part: Part, level: Option<i8>) -> String {
         Part::Decompress => "decompress (zstd",
         Part::Seal => "seal (AES-256-GCM), stored bytes",
         Part::Open => "open (AES-256-GCM), stored bytes",
+        Part::Parity => "make parity (Reed-Solomon)",
         Part::Write => "write to a file, no fsync",
     };
     level.map_or_else(|| name.to_owned(), |level| format!("{name} {level})"))
@@ -149,6 +158,33 @@ struct Work<'a> {
     buffer: Vec<u8>,
     reading: Option<(Front, Vec<(u64, usize)>)>,
     writing: Option<(File, PathBuf, u64)>,
+    protecting: Option<(Maker, ParityHeader, Vec<u8>)>,
+}
+
+/// Takes whatever is written to it.
+struct Nowhere;
+
+impl ObjectWriter for Nowhere {
+    fn write_at(&self, _: u64, bytes: &[u8]) -> Result<()> {
+        black_box(bytes);
+        Ok(())
+    }
+
+    fn read_back(&self, _: u64, _: &mut [u8]) -> Result<()> {
+        Err(Error::Poisoned)
+    }
+
+    fn start_writeback(&self, _: u64, _: u64) {}
+
+    fn drop_cached(&self) {}
+
+    fn publish(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn replace(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl<'a> Work<'a> {
@@ -156,7 +192,8 @@ impl<'a> Work<'a> {
     fn new(part: Part, setup: Setup<'a>, (thread, threads): (usize, usize)) -> Result<Self> {
         let waits = part == Part::Read && !setup.disk.is_warm();
         let clock = if waits { elapsed_time } else { thread_time };
-        let mut work = Self { part, setup, clock, at: 0, buffer: Vec::new(), reading: None, writing: None };
+        let mut work =
+            Self { part, setup, clock, at: 0, buffer: Vec::new(), reading: None, writing: None, protecting: None };
         let mut items = setup.material.chunks.len();
         match part {
             Part::Read => {
@@ -174,6 +211,12 @@ impl<'a> Work<'a> {
                 for _ in 0..WRITE_BYTES / chunk.len() as u64 {
                     work.write(chunk)?;
                 }
+            }
+            Part::Parity => {
+                let bytes: Vec<u8> = setup.material.chunks.iter().flatten().copied().take(PARITY_BYTES).collect();
+                let percent = InitOptions::default().parity_percent;
+                let header = parity::plan(&[0; 16], &[0; 16], bytes.len() as u64, percent);
+                work.protecting = Some((Maker::new(), header, bytes));
             }
             _ => {}
         }
@@ -259,6 +302,16 @@ impl<'a> Work<'a> {
                     black_box(material.seal.open_payload(&sealed.header, &material::ID, 0, buffer)?);
                     Ok(sealed.payload.len())
                 })
+            }
+            (Part::Parity, _) => {
+                let Some((maker, header, bytes)) = &mut self.protecting else { return Err(Error::Poisoned) };
+                let read = |offset: u64, buffer: &mut [u8]| {
+                    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                    let piece = bytes.get(start..).and_then(|rest| rest.get(..buffer.len())).ok_or(Error::Poisoned)?;
+                    buffer.copy_from_slice(piece);
+                    Ok(())
+                };
+                clocked(&mut || maker.make(header, &read, &Nowhere).map(|()| bytes.len()))
             }
             (Part::Write, _) => self.write(chunk),
             (Part::Decompress | Part::Seal, None) => Err(Error::Poisoned),

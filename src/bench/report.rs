@@ -104,6 +104,8 @@ pub enum Part {
     Seal,
     /// Opening a record, in stored bytes.
     Open,
+    /// Parity of a segment, in the segment's bytes.
+    Parity,
     /// Handing bytes to a file, without a sync.
     Write,
 }

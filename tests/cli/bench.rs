@@ -62,7 +62,14 @@ fn programs_get_every_row_and_nothing_is_left() {
         }
     }
     let parts = names(&report["primitives"]);
-    for part in ["read the disk", "hash (BLAKE3)", "compress (zstd 1)", "compress (zstd 2)", "decompress (zstd 3)"] {
+    for part in [
+        "read the disk",
+        "hash (BLAKE3)",
+        "make parity (Reed-Solomon)",
+        "compress (zstd 1)",
+        "compress (zstd 2)",
+        "decompress (zstd 3)",
+    ] {
         assert!(parts.contains(&part), "{part} in {parts:?}");
     }
     for run in report["runs"].as_array().expect("runs") {

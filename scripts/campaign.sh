@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 # Each a test program, and the module of it.
-parts=(crash/power crash/kill_many crash/block_trace crash/faults crash/repair damage_everything/)
+parts=(crash/power crash/kill_many crash/block_trace crash/faults crash/repair crash/gc damage_everything/)
 parts+=(guest/ext_crash guest/ext_journal_damage guest/xfs_crash guest/xfs_v4_log guest/lvm_kernel)
 fuzz_seconds=60
 # What the models take, about.

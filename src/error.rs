@@ -56,6 +56,32 @@ pub enum Error {
         /// The name asked for.
         name: String,
     },
+    /// The point was forgotten, and can be brought back.
+    #[error("point {point} of {machine} was forgotten")]
+    Forgotten {
+        /// The machine.
+        machine: String,
+        /// The point's name.
+        point: String,
+        /// Until when it can be brought back, Unix seconds.
+        until_unix_seconds: i64,
+    },
+    /// The point is protected.
+    #[error("point {point} of {machine} is protected")]
+    Protected {
+        /// The machine.
+        machine: String,
+        /// The point's name.
+        point: String,
+        /// Until when, Unix seconds; nothing where it is for ever.
+        until_unix_seconds: Option<i64>,
+    },
+    /// The only point of a machine was to be forgotten.
+    #[error("no point of {machine} would be left")]
+    LastPoint {
+        /// The machine.
+        machine: String,
+    },
     /// No such point of that machine.
     #[error("machine {machine:?} has no recovery point {point:?}")]
     UnknownPoint {
@@ -373,6 +399,9 @@ impl Error {
             Self::NoVault { .. }
             | Self::UnknownMachine { .. }
             | Self::UnknownPoint { .. }
+            | Self::Forgotten { .. }
+            | Self::Protected { .. }
+            | Self::LastPoint { .. }
             | Self::UnknownDisk { .. }
             | Self::NoSuchPath { .. } => 2,
             Self::WrongNode { .. } | Self::Invalid { .. } => 22,

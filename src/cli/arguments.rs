@@ -8,8 +8,8 @@ use icecore::media::ReadMode;
 
 use super::exit;
 use super::{
-    backup, bench, cat, completions, cp, diff, duration, find, init, key, ls, man, mount, points, repair, restore,
-    stats, umount, verify,
+    backup, bench, cat, completions, cp, diff, duration, find, forget, gc, init, key, ls, man, mount, points, protect,
+    repair, restore, soft_delete, stats, umount, undelete, verify,
 };
 
 /// The file of a recovery key that stands for asking for its words.
@@ -133,6 +133,11 @@ pub enum Verb {
     Restore(restore::Arguments),
     Verify(verify::Arguments),
     Repair(repair::Arguments),
+    Forget(forget::Arguments),
+    Undelete(undelete::Arguments),
+    Protect(protect::Arguments),
+    SoftDelete(soft_delete::Arguments),
+    Gc(gc::Arguments),
     Stats(stats::Arguments),
     Bench(bench::Arguments),
     Mount(mount::Arguments),

@@ -107,7 +107,7 @@ pub fn parse_disk(text: &str) -> Result<Disk, String> {
 }
 
 /// A time with an offset, one without (UTC), a date alone (its midnight), or the name of a point.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     let utc = |time: DateTime| time.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
     text.parse::<Timestamp>()
         .or_else(|_| text.parse::<DateTime>().and_then(utc))

@@ -15,6 +15,8 @@ mod duration;
 mod exit;
 mod external;
 mod find;
+mod forget;
+mod gc;
 mod hits;
 mod human;
 mod init;
@@ -29,6 +31,7 @@ mod paths;
 mod points;
 mod problem;
 mod progress;
+mod protect;
 mod recovery;
 mod repair;
 mod restore;
@@ -37,9 +40,11 @@ mod secrets;
 mod seen;
 mod signals;
 mod size;
+mod soft_delete;
 mod stale;
 mod stats;
 mod umount;
+mod undelete;
 mod usage;
 mod verify;
 mod walk;
@@ -98,6 +103,11 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Restore(arguments) => (restore::run(arguments, global), restore::doing(arguments)),
         Verb::Verify(arguments) => (verify::run(arguments, global), Doing::Reading),
         Verb::Repair(arguments) => (repair::run(arguments, global), Doing::Repair),
+        Verb::Forget(arguments) => (forget::run(arguments, global), Doing::Retaining),
+        Verb::Undelete(arguments) => (undelete::run(arguments, global), Doing::Retaining),
+        Verb::Protect(arguments) => (protect::run(arguments, global), Doing::Retaining),
+        Verb::SoftDelete(arguments) => (soft_delete::run(arguments, global), Doing::Retaining),
+        Verb::Gc(arguments) => (gc::run(arguments, global), Doing::Collecting),
         Verb::Stats(arguments) => (stats::run(arguments, global), Doing::Reading),
         Verb::Bench(arguments) => (bench::run(arguments, global), Doing::Bench),
         Verb::Mount(arguments) => (mount::run(arguments, global), Doing::Mount),

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use icecore::Vault;
-use icecore::point::{ChainHead, Manifest, PointInfo};
+use icecore::point::{ChainHead, Manifest, PointInfo, Until};
 use serde_json::{Value, json};
 
 use super::arguments::Global;
 use super::details;
+use super::duration;
 use super::exit::Exit;
 use super::human;
 use super::output::{self, Output};
@@ -19,6 +20,7 @@ Examples:
   icecore points
   icecore points web01
   icecore points web01/latest
+  icecore points --deleted
   icecore points --head > /mnt/usb/heads
   icecore points web01 --json | jq -r '.[-1].point'";
 
@@ -39,6 +41,9 @@ pub struct Arguments {
     machine: Option<String>,
     #[command(flatten)]
     salvage: Salvage,
+    /// List points that were forgotten and can be brought back, and why they were forgotten
+    #[arg(long, conflicts_with = "head")]
+    deleted: bool,
     /// Print how far each machine's chain of points has come, for `verify --expect`
     #[arg(long)]
     head: bool,
@@ -54,6 +59,9 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let vault = global.open_to_read(arguments.salvage)?;
     if arguments.head {
         return heads(&vault, arguments.machine.as_deref(), global);
+    }
+    if arguments.deleted {
+        return deleted(&vault, arguments.machine.as_deref(), global);
     }
     if let Some(point) = point {
         return details::run(&vault, &point, global);
@@ -102,6 +110,42 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     Ok(if damaged.is_empty() { Exit::Done } else { Exit::Incomplete })
 }
 
+/// Lists what can be brought back.
+fn deleted(vault: &Vault, machine: Option<&str>, global: &Global) -> Result<Exit, Problem> {
+    let now = jiff::Timestamp::now();
+    let points = machine.map_or_else(|| vault.all_forgotten(), |machine| vault.forgotten(machine));
+    let mut out = Output::open();
+    let known = points.iter().filter_map(|point| Some((point, point.forgotten.as_ref()?)));
+    if global.json {
+        let all: Vec<Value> = known
+            .map(|(point, forgotten)| {
+                let mut value = describe(point, vault.manifest(point).ok().as_ref());
+                value["forgotten"] =
+                    json!({"since": forgotten.since, "until": forgotten.until, "reason": forgotten.reason});
+                value
+            })
+            .collect();
+        out.json(&all)?;
+    } else if points.is_empty() {
+        out.line("nothing that was forgotten can be brought back")?;
+    } else {
+        let mut lines = vec![["POINT", "ID", "FORGOTTEN", "LEFT", "WHY"].map(str::to_owned)];
+        lines.extend(known.map(|(point, forgotten)| {
+            let left = icecore::vault::time_left(point, now);
+            [
+                format!("{}/{}", point.machine, point.name),
+                point.id[..8].to_owned(),
+                human::moment(forgotten.since),
+                left.map_or_else(|| "until gc".to_owned(), |left| duration::words(left.as_secs().unsigned_abs())),
+                forgotten.reason.clone(),
+            ]
+        }));
+        human::columns(&lines, &[]).iter().try_for_each(|line| out.line(line))?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
 fn heads(vault: &Vault, machine: Option<&str>, global: &Global) -> Result<Exit, Problem> {
     let mut heads = vault.heads();
     if let Some(machine) = machine {
@@ -137,6 +181,7 @@ fn describe(point: &PointInfo, manifest: Option<&Manifest>) -> Value {
         "consistency": point.consistency,
         "readable": manifest.is_some(),
         "in_catalog": !point.is_found,
+        "protected_until": point.protected.map(protected_until),
     });
     if let (Some(manifest), Some(object)) = (manifest, value.as_object_mut()) {
         object.insert("tags".to_owned(), json!(manifest.tags));
@@ -147,8 +192,16 @@ fn describe(point: &PointInfo, manifest: Option<&Manifest>) -> Value {
     value
 }
 
+fn protected_until(until: Until) -> Value {
+    match until {
+        Until::Time(time) => json!(time),
+        Until::Ever => json!("ever"),
+    }
+}
+
 fn table(out: &mut Output, rows: &[(std::sync::Arc<PointInfo>, Option<Manifest>)]) -> Result<(), Problem> {
     let mut lines = vec![["POINT", "ID", "CONSISTENCY", "DISKS", "SIZE", "USED", "STORED", "TAGS"].map(str::to_owned)];
+    let now = jiff::Timestamp::now();
     for (point, manifest) in rows {
         let consistency = json!(point.consistency).as_str().unwrap_or_default().to_owned();
         let path = format!("{}/{}", point.machine, point.name);
@@ -163,6 +216,9 @@ fn table(out: &mut Output, rows: &[(std::sync::Arc<PointInfo>, Option<Manifest>)
         }
         if point.is_found {
             disks.push_str(" (no catalog entry)");
+        }
+        if point.is_protected(now) {
+            disks.push_str(" (protected)");
         }
         lines.push([
             path,

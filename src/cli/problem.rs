@@ -54,6 +54,10 @@ pub enum Doing {
     Bench,
     /// Repairing a vault.
     Repair,
+    /// Forgetting points, bringing them back, protecting them.
+    Retaining,
+    /// Giving back space.
+    Collecting,
 }
 
 /// One line for a person.
@@ -184,6 +188,11 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::Mount => "nothing was mounted",
         Doing::Repair if matches!(error, Error::WrongKey { .. } | Error::Invalid { .. }) => "nothing was changed",
         Doing::Repair => "what was whole is whole, and what was repaired until then stays repaired",
+        Doing::Retaining => "every point is whole, and what was done before is told above",
+        Doing::Collecting if matches!(error, Error::Damaged(_)) => {
+            "nothing was removed, since it may hide what is needed"
+        }
+        Doing::Collecting => "all points are whole, and the next run goes on",
         Doing::Bench => "no vault of yours was touched and nothing is left behind",
     }
 }
@@ -204,6 +213,13 @@ fn next(error: &Error, doing: Doing) -> String {
                 "see its points with `icecore points {machine}`, and with --salvage those that the catalog lost"
             );
         }
+        Error::Forgotten { machine, point, .. } => {
+            return format!("bring it back with `icecore undelete {machine}/{point}`");
+        }
+        Error::Protected { machine, point, .. } => {
+            return format!("an administrator ends that with `icecore protect --release {machine}/{point}`");
+        }
+        Error::LastPoint { .. } => "add --all to forget it all the same",
         Error::AmbiguousPoint { .. } => "give more digits of the id, or the point's time",
         Error::UnknownDisk { .. } => "see its disks with `icecore points --json`",
         Error::NoSuchPath { .. } => "look around with `icecore ls`",

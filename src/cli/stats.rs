@@ -45,6 +45,7 @@ pub fn run(_: &Arguments, global: &Global) -> Result<Exit, Problem> {
     }
     let facts = [
         ["points".to_owned(), stats.points.to_string()],
+        ["forgotten, and can be brought back".to_owned(), stats.forgotten_points.to_string()],
         ["disks of all points".to_owned(), human::size(stats.protected_bytes)],
         ["of that not zeros".to_owned(), human::size(stats.used_bytes)],
         [

@@ -18,7 +18,7 @@
 //! | 96 | n | payload, AES-256-GCM, nonce zero, bytes 0..96 as associated data | with the epoch's meta key | any change |
 //! | 96 + n | 32 | BLAKE3 of everything before | always | damage, told apart from a wrong key |
 //!
-//! The payload:
+//! The payload, where a point was made:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -34,6 +34,23 @@
 //! | 88 | 8 | offset of the manifest's record in it |
 //! | 96 | 32 | id of the manifest record |
 //! | 128 | n | the machine's name, UTF-8 |
+//!
+//! The payload, where an administrator did something with a point:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 32 | BLAKE3 of the whole entry before |
+//! | 32 | 1 | event: 2 forgotten, 3 brought back, 4 protected, 5 protected no longer, 6 purged |
+//! | 33 | 1 | reserved, zero |
+//! | 34 | 2 | length `n` of the machine's name |
+//! | 36 | 2 | length `w` of the reason, up to 256 |
+//! | 38 | 2 | reserved, zero |
+//! | 40 | 16 | point id |
+//! | 56 | 8 | until when, Unix seconds, signed: the end of the time in which a forgotten point can be brought back (event 2), or of its protection (event 4, the largest number for ever); zero for other events |
+//! | 64 | 8 | time the entry was made, Unix seconds, signed |
+//! | 72 | n | the machine's name, UTF-8 |
+//! | then | w | the reason in words, UTF-8 without control characters |
+//! | then | 64 | Ed25519 signature of bytes 0..96 of the entry and everything before it in the payload, with the epoch's signing pair |
 
 use super::{
     FormatError, HASH_BYTES, Hash, Id, TAG_BYTES, VERSION, check_zero, field, put, split_hashed, u32_at, u64_at,
@@ -52,8 +69,15 @@ const FIXED: usize = 128;
 pub const MOST_NAME_BYTES: usize = 128;
 /// Most entries of a chain. A name with a higher number is none of ours, and must not use up those that there are.
 pub const MOST_ENTRIES: u64 = 1 << 32;
+/// Longest reason in bytes.
+pub const MOST_REASON_BYTES: usize = 256;
+/// Length of a signature in bytes.
+pub const SIGNATURE_BYTES: usize = 64;
+const CHANGE_FIXED: usize = 72;
 /// Longest stored form in bytes.
-pub const MOST_BYTES: usize = PREFIX + FIXED + MOST_NAME_BYTES + TAG_BYTES + HASH_BYTES;
+pub const MOST_BYTES: usize =
+    PREFIX + CHANGE_FIXED + MOST_NAME_BYTES + MOST_REASON_BYTES + SIGNATURE_BYTES + TAG_BYTES + HASH_BYTES;
+const _: () = assert!(MOST_BYTES >= PREFIX + FIXED + MOST_NAME_BYTES + TAG_BYTES + HASH_BYTES);
 
 /// How consistent a point is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -103,6 +127,53 @@ pub struct PointMade {
     pub manifest: Hash,
     /// The machine's name.
     pub machine: String,
+}
+
+/// What an administrator did with a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is listed no more, and can be brought back until then, Unix seconds.
+    Forgotten {
+        /// The end of that time.
+        until_unix_seconds: i64,
+    },
+    /// It is listed again.
+    BroughtBack,
+    /// It can't be forgotten until then, Unix seconds; the largest number stands for ever.
+    Protected {
+        /// The end of that time.
+        until_unix_seconds: i64,
+    },
+    /// It can be forgotten again.
+    Released,
+    /// It is gone: what only it needs is removed.
+    Purged,
+}
+
+/// The sealed part: an administrator did something with a point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointChanged {
+    /// BLAKE3 of the whole entry before.
+    pub predecessor: Hash,
+    /// What was done.
+    pub change: Change,
+    /// The point.
+    pub point: Id,
+    /// When the entry was made, Unix seconds.
+    pub recorded_unix_seconds: i64,
+    /// The machine's name.
+    pub machine: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// The sealed part of any entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A point was made.
+    Made(PointMade),
+    /// An administrator did something with one.
+    Changed(PointChanged),
 }
 
 /// The object of an entry.
@@ -218,5 +289,93 @@ impl PointMade {
             manifest: field::<96, 32, FIXED>(fixed),
             machine: String::from_utf8(name.to_vec()).map_err(|_| Problem::Field("machine name"))?,
         })
+    }
+}
+
+/// Whether a text can be a reason.
+pub fn is_reason(text: &str) -> bool {
+    text.len() <= MOST_REASON_BYTES && !text.chars().any(char::is_control)
+}
+
+impl PointChanged {
+    /// The payload before its signature.
+    pub fn encode(&self) -> Vec<u8> {
+        assert!(self.machine.len() <= MOST_NAME_BYTES && is_reason(&self.reason), "both are checked before");
+        let (event, until) = match self.change {
+            Change::Forgotten { until_unix_seconds } => (2, until_unix_seconds),
+            Change::BroughtBack => (3, 0),
+            Change::Protected { until_unix_seconds } => (4, until_unix_seconds),
+            Change::Released => (5, 0),
+            Change::Purged => (6, 0),
+        };
+        let mut bytes = [0; CHANGE_FIXED];
+        put::<0, 32, CHANGE_FIXED>(&mut bytes, self.predecessor);
+        put::<32, 1, CHANGE_FIXED>(&mut bytes, [event]);
+        put::<34, 2, CHANGE_FIXED>(&mut bytes, (self.machine.len() as u16).to_le_bytes());
+        put::<36, 2, CHANGE_FIXED>(&mut bytes, (self.reason.len() as u16).to_le_bytes());
+        put::<40, 16, CHANGE_FIXED>(&mut bytes, self.point);
+        put::<56, 8, CHANGE_FIXED>(&mut bytes, until.to_le_bytes());
+        put::<64, 8, CHANGE_FIXED>(&mut bytes, self.recorded_unix_seconds.to_le_bytes());
+        [bytes.as_slice(), self.machine.as_bytes(), self.reason.as_bytes()].concat()
+    }
+
+    /// Reads the opened payload without its signature.
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let short = || Problem::Length { expected: CHANGE_FIXED as u64, found: bytes.len() as u64 };
+        let (fixed, texts) = bytes.split_first_chunk::<CHANGE_FIXED>().ok_or_else(short)?;
+        check_zero(&[fixed[33], fixed[38], fixed[39]], "reserved")?;
+        let until_unix_seconds = i64::from_le_bytes(field::<56, 8, CHANGE_FIXED>(fixed));
+        let change = match fixed[32] {
+            2 => Change::Forgotten { until_unix_seconds },
+            4 => Change::Protected { until_unix_seconds },
+            3 | 5 | 6 if until_unix_seconds != 0 => return Err(Problem::Field("until when").into()),
+            3 => Change::BroughtBack,
+            5 => Change::Released,
+            6 => Change::Purged,
+            _ => return Err(Problem::Field("event").into()),
+        };
+        let lengths = [field::<34, 2, CHANGE_FIXED>(fixed), field::<36, 2, CHANGE_FIXED>(fixed)];
+        let [name_bytes, reason_bytes] = lengths.map(|length| usize::from(u16::from_le_bytes(length)));
+        let (name, reason) = texts.split_at_checked(name_bytes).ok_or(Problem::Field("name length"))?;
+        if reason.len() != reason_bytes {
+            return Err(Problem::Field("reason's length").into());
+        }
+        let reason = String::from_utf8(reason.to_vec()).ok().filter(|text| is_reason(text));
+        Ok(Self {
+            predecessor: field::<0, 32, CHANGE_FIXED>(fixed),
+            change,
+            point: field::<40, 16, CHANGE_FIXED>(fixed),
+            recorded_unix_seconds: i64::from_le_bytes(field::<64, 8, CHANGE_FIXED>(fixed)),
+            machine: String::from_utf8(name.to_vec()).map_err(|_| Problem::Field("machine name"))?,
+            reason: reason.ok_or(Problem::Field("reason"))?,
+        })
+    }
+}
+
+impl Entry {
+    /// Reads the opened payload; with the signature that it must have, which the caller checks.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, Option<&[u8; SIGNATURE_BYTES]>), FormatError> {
+        if bytes.get(32).is_none_or(|event| *event == 1) {
+            return Ok((Self::Made(PointMade::decode(bytes)?), None));
+        }
+        let short = || Problem::Length { expected: CHANGE_FIXED as u64, found: bytes.len() as u64 };
+        let (signed, signature) = bytes.split_last_chunk::<SIGNATURE_BYTES>().ok_or_else(short)?;
+        Ok((Self::Changed(PointChanged::decode(signed)?), Some(signature)))
+    }
+
+    /// BLAKE3 of the whole entry before.
+    pub fn predecessor(&self) -> &Hash {
+        match self {
+            Self::Made(made) => &made.predecessor,
+            Self::Changed(changed) => &changed.predecessor,
+        }
+    }
+
+    /// The machine's name.
+    pub fn machine(&self) -> &str {
+        match self {
+            Self::Made(made) => &made.machine,
+            Self::Changed(changed) => &changed.machine,
+        }
     }
 }

@@ -24,7 +24,7 @@
 //! | 128 | 32 | public half of the slot's own pair (X25519, RFC 7748) | always | |
 //! | 160 | 8 | time the epoch began, Unix seconds | always | |
 //! | 168 | 4 | length of the wrapped key `w`, up to 16 KiB | kind 4, else 0 | |
-//! | 172 | 4 | length of the sealed payload `p`: 16 + 40 + (e + 1) times 96, 128 or 160 for role 1, 2 or 3 | always | |
+//! | 172 | 4 | length of the sealed payload `p`: 16 + 40 + (e + 1) times 128, 160 or 192 for role 1, 2 or 3 | always | |
 //! | 176 | 16 | reserved, zero | always | |
 //! | 192 | n | label, UTF-8 without control characters | always | |
 //! | then | w | the slot's key as the external command wrapped it | kind 4 | |
@@ -41,7 +41,7 @@
 //! | 0 | 4 | epoch `e` |
 //! | 4 | 4 | reserved, zero |
 //! | 8 | 32 | id key |
-//! | 40 | 96, 128 or 160 each | the keys of epochs 0 to `e`, in order |
+//! | 40 | 128, 160 or 192 each | the keys of epochs 0 to `e`, in order |
 //!
 //! The keys of an epoch:
 //!
@@ -50,8 +50,9 @@
 //! | 0 | 32 | meta key |
 //! | 32 | 32 | public half of the data key pair |
 //! | 64 | 32 | BLAKE3 of the inventory that the epoch began with; zero for epoch 0 |
-//! | 96 | 32 | private half of the data key pair; roles restore and admin only |
-//! | 128 | 32 | admin key; role admin only |
+//! | 96 | 32 | public half of the administrators' signing pair (Ed25519, RFC 8032) |
+//! | 128 | 32 | private half of the data key pair; roles restore and admin only |
+//! | 160 | 32 | admin key; role admin only. The private half of the signing pair is derived from it |
 
 use super::{
     FormatError, HASH_BYTES, Hash, Id, TAG_BYTES, VERSION, check_zero, field, hex, put, split_hashed, u32_at, u64_at,
@@ -83,7 +84,7 @@ pub const MOST_BYTES: usize = PREFIX
     + 32
     + TAG_BYTES
     + PAYLOAD_FIXED
-    + MOST_EPOCHS as usize * 160
+    + MOST_EPOCHS as usize * 192
     + ESCROW_BYTES
     + 2 * HASH_BYTES;
 
@@ -143,9 +144,9 @@ impl Role {
     /// Length of one epoch's keys in the payload, in bytes.
     pub fn epoch_bytes(self) -> usize {
         match self {
-            Self::Backup => 96,
-            Self::Restore => 128,
-            Self::Admin => 160,
+            Self::Backup => 128,
+            Self::Restore => 160,
+            Self::Admin => 192,
         }
     }
 

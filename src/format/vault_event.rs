@@ -6,7 +6,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 32 | BLAKE3 of the whole entry before, zero for the first |
-//! | 32 | 1 | event: 1 epoch began, 2 key slot removed |
+//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set |
 //! | 33 | 7 | reserved, zero |
 //! | 40 | 8 | time the entry was made, Unix seconds, signed |
 //! | 48 | n | what the event says |
@@ -25,13 +25,24 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 48 | 8 | slot id |
+//!
+//! Event 3, how long a forgotten point can be brought back, and until when that can't be made shorter; 14 days and never
+//! locked where no such event is:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 48 | 8 | that time in seconds |
+//! | 56 | 8 | until when it is locked, Unix seconds, signed; 0 for not at all, the largest number for ever |
+//! | 64 | 64 | Ed25519 signature of bytes 0..96 of the entry and everything before it in the payload, with the epoch's signing pair |
 
-use super::{FormatError, Hash, check_zero, exactly, field, put, u32_at};
+use super::{FormatError, Hash, check_zero, exactly, field, put, u32_at, u64_at};
 use crate::error::Problem;
+use crate::format::catalog_entry::SIGNATURE_BYTES;
 
 const FIXED: usize = 48;
 const EPOCH_BEGAN: usize = FIXED + 40;
 const SLOT_REMOVED: usize = FIXED + 8;
+const SOFT_DELETE: usize = FIXED + 16;
 
 /// What happened to the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +61,23 @@ pub enum Event {
         /// Its id.
         slot: [u8; 8],
     },
+    /// How long forgotten points can be brought back was set. An administrator signs this.
+    SoftDeleteSet(SoftDelete),
+}
+
+/// How long forgotten points can be brought back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoftDelete {
+    /// So long, in seconds.
+    pub grace_seconds: u64,
+    /// Until when that can't be made shorter, Unix seconds: 0 for not at all, the largest number for ever.
+    pub locked_until_unix_seconds: i64,
+}
+
+impl Default for SoftDelete {
+    fn default() -> Self {
+        Self { grace_seconds: 14 * 86_400, locked_until_unix_seconds: 0 }
+    }
 }
 
 /// An entry of the vault's own chain.
@@ -74,6 +102,12 @@ impl VaultEvent {
                 put::<56, 32, EPOCH_BEGAN>(&mut bytes, inventory);
                 bytes.to_vec()
             }
+            Event::SoftDeleteSet(SoftDelete { grace_seconds, locked_until_unix_seconds }) => {
+                let mut bytes = self.begin::<SOFT_DELETE>(3);
+                put::<48, 8, SOFT_DELETE>(&mut bytes, grace_seconds.to_le_bytes());
+                put::<56, 8, SOFT_DELETE>(&mut bytes, locked_until_unix_seconds.to_le_bytes());
+                bytes.to_vec()
+            }
             Event::SlotRemoved { slot } => {
                 let mut bytes = self.begin::<SLOT_REMOVED>(2);
                 put::<48, 8, SLOT_REMOVED>(&mut bytes, slot);
@@ -91,8 +125,13 @@ impl VaultEvent {
         bytes
     }
 
-    /// Reads the opened payload.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+    /// Reads the opened payload; with the signature that it must have, which the caller checks.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, Option<&[u8; SIGNATURE_BYTES]>), FormatError> {
+        let is_signed = bytes.get(32).is_some_and(|event| *event == 3);
+        let (bytes, signature) = match bytes.split_last_chunk::<SIGNATURE_BYTES>() {
+            Some((signed, signature)) if is_signed => (signed, Some(signature)),
+            _ => (bytes, None),
+        };
         let short = || Problem::Length { expected: FIXED as u64, found: bytes.len() as u64 };
         let (fixed, _) = bytes.split_first_chunk::<FIXED>().ok_or_else(short)?;
         check_zero(&fixed[33..40], "reserved")?;
@@ -109,12 +148,25 @@ impl VaultEvent {
                 Event::EpochBegan { epoch, inventory, rewrites }
             }
             2 => Event::SlotRemoved { slot: field::<48, 8, SLOT_REMOVED>(exactly::<SLOT_REMOVED>(bytes)?) },
+            3 => {
+                let bytes = exactly::<SOFT_DELETE>(bytes)?;
+                Event::SoftDeleteSet(SoftDelete {
+                    grace_seconds: u64_at::<48, SOFT_DELETE>(bytes),
+                    locked_until_unix_seconds: i64::from_le_bytes(field::<56, 8, SOFT_DELETE>(bytes)),
+                })
+            }
             _ => return Err(Problem::Field("event").into()),
         };
-        Ok(Self {
+        let event = Self {
             predecessor: field::<0, 32, FIXED>(fixed),
             recorded_unix_seconds: i64::from_le_bytes(field::<40, 8, FIXED>(fixed)),
             event,
-        })
+        };
+        Ok((event, signature))
+    }
+
+    /// Whether an administrator must sign it.
+    pub fn is_signed(&self) -> bool {
+        matches!(self.event, Event::SoftDeleteSet(_))
     }
 }

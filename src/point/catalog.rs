@@ -2,6 +2,8 @@
 //!
 //! Invariants:
 //! - the publication of an entry is what makes a point exist; everything that it names is durable before;
+//! - only administrators forget, bring back, protect and purge: each such entry is signed by one;
+//! - a point that is purged was forgotten, and the time to bring it back was over;
 //! - of two writers who append at once one gets the number, the other takes the next;
 //! - an entry that is damaged or missing hides only itself, and is reported.
 
@@ -14,7 +16,7 @@ use super::Consistency;
 use super::entries::{self, ReadEntry};
 use super::heads::ChainHead;
 use crate::error::{Damage, Error, Problem, Result};
-use crate::format::catalog_entry::{self, PointMade};
+use crate::format::catalog_entry::{self, Change, Entry, PointChanged, PointMade};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
 use crate::media::Media;
 use crate::seal::VaultKeys;
@@ -36,8 +38,71 @@ pub struct PointInfo {
     /// Whether only its manifest was found in a segment, and the catalog has no entry of it: seen only where the vault was
     /// opened to salvage what is left.
     pub is_found: bool,
+    /// Where it was forgotten: it is listed no more, but can be brought back.
+    pub forgotten: Option<Forgotten>,
+    /// Until when it can't be forgotten, where somebody protected it.
+    pub protected: Option<Until>,
     pub(crate) entry: PointMade,
 }
+
+/// That a point was forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// When.
+    pub since: Timestamp,
+    /// Until when it can be brought back.
+    pub until: Timestamp,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// An end that something has, or has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Until {
+    /// At that time.
+    Time(Timestamp),
+    /// Never.
+    Ever,
+}
+
+impl Until {
+    /// As an entry has it.
+    pub(crate) fn of(unix_seconds: i64) -> Self {
+        if unix_seconds == i64::MAX {
+            return Self::Ever;
+        }
+        Timestamp::from_second(unix_seconds).map_or(Self::Ever, Self::Time)
+    }
+
+    /// As an entry has it.
+    pub fn unix_seconds(self) -> i64 {
+        match self {
+            Self::Time(time) => time.as_second(),
+            Self::Ever => i64::MAX,
+        }
+    }
+
+    /// Whether that is still to come.
+    pub fn is_after(self, now: Timestamp) -> bool {
+        match self {
+            Self::Time(time) => time > now,
+            Self::Ever => true,
+        }
+    }
+}
+
+impl PointInfo {
+    /// Whether it can't be forgotten at that time.
+    pub fn is_protected(&self, now: Timestamp) -> bool {
+        self.protected.is_some_and(|until| until.is_after(now))
+    }
+}
+
+/// Whether the state of a point, and of all of its machine, allows what is to be done with it.
+pub(crate) type Allows<'a> = &'a dyn Fn(&PointInfo, &[Arc<PointInfo>]) -> Result<()>;
+
+/// An entry, sealed, and what the caller wants of it.
+type Sealed<T> = (Vec<u8>, T);
 
 /// Most entries that are read before they are replayed.
 const MOST_AT_ONCE: usize = 4096;
@@ -53,8 +118,14 @@ pub struct Catalog {
 #[derive(Clone, Default)]
 struct Chain {
     points: Vec<Arc<PointInfo>>,
-    /// The names of the points.
+    /// The machine's name.
+    machine: Option<String>,
+    /// The names that points have and had.
     names: HashSet<String>,
+    /// Points that are purged.
+    purged: HashSet<Id>,
+    /// The newest time that an entry tells: no later one is from before.
+    latest_unix_seconds: i64,
     /// Number that the next entry gets.
     next: u64,
     /// Hash of the last entry.
@@ -131,7 +202,7 @@ impl Catalog {
         match entry {
             Ok(entry) => {
                 // A damaged or missing predecessor has been reported itself; its hash can't be known any more.
-                if entry.predecessor != expected
+                if *entry.predecessor() != expected
                     && !gap
                     && chain.damage.last().is_none_or(|last| !last.is_entry(id, sequence))
                 {
@@ -139,12 +210,15 @@ impl Catalog {
                     let problem = Problem::Chain("does not follow the one before it", sequence);
                     chain.damage.push(Damage { object, offset: 0, problem });
                 }
-                // One that was found without its entry has one now.
-                let id = hex(&entry.point);
-                chain.points.retain(|known| !(known.is_found && known.id == id));
-                let point = point_of(entry, &|name| chain.names.contains(name));
-                chain.names.insert(point.name.clone());
-                chain.points.push(Arc::new(point));
+                chain.machine = Some(entry.machine().to_owned());
+                let done = match entry {
+                    Entry::Made(made) => chain.add(made),
+                    Entry::Changed(changed) => chain.change(&changed),
+                };
+                if let Err(problem) = done {
+                    let object = catalog_entry::object(id, sequence);
+                    chain.damage.push(Damage { object, offset: 0, problem: Problem::Chain(problem, sequence) });
+                }
                 Ok(())
             }
             Err(Error::Damaged(damage)) => {
@@ -169,25 +243,63 @@ impl Catalog {
     /// Appends that a point was made. `make` gets the hash of the entry before.
     pub fn append(&self, machine: &str, make: &dyn Fn(Hash) -> PointMade) -> Result<Arc<PointInfo>> {
         let id = self.keys.chain_of(machine);
+        let entry = self.append_entry(&id, &|sequence, chain| {
+            let entry = make(chain.head);
+            Ok((self.keys.seal_entry(id, sequence, &entry)?, entry))
+        })?;
+        let point = hex(&entry.point);
+        let chains = self.chains();
+        let made = chains.get(&id).and_then(|chain| chain.points.iter().find(|info| info.id == point));
+        // The point is made, also where the medium did not give the entry back just now.
+        Ok(made.cloned().unwrap_or_else(|| Arc::new(point_of(entry, &|_| false))))
+    }
+
+    /// Appends that an administrator does something with a point, where `allow` says that the point's state allows it: it
+    /// is asked anew where somebody else was faster.
+    pub(crate) fn change(
+        &self,
+        (machine, point): (&str, Id),
+        change: Change,
+        reason: &str,
+        allow: Allows<'_>,
+    ) -> Result<()> {
+        let (id, wanted) = (self.keys.chain_of(machine), hex(&point));
+        self.append_entry(&id, &|sequence, chain| {
+            let unknown = || Error::UnknownPoint { machine: machine.to_owned(), point: wanted[..8].to_owned() };
+            allow(chain.points.iter().find(|known| known.id == wanted).ok_or_else(unknown)?, &chain.points)?;
+            let entry = PointChanged {
+                predecessor: chain.head,
+                change,
+                point,
+                // Time only goes on: a clock that was set back makes nothing earlier than what was before.
+                recorded_unix_seconds: Timestamp::now().as_second().max(chain.latest_unix_seconds),
+                machine: machine.to_owned(),
+                reason: reason.to_owned(),
+            };
+            Ok((self.keys.seal_change(id, sequence, &entry)?, ()))
+        })
+    }
+
+    /// Appends an entry that `make` makes of the chain as it is, and publishes it.
+    fn append_entry<T>(&self, id: &Id, make: &dyn Fn(u64, &Chain) -> Result<Sealed<T>>) -> Result<T> {
         let mut taken = None;
         loop {
-            self.refresh_chains(&[id])?;
-            let (sequence, head) =
-                self.chains().get(&id).map_or((0, [0; HASH_BYTES]), |chain| (chain.next, chain.head));
-            let unreadable = self.chains().get(&id).and_then(|chain| chain.unreadable);
-            if let Some(lost) = unreadable.filter(|lost| lost.checked_add(1) == Some(sequence)) {
+            self.refresh_chains(&[*id])?;
+            let chain = self.chains().get(id).cloned().unwrap_or_default();
+            let sequence = chain.next;
+            if let Some(lost) = chain.unreadable.filter(|lost| lost.checked_add(1) == Some(sequence)) {
                 // The new entry must bind this one. Perhaps the medium gives it now; else this is the error.
-                let (hash, _) = entries::read(self.media.as_ref(), &self.keys, &id, lost)?;
-                if let Some(chain) = self.chains().get_mut(&id) {
+                let (hash, _) = entries::read(self.media.as_ref(), &self.keys, id, lost)?;
+                if let Some(chain) = self.chains().get_mut(id) {
                     chain.head = hash;
                     chain.unreadable = None;
                 }
                 continue;
             }
-            let entry = make(head);
-            let name = catalog_entry::object(&id, sequence);
+            let (sealed, made) = make(sequence, &chain)?;
+            let name = catalog_entry::object(id, sequence);
             let object = self.media.create(&name)?;
-            object.write_at(0, &self.keys.seal_entry(id, sequence, &entry)?)?;
+            object.write_at(0, &sealed)?;
             if !object.publish()? {
                 // Somebody else was faster: theirs comes first, ours follows it. What takes the name for good is no entry.
                 if taken.replace(sequence) == Some(sequence) {
@@ -195,17 +307,13 @@ impl Catalog {
                 }
                 continue;
             }
-            self.media.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))?;
+            self.media.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(id)))?;
             if sequence == 0 {
                 // The folder may be another writer's, who died before its own name was durable.
                 self.media.sync_folder(catalog_entry::FOLDER)?;
             }
-            self.refresh_chains(&[id])?;
-            let point = hex(&entry.point);
-            let chains = self.chains();
-            let made = chains.get(&id).and_then(|chain| chain.points.iter().find(|info| info.id == point));
-            // The point is made, also where the medium did not give the entry back just now.
-            return Ok(made.cloned().unwrap_or_else(|| Arc::new(point_of(entry, &|_| false))));
+            self.refresh_chains(&[*id])?;
+            return Ok(made);
         }
     }
 
@@ -224,53 +332,83 @@ impl Catalog {
         true
     }
 
-    /// All points, by machine, oldest first.
+    /// All points, also forgotten ones, by machine, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<PointInfo>> {
-        self.machines().iter().flat_map(|machine| self.points(machine).unwrap_or_default()).collect()
+        let mut points: Vec<Arc<PointInfo>> =
+            self.chains().values().flat_map(|chain| chain.points.iter().cloned()).collect();
+        points.sort_by(|one, other| (&one.machine, one.time).cmp(&(&other.machine, other.time)));
+        points
     }
 
     /// The machines that have points, in order of name.
     pub fn machines(&self) -> Vec<String> {
-        let mut machines: Vec<String> =
-            self.chains().values().filter_map(|chain| Some(chain.points.first()?.machine.clone())).collect();
+        let listed = |chain: &Chain| Some(chain.points.iter().find(|point| point.forgotten.is_none())?.machine.clone());
+        let mut machines: Vec<String> = self.chains().values().filter_map(listed).collect();
         machines.sort_unstable();
         machines
     }
 
     /// The points of a machine, oldest first.
     pub fn points(&self, machine: &str) -> Result<Vec<Arc<PointInfo>>> {
-        let chains = self.chains();
-        let points = chains.get(&self.keys.chain_of(machine)).map(|chain| chain.points.clone()).unwrap_or_default();
+        let mut points = self.of_machine(machine);
+        points.retain(|point| point.forgotten.is_none());
         if points.is_empty() {
             return Err(Error::UnknownMachine { name: machine.to_owned() });
         }
+        Ok(points)
+    }
+
+    /// The points of a machine with those that were forgotten and can be brought back, oldest first.
+    pub(crate) fn of_machine(&self, machine: &str) -> Vec<Arc<PointInfo>> {
+        let chains = self.chains();
+        let chain = chains.get(&self.keys.chain_of(machine));
+        let mut points = chain.map(|chain| chain.points.clone()).unwrap_or_default();
         drop(chains);
-        let mut points = points;
         // Stable: of points that stand for one second, the last made comes last.
         points.sort_by_key(|point| point.time);
-        Ok(points)
+        points
+    }
+
+    /// The newest time that any entry tells, Unix seconds.
+    pub(crate) fn latest(&self) -> i64 {
+        self.chains().values().map(|chain| chain.latest_unix_seconds).max().unwrap_or(0)
+    }
+
+    /// Whether a point is purged.
+    pub(crate) fn is_purged(&self, machine: &str, point: &Id) -> bool {
+        self.chains().get(&self.keys.chain_of(machine)).is_some_and(|chain| chain.purged.contains(point))
     }
 
     /// One point: by its name, `latest`, or at least the first four digits of its id.
     pub fn point(&self, machine: &str, wanted: &str) -> Result<Arc<PointInfo>> {
-        let points = self.points(machine)?;
-        let unknown = || Error::UnknownPoint { machine: machine.to_owned(), point: wanted.to_owned() };
+        let all = self.of_machine(machine);
+        let (listed, forgotten): (Vec<_>, Vec<_>) = all.into_iter().partition(|point| point.forgotten.is_none());
+        let unknown = || match listed.is_empty() && forgotten.is_empty() {
+            true => Error::UnknownMachine { name: machine.to_owned() },
+            false => Error::UnknownPoint { machine: machine.to_owned(), point: wanted.to_owned() },
+        };
         if wanted == "latest" {
-            return points.last().cloned().ok_or_else(unknown);
+            return listed.last().cloned().ok_or_else(unknown);
         }
-        if let Some(point) = points.iter().find(|point| point.name == wanted) {
-            return Ok(Arc::clone(point));
+        if let Some(point) = find(&listed, machine, wanted)? {
+            return Ok(point);
         }
-        if wanted.len() < 4 || wanted.len() > 32 || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(unknown());
+        match find(&forgotten, machine, wanted) {
+            Ok(Some(point)) => Err(Error::Forgotten {
+                machine: machine.to_owned(),
+                point: point.name.clone(),
+                until_unix_seconds: point.forgotten.as_ref().map_or(0, |forgotten| forgotten.until.as_second()),
+            }),
+            _ => Err(unknown()),
         }
-        let prefix = wanted.to_ascii_lowercase();
-        let mut fitting = points.iter().filter(|point| point.id.starts_with(&prefix));
-        match (fitting.next(), fitting.next()) {
-            (Some(point), None) => Ok(Arc::clone(point)),
-            (Some(_), Some(_)) => Err(Error::AmbiguousPoint { machine: machine.to_owned(), point: wanted.to_owned() }),
-            (None, _) => Err(unknown()),
-        }
+    }
+
+    /// One point that was forgotten, by its name or the first digits of its id.
+    pub(crate) fn forgotten_point(&self, machine: &str, wanted: &str) -> Result<Arc<PointInfo>> {
+        let mut all = self.of_machine(machine);
+        all.retain(|point| point.forgotten.is_some());
+        let unknown = || Error::UnknownPoint { machine: machine.to_owned(), point: wanted.to_owned() };
+        find(&all, machine, wanted)?.ok_or_else(unknown)
     }
 
     /// What is damaged or missing in the chains.
@@ -290,7 +428,7 @@ impl Catalog {
                 chain: *id,
                 entries: chain.next,
                 hash: chain.head,
-                machine: chain.points.first().map(|point| point.machine.clone()),
+                machine: chain.machine.clone(),
             })
             .collect();
         heads.sort_by(|one, other| one.machine.cmp(&other.machine));
@@ -316,14 +454,96 @@ impl Damage {
     }
 }
 
-fn point_of(entry: PointMade, taken: &dyn Fn(&str) -> bool) -> PointInfo {
+/// The point of that name or, with at least four digits of it, of that id.
+fn find(points: &[Arc<PointInfo>], machine: &str, wanted: &str) -> Result<Option<Arc<PointInfo>>> {
+    if let Some(point) = points.iter().find(|point| point.name == wanted) {
+        return Ok(Some(Arc::clone(point)));
+    }
+    if wanted.len() < 4 || wanted.len() > 32 || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    let prefix = wanted.to_ascii_lowercase();
+    let mut fitting = points.iter().filter(|point| point.id.starts_with(&prefix));
+    match (fitting.next(), fitting.next()) {
+        (Some(_), Some(_)) => Err(Error::AmbiguousPoint { machine: machine.to_owned(), point: wanted.to_owned() }),
+        (found, _) => Ok(found.cloned()),
+    }
+}
+
+impl Chain {
+    /// Lists a point that was made; or why that can't be.
+    fn add(&mut self, made: PointMade) -> std::result::Result<(), &'static str> {
+        self.latest_unix_seconds = self.latest_unix_seconds.max(made.recorded_unix_seconds);
+        // One that was found without its entry has one now.
+        let id = hex(&made.point);
+        self.points.retain(|known| !(known.is_found && known.id == id));
+        let point = point_of(made, &|name| self.names.contains(name));
+        self.names.insert(point.name.clone());
+        self.points.push(Arc::new(point));
+        Ok(())
+    }
+
+    /// Does with a point what an administrator did; or why that can't have been.
+    fn change(&mut self, changed: &PointChanged) -> std::result::Result<(), &'static str> {
+        let recorded = changed.recorded_unix_seconds;
+        self.latest_unix_seconds = self.latest_unix_seconds.max(recorded);
+        let at = |unix_seconds| Timestamp::from_second(unix_seconds).unwrap_or(Timestamp::MAX);
+        let id = hex(&changed.point);
+        let Some(number) = self.points.iter().position(|known| known.id == id) else {
+            // The entry that made it is lost, which was told.
+            return Ok(());
+        };
+        let point = Arc::make_mut(&mut self.points[number]);
+        match (changed.change, &point.forgotten) {
+            (Change::Forgotten { .. }, None) if point.is_protected(at(recorded)) => Err("forgets a protected point"),
+            (Change::Forgotten { until_unix_seconds }, None) => {
+                let (since, until, reason) = (at(recorded), at(until_unix_seconds), changed.reason.clone());
+                point.forgotten = Some(Forgotten { since, until, reason });
+                Ok(())
+            }
+            (Change::BroughtBack, Some(_)) => {
+                point.forgotten = None;
+                Ok(())
+            }
+            (Change::Protected { until_unix_seconds }, _) => {
+                point.protected = Some(Until::of(until_unix_seconds));
+                Ok(())
+            }
+            (Change::Released, _) => {
+                point.protected = None;
+                Ok(())
+            }
+            (Change::Purged, Some(forgotten)) => {
+                let is_over = forgotten.until <= at(recorded);
+                self.points.remove(number);
+                self.purged.insert(changed.point);
+                if is_over { Ok(()) } else { Err("purges a point before its time") }
+            }
+            (Change::Forgotten { .. }, Some(_)) => Err("forgets a point again"),
+            (Change::BroughtBack, None) => Err("brings back a point that was not forgotten"),
+            (Change::Purged, None) => Err("purges a point that was not forgotten"),
+        }
+    }
+}
+
+pub(crate) fn point_of(entry: PointMade, taken: &dyn Fn(&str) -> bool) -> PointInfo {
     let time = Timestamp::from_second(entry.time_unix_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
     let id = hex(&entry.point);
     let mut name = point_name(time);
     if taken(&name) {
         name = format!("{name}-{}", &id[..8]);
     }
-    PointInfo { machine: entry.machine.clone(), name, id, time, consistency: entry.consistency, is_found: false, entry }
+    PointInfo {
+        machine: entry.machine.clone(),
+        name,
+        id,
+        time,
+        consistency: entry.consistency,
+        is_found: false,
+        forgotten: None,
+        protected: None,
+        entry,
+    }
 }
 
 /// A point's time as its name: no colons, they break Samba and make.

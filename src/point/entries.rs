@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::check_name;
 use crate::error::{Error, Problem, Result};
-use crate::format::catalog_entry::{self, MOST_BYTES, PointMade};
+use crate::format::catalog_entry::{self, Entry, MOST_BYTES};
 use crate::format::{Hash, Id, hex};
 use crate::media::Media;
 use crate::seal::VaultKeys;
@@ -19,7 +19,7 @@ const FEW: usize = 32;
 pub(super) const MOST_LOST: u64 = 16;
 
 /// What was read of an entry: the hash of its bytes, and what they say.
-pub(super) type ReadEntry = (Hash, Result<PointMade>);
+pub(super) type ReadEntry = (Hash, Result<Entry>);
 
 /// The numbers of a chain's entries, in order.
 pub(crate) fn sequences(media: &dyn Media, chain: &Id) -> Result<Vec<u64>> {
@@ -53,7 +53,7 @@ pub(super) fn read(media: &dyn Media, keys: &VaultKeys, chain: &Id, sequence: u6
         // A name becomes a directory's name: a holder of a lesser key must not lead others astray with it.
         let name = || catalog_entry::object(chain, sequence);
         let wrong = |_| Error::damaged(name(), 0, Problem::Field("machine name"));
-        check_name("machine name", &entry.machine).map_err(wrong).map(|()| entry)
+        check_name("machine name", entry.machine()).map_err(wrong).map(|()| entry)
     });
     Ok((hash(&bytes), entry))
 }

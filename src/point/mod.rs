@@ -10,8 +10,8 @@ mod scrub;
 mod streams;
 pub(crate) mod vault_chain;
 
-pub(crate) use catalog::point_name;
-pub use catalog::{Catalog, PointInfo};
+pub(crate) use catalog::{Allows, point_name, point_of};
+pub use catalog::{Catalog, Forgotten, PointInfo, Until};
 pub use disk_map::{DiskMap, Extent};
 pub(crate) use entries::{sequences, stored as stored_entry};
 pub(crate) use heads::setbacks;

@@ -11,7 +11,7 @@ use super::entries;
 use super::heads::ChainHead;
 use crate::error::{Damage, Error, ErrorKind, Problem, Result};
 use crate::format::catalog_entry::{self, split};
-use crate::format::vault_event::{Event, VaultEvent};
+use crate::format::vault_event::{Event, SoftDelete, VaultEvent};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex, inventory};
 use crate::media::Media;
 use crate::seal::{Earlier, VaultKeys, open_inventory};
@@ -24,6 +24,10 @@ pub(crate) struct VaultChain {
     pub rewrites: bool,
     /// Key slots that were removed, in order.
     pub removed: Vec<[u8; 8]>,
+    /// How long forgotten points can be brought back.
+    pub soft_delete: SoftDelete,
+    /// The newest time that an entry tells, Unix seconds: no later one is from before.
+    pub latest_unix_seconds: i64,
     /// Whether there are entries under keys that came after those at hand.
     pub is_newer: bool,
     /// The number that the next entry gets.
@@ -46,6 +50,8 @@ impl VaultChain {
             epoch: 0,
             rewrites: false,
             removed: Vec::new(),
+            soft_delete: SoftDelete::default(),
+            latest_unix_seconds: 0,
             is_newer: false,
             next: 0,
             head: [0; HASH_BYTES],
@@ -130,9 +136,19 @@ impl VaultChain {
                     epoch == *begun && epoch > self.epoch && keys.begins_with(epoch, inventory)
                 }
                 // Under older keys, only who lost his can have made it.
-                Event::SlotRemoved { .. } => epoch == self.epoch || self.hides.is_some(),
+                Event::SlotRemoved { .. } | Event::SoftDeleteSet(_) => epoch == self.epoch || self.hides.is_some(),
             };
-            if fits { Ok(entry.event) } else { Err(unfit(Problem::Field("epoch"))) }
+            if !fits {
+                return Err(unfit(Problem::Field("epoch")));
+            }
+            self.latest_unix_seconds = self.latest_unix_seconds.max(entry.recorded_unix_seconds);
+            if let Event::SoftDeleteSet(set) = &entry.event
+                && is_locked(&self.soft_delete, self.latest_unix_seconds)
+                && weakens(set, &self.soft_delete)
+            {
+                return Err(unfit(Problem::Chain("shortens what is locked", sequence)));
+            }
+            Ok(entry.event)
         });
         match opened {
             Ok(Event::EpochBegan { epoch, rewrites, .. }) => {
@@ -140,6 +156,7 @@ impl VaultChain {
                 self.hides = None;
             }
             Ok(Event::SlotRemoved { slot }) => self.removed.push(slot),
+            Ok(Event::SoftDeleteSet(set)) => self.soft_delete = set,
             Err(Error::Damaged(damage)) => self.is_damaged(damage),
             Err(Error::UnsupportedVersion { object, found, .. }) => {
                 self.is_damaged(Damage { object, offset: 0, problem: Problem::Version(found) });
@@ -148,6 +165,16 @@ impl VaultChain {
         }
         Ok(())
     }
+}
+
+/// Whether soft delete is locked at that time.
+pub(crate) fn is_locked(set: &SoftDelete, unix_seconds: i64) -> bool {
+    set.locked_until_unix_seconds > unix_seconds
+}
+
+/// Whether a setting takes away from what another promises.
+pub(crate) fn weakens(new: &SoftDelete, old: &SoftDelete) -> bool {
+    new.grace_seconds < old.grace_seconds || new.locked_until_unix_seconds < old.locked_until_unix_seconds
 }
 
 /// Fails where the keys at hand must not be written under: a newer epoch has begun, or may have. The caller holds the lock
@@ -165,7 +192,8 @@ pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<()> {
 
 /// Appends an event. That an epoch began, the newest of `keys`, is the commit of a rotation.
 pub(crate) fn append(media: &dyn Media, keys: &VaultKeys, chain: &VaultChain, event: Event) -> Result<()> {
-    let recorded_unix_seconds = jiff::Timestamp::now().as_second();
+    // Time only goes on: a clock that was set back makes nothing earlier than what was before.
+    let recorded_unix_seconds = jiff::Timestamp::now().as_second().max(chain.latest_unix_seconds);
     let entry = VaultEvent { predecessor: chain.head, recorded_unix_seconds, event };
     let id = keys.own_chain();
     let name = catalog_entry::object(&id, chain.next);
@@ -240,9 +268,9 @@ pub(crate) fn list_entries(media: &dyn Media, keys: &VaultKeys) -> Result<Vec<(I
             // An entry that is damaged just now is known to the one behind it. Only in the first epoch: later, that one may
             // bind what somebody put there who lost his key.
             if let Some(before) = sequence.checked_sub(1).filter(|_| keys.epoch() == 0)
-                && entry.predecessor != [0; HASH_BYTES]
+                && *entry.predecessor() != [0; HASH_BYTES]
             {
-                listed.entry(before).or_insert(entry.predecessor);
+                listed.entry(before).or_insert(*entry.predecessor());
             }
         }
     }

@@ -4,12 +4,13 @@ use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, Nonce};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use hpke::kem::{Kem, X25519HkdfSha256};
 use hpke::{Deserializable, Serializable};
 
 use super::{Secret, random};
 use crate::error::{Damage, Error, Problem, Result};
-use crate::format::catalog_entry::{self, PointMade, Prefix};
+use crate::format::catalog_entry::{self, Entry, PointChanged, PointMade, Prefix, SIGNATURE_BYTES};
 use crate::format::header::{self, Header};
 use crate::format::index_run::Tag;
 use crate::format::inventory::{self, Inventory};
@@ -27,7 +28,9 @@ pub struct EpochKeys {
     pub(super) public: [u8; 32],
     /// Private half, where the role reads data.
     pub(super) private: Option<Secret>,
-    /// Makes key slots, where the role does.
+    /// Public half of the pair that administrators sign with.
+    pub(super) verifying: [u8; 32],
+    /// Makes key slots and signatures, where the role does.
     pub(super) admin: Option<Secret>,
     /// BLAKE3 of the inventory that the epoch began with; zero for the first epoch.
     pub(super) inventory: Hash,
@@ -51,8 +54,14 @@ impl EpochKeys {
     fn of(pair: &Secret, meta: Secret, admin: Secret, inventory: Hash) -> Self {
         let (private, public) = X25519HkdfSha256::derive_keypair(pair.expose());
         let private: [u8; 32] = private.to_bytes().into();
+        let verifying = signing(&admin).verifying_key().to_bytes();
         let (private, admin) = (Some(private.into()), Some(admin));
-        Self { meta, public: public.to_bytes().into(), private, admin, inventory }
+        Self { meta, public: public.to_bytes().into(), private, verifying, admin, inventory }
+    }
+
+    /// Whether the signing pair is that of the admin key, where there is one.
+    pub(super) fn has_both_halves(&self) -> bool {
+        self.admin.as_ref().is_none_or(|admin| signing(admin).verifying_key().to_bytes() == self.verifying)
     }
 
     /// Secrets that everybody knows.
@@ -158,6 +167,11 @@ pub struct VaultKeys {
     segment_headers: Vec<Secret>,
     tags: Aes256,
     earlier: Earlier,
+}
+
+/// The pair that administrators sign with.
+fn signing(admin: &Secret) -> SigningKey {
+    SigningKey::from_bytes(derive("icecore 1 signing key", admin, &[]).expose())
 }
 
 /// Derives a key: BLAKE3 in key derivation mode over the secret and the ids that it is for.
@@ -393,18 +407,29 @@ impl VaultKeys {
 
     /// Seals a catalog entry; the whole object.
     pub fn seal_entry(&self, chain: Id, sequence: u64, event: &PointMade) -> Result<Vec<u8>> {
-        self.seal_payload(chain, sequence, event.encode())
+        self.seal_payload(chain, sequence, event.encode(), false)
+    }
+
+    /// Seals an entry that says what an administrator did with a point; the whole object.
+    pub fn seal_change(&self, chain: Id, sequence: u64, event: &PointChanged) -> Result<Vec<u8>> {
+        self.seal_payload(chain, sequence, event.encode(), true)
     }
 
     /// Seals an entry of the vault's own chain; the whole object.
     pub fn seal_event(&self, sequence: u64, event: &VaultEvent) -> Result<Vec<u8>> {
-        self.seal_payload(self.own_chain(), sequence, event.encode())
+        self.seal_payload(self.own_chain(), sequence, event.encode(), event.is_signed())
     }
 
-    fn seal_payload(&self, chain: Id, sequence: u64, mut payload: Vec<u8>) -> Result<Vec<u8>> {
+    fn seal_payload(&self, chain: Id, sequence: u64, mut payload: Vec<u8>, is_signed: bool) -> Result<Vec<u8>> {
         let prefix = Prefix { vault: self.vault, chain, sequence, epoch: self.epoch(), salt: random()? };
-        let sealed_bytes = u32::try_from(payload.len() + crate::format::TAG_BYTES).expect("an entry is small");
+        let signature_bytes = if is_signed { SIGNATURE_BYTES } else { 0 };
+        let sealed_bytes = u32::try_from(payload.len() + signature_bytes + TAG_BYTES).expect("an entry is small");
         let bytes = prefix.encode(sealed_bytes);
+        if is_signed {
+            let denied = || Error::NotPermitted { held: self.role.name(), needed: "the role admin" };
+            let key = signing(self.keys.admin().ok_or_else(denied)?);
+            payload.extend_from_slice(&key.sign(&[bytes.as_slice(), &payload].concat()).to_bytes());
+        }
         seal(&entry_cipher(self.keys.newest(), &prefix), [0; 12], &bytes, &mut payload);
         let mut object = bytes.to_vec();
         object.append(&mut payload);
@@ -412,24 +437,49 @@ impl VaultKeys {
     }
 
     /// Opens the catalog entry that should be `sequence` of `chain`.
-    pub fn open_entry(&self, chain: &Id, sequence: u64, object: &[u8]) -> Result<PointMade> {
+    pub fn open_entry(&self, chain: &Id, sequence: u64, object: &[u8]) -> Result<Entry> {
         let name = catalog_entry::object(chain, sequence);
         let (prefix, payload) = self.open_payload(chain, sequence, object)?;
         self.admit_entry(&name, &prefix, object)?;
-        let event = PointMade::decode(&payload).map_err(|error| error.at(&name, 0))?;
-        if self.chain_of(&event.machine) != *chain {
+        let (entry, signature) = Entry::decode(&payload).map_err(|error| error.at(&name, 0))?;
+        self.check_signed(&name, &prefix, object, &payload, signature)?;
+        if self.chain_of(entry.machine()) != *chain {
             return Err(Error::damaged(&name, 0, Problem::Misplaced("machine name")));
         }
-        Ok(event)
+        Ok(entry)
+    }
+
+    /// Fails where an entry has a signature, which all have that must, and no administrator of its epoch made that.
+    fn check_signed(
+        &self,
+        name: &str,
+        prefix: &Prefix,
+        object: &[u8],
+        payload: &[u8],
+        signature: Option<&[u8; SIGNATURE_BYTES]>,
+    ) -> Result<()> {
+        let Some(signature) = signature else { return Ok(()) };
+        let front = object.first_chunk::<{ catalog_entry::PREFIX }>().expect("it was opened");
+        let message = &[front, &payload[..payload.len() - SIGNATURE_BYTES]].concat();
+        let key = &self.of_epoch(prefix.epoch, name)?.verifying;
+        // The strict form: one signature, one key, one message.
+        let fits = VerifyingKey::from_bytes(key)
+            .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok());
+        #[cfg(test)]
+        if fits {
+            super::vectors::signed(key, message, signature);
+        }
+        if fits { Ok(()) } else { Err(Error::damaged(name, 0, Problem::Authentication("signature"))) }
     }
 
     /// Opens the entry that should be `sequence` of the vault's own chain; also its epoch. What is before the newest
     /// epoch in that chain is bound by the hashes of predecessors.
     pub fn open_event(&self, sequence: u64, object: &[u8]) -> Result<(u32, VaultEvent)> {
         let chain = self.own_chain();
+        let name = catalog_entry::object(&chain, sequence);
         let (prefix, payload) = self.open_payload(&chain, sequence, object)?;
-        let event =
-            VaultEvent::decode(&payload).map_err(|error| error.at(&catalog_entry::object(&chain, sequence), 0))?;
+        let (event, signature) = VaultEvent::decode(&payload).map_err(|error| error.at(&name, 0))?;
+        self.check_signed(&name, &prefix, object, &payload, signature)?;
         Ok((prefix.epoch, event))
     }
 
@@ -523,5 +573,36 @@ mod tests {
         // Tags lie in the clear: who has the keys of before must not find what he knows.
         assert_ne!(before.index_tag(&id), after.index_tag(&id));
         assert_ne!(before.authenticate_run(&id, &id), after.authenticate_run(&id, &id));
+    }
+
+    #[test]
+    fn what_no_administrator_signed_is_refused() {
+        use crate::format::catalog_entry::Change;
+        let keys = RoleKeys::generate().expect("random");
+        let role = |role, keys: &RoleKeys| VaultKeys::new([1; 16], role, keys.for_role(role).expect("its keys"));
+        let (admin, backup) = (role(Role::Admin, &keys), role(Role::Backup, &keys));
+        // Whoever has the backup key has all that seals an entry, and signs with a pair of his own.
+        let mut forged = keys.clone();
+        forged.epochs[0].admin = Some(Secret::random().expect("random"));
+        let forger = role(Role::Admin, &forged);
+        let event = PointChanged {
+            predecessor: [0; 32],
+            change: Change::Forgotten { until_unix_seconds: 0 },
+            point: [2; 16],
+            recorded_unix_seconds: 0,
+            machine: "web01".to_owned(),
+            reason: String::new(),
+        };
+        let chain = admin.chain_of("web01");
+        assert!(matches!(backup.seal_change(chain, 1, &event), Err(Error::NotPermitted { .. })));
+        let [signed, forged] = [&admin, &forger].map(|keys| keys.seal_change(chain, 1, &event).expect("sealed"));
+        for reader in [&admin, &backup] {
+            assert_eq!(reader.open_entry(&chain, 1, &signed).expect("signed"), Entry::Changed(event.clone()));
+            let refused = reader.open_entry(&chain, 1, &forged).expect_err("forged");
+            let problem = Problem::Authentication("signature");
+            assert!(matches!(&refused, Error::Damaged(damage) if damage.problem == problem), "{refused}");
+        }
+        // Neither at another place of the chain, nor as another event.
+        assert!(admin.open_entry(&chain, 2, &signed).is_err());
     }
 }

@@ -434,6 +434,7 @@ fn encode(keys: &RoleKeys) -> Zeroizing<Vec<u8>> {
         bytes.extend_from_slice(epoch.meta.expose());
         bytes.extend_from_slice(&epoch.public);
         bytes.extend_from_slice(&epoch.inventory);
+        bytes.extend_from_slice(&epoch.verifying);
         for secret in [&epoch.private, &epoch.admin].into_iter().flatten() {
             bytes.extend_from_slice(secret.expose());
         }
@@ -452,17 +453,22 @@ fn decode(payload: &[u8], slot: &KeySlot) -> std::result::Result<RoleKeys, Forma
     }
     check_zero(&fixed[4..8], "reserved")?;
     let epoch_keys = |bytes: &[u8]| -> Option<EpochKeys> {
-        let (common, rest) = bytes.split_first_chunk::<96>()?;
+        let (common, rest) = bytes.split_first_chunk::<128>()?;
         let (secrets, _) = rest.as_chunks::<32>();
         let secret = |number: usize| secrets.get(number).map(|bytes| Secret::from(*bytes));
         Some(EpochKeys {
-            meta: field::<0, 32, 96>(common).into(),
-            public: field::<32, 32, 96>(common),
-            inventory: field::<64, 32, 96>(common),
+            meta: field::<0, 32, 128>(common).into(),
+            public: field::<32, 32, 128>(common),
+            inventory: field::<64, 32, 128>(common),
+            verifying: field::<96, 32, 128>(common),
             private: secret(0),
             admin: secret(1),
         })
     };
     let epochs: Option<Vec<EpochKeys>> = rest.chunks(slot.role.epoch_bytes()).map(epoch_keys).collect();
-    Ok(RoleKeys { id: field::<8, 32, PAYLOAD_FIXED>(fixed).into(), epochs: epochs.ok_or_else(length)? })
+    let epochs = epochs.ok_or_else(length)?;
+    if !epochs.iter().all(EpochKeys::has_both_halves) {
+        return Err(Problem::Field("signing pair").into());
+    }
+    Ok(RoleKeys { id: field::<8, 32, PAYLOAD_FIXED>(fixed).into(), epochs })
 }

@@ -16,7 +16,7 @@ use super::keys::{EpochKeys, RoleKeys, VaultKeys, cipher, open, open_inventory, 
 use super::slot::{Credential, ExternalKey, PasswordCost, Wish, open_any, update_key, wrap};
 use super::{IdKind, Secret, SegmentSeal};
 use crate::error::Result;
-use crate::format::catalog_entry::{Consistency, PointMade};
+use crate::format::catalog_entry::{Change, Consistency, Entry, PointChanged, PointMade};
 use crate::format::header::Header;
 use crate::format::inventory::Inventory;
 use crate::format::key_slot::{KeySlot, Role};
@@ -70,6 +70,11 @@ pub(super) fn received(private: &[u8], encapsulated: &[u8], info: &[u8], bound: 
 /// An index tag was made.
 pub(super) fn tagged(key: &[u8], id: &[u8], tag: &[u8]) {
     see(|| json!({"tag": hex(tag), "key": hex(key), "id": hex(id)}));
+}
+
+/// A signature was checked.
+pub(super) fn signed(key: &[u8], message: &[u8], signature: &[u8]) {
+    see(|| json!({"signed": hex(message), "key": hex(key), "signature": hex(signature)}));
 }
 
 const VAULT: Id = [0x11; 16];
@@ -130,6 +135,17 @@ fn point() -> PointMade {
     }
 }
 
+fn change() -> PointChanged {
+    PointChanged {
+        predecessor: [0x99; 32],
+        change: Change::Forgotten { until_unix_seconds: 1_765_000_000 },
+        point: [0x22; 16],
+        recorded_unix_seconds: 1_764_000_003,
+        machine: "web01".to_owned(),
+        reason: "older than a year".to_owned(),
+    }
+}
+
 /// A segment with one record and its table.
 fn segment(keys: &VaultKeys, kind: RecordType, ids: IdKind) -> Vec<u8> {
     let plain = b"one record of a segment, which is long enough to be one";
@@ -171,6 +187,7 @@ fn make() -> BTreeMap<String, Vec<u8>> {
     let event = Event::EpochBegan { epoch: 1, inventory: *keys.inventory(), rewrites: false };
     let event = VaultEvent { predecessor: [0; 32], recorded_unix_seconds: 1_764_000_002, event };
     put("event", keys.seal_event(0, &event).expect("an event"));
+    put("change", keys.seal_change(keys.chain_of("web01"), 1, &change()).expect("an entry"));
     put("data segment", segment(&keys, RecordType::Chunk, IdKind::Chunk));
     put("meta segment", segment(&keys, RecordType::MapNode, IdKind::MapNode));
     for (name, credential) in &credentials() {
@@ -216,7 +233,13 @@ fn steps(objects: &BTreeMap<String, Vec<u8>>) -> Vec<Value> {
         keys.index_tag(&[0x66; 32]);
         keys.authenticate_run(&[0x77; 32], &[0x88; 32]);
     });
-    step("entry", &mut || assert_eq!(keys.open_entry(&chain, 0, &objects["entry"]).expect("an entry"), point()));
+    step("entry", &mut || {
+        assert_eq!(keys.open_entry(&chain, 0, &objects["entry"]).expect("an entry"), Entry::Made(point()))
+    });
+    step("change", &mut || {
+        assert_eq!(keys.open_entry(&chain, 1, &objects["change"]).expect("an entry"), Entry::Changed(change()));
+    });
+    step("signing pair", &mut || assert!(all.epochs.iter().all(EpochKeys::has_both_halves)));
     step("event", &mut || assert_eq!(keys.open_event(0, &objects["event"]).expect("an event").0, 1));
     step("inventory", &mut || {
         let inventory = open_inventory(&keys, "inventory", &objects["inventory"]).expect("an inventory");

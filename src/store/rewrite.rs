@@ -41,6 +41,9 @@ pub struct Moved {
     pub(crate) begun: Vec<Id>,
 }
 
+/// Whether a record is needed.
+type Needs<'a> = &'a dyn Fn(&TableEntry) -> bool;
+
 /// A record as it is stored, opened.
 struct Opened<'a> {
     kind: RecordType,
@@ -75,12 +78,14 @@ impl Store {
         batches
     }
 
-    /// Copies the records of a batch into new segments, except for those that are in another than `leaving` already.
+    /// Copies those records of a batch that are needed into new segments, except for those that are in another than
+    /// `leaving` already.
     /// Returns the segments of the batch that may go. The caller shares the lock `writers`.
     pub fn copy_out(
         self: &Arc<Self>,
         batch: &[(Id, u64)],
         leaving: &HashSet<Id>,
+        is_needed: &(dyn Fn(&TableEntry) -> bool + Sync),
         progress: &Progress,
         moved: &mut Moved,
     ) -> Result<Vec<(Id, u64)>> {
@@ -91,7 +96,7 @@ impl Store {
             let mut buffers = Buffers::default();
             while let Some((id, length)) = batch.get(next.fetch_add(1, Ordering::Relaxed)) {
                 progress.check()?;
-                match self.copy_segment(id, leaving, &writer, &mut buffers, progress) {
+                match self.copy_segment(id, (leaving, is_needed), &writer, &mut buffers, progress) {
                     Ok(count) => {
                         records.fetch_add(count, Ordering::Relaxed);
                         copied.lock().unwrap_or_else(PoisonError::into_inner).push((*id, *length));
@@ -128,9 +133,15 @@ impl Store {
         Ok(copied.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Removes segments that were copied out of, except where a record is nowhere else after all. The caller holds the
-    /// lock `writers` alone.
-    pub fn remove_copied(&self, copied: &[(Id, u64)], leaving: &HashSet<Id>, moved: &mut Moved) -> Result<()> {
+    /// Removes segments that were copied out of, except where a record that is needed is nowhere else after all. The caller
+    /// holds the lock `writers` alone.
+    pub fn remove_copied(
+        &self,
+        copied: &[(Id, u64)],
+        leaving: &HashSet<Id>,
+        is_needed: Needs<'_>,
+        moved: &mut Moved,
+    ) -> Result<()> {
         // What somebody else removed meanwhile must not count as a place.
         self.refresh()?;
         let mut gone = Vec::new();
@@ -144,7 +155,7 @@ impl Store {
                 }
             };
             let elsewhere = |entry: &TableEntry| self.place_besides(&entry.id, leaving).is_some();
-            match entries.iter().find(|entry| !elsewhere(entry)) {
+            match entries.iter().find(|entry| is_needed(entry) && !elsewhere(entry)) {
                 None => gone.push((*id, *length)),
                 Some(entry) => {
                     let (what, id) = (entry.kind.name(), crate::format::hex(&entry.id[..4]));
@@ -177,7 +188,7 @@ impl Store {
     fn copy_segment(
         &self,
         id: &Id,
-        leaving: &HashSet<Id>,
+        (leaving, is_needed): (&HashSet<Id>, Needs<'_>),
         writer: &Writer,
         buffers: &mut Buffers,
         progress: &Progress,
@@ -189,7 +200,7 @@ impl Store {
             Err(error) => return Err(Fault::Source(error)),
         };
         let mut copied = 0;
-        for entry in &entries {
+        for entry in entries.iter().filter(|entry| is_needed(entry)) {
             progress.check().map_err(Fault::Target)?;
             if self.is_whole_besides(entry, leaving, buffers) {
                 continue;

@@ -143,7 +143,7 @@ impl Vault {
         Ok((found, unreadable))
     }
 
-    fn needs_admin(&self) -> Result<()> {
+    pub(super) fn needs_admin(&self) -> Result<()> {
         if self.salvaged.is_some() {
             let (value, rule) = (self.slot.id.clone(), "a vault that is opened to salvage what is left is only read");
             return Err(Error::Invalid { what: "change of keys", value, rule });

@@ -1,8 +1,11 @@
 //! Open, init, locks: the facade that the library's users call.
 
 mod check;
+mod forget;
+mod gc;
 mod keys;
 mod options;
+mod parallel;
 mod repair;
 mod salvage;
 mod stats;
@@ -11,6 +14,8 @@ mod unlock;
 pub use check::{
     Coverage, DamagedRange, DamagedSegment, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport,
 };
+pub use forget::{SoftDelete, time_left};
+pub use gc::{GcOptions, GcProgress, GcReport};
 pub use keys::{KeyRequest, ListedSlot, NewSlot, RewriteProgress, RewriteReport, RotationReport, Standing};
 pub use options::{InitOptions, OpenOptions};
 pub use repair::{CopyFacts, Mended, Repair, RepairPlan, RepairProgress, RepairReport, RepairSources, Restored};

@@ -40,6 +40,7 @@ impl Vault {
         for segment in store.segments().list()? {
             for entry in manifests(store, &segment).into_iter().filter(|entry| !known.contains(&entry.id)) {
                 match read(store, &segment, &entry) {
+                    Ok(point) if self.catalog.is_purged(&point.machine, &point.point) => {}
                     Ok(point) => drop(found.insert(point.point, point)),
                     Err(error) => unreadable.push(error),
                 }

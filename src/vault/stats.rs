@@ -15,6 +15,8 @@ pub struct Stats {
     pub machines: Vec<MachineStats>,
     /// Number of points.
     pub points: u64,
+    /// Number of points that were forgotten and can be brought back; they are in no other number but those of segments.
+    pub forgotten_points: u64,
     /// Sum of the sizes of all disks of all points.
     pub protected_bytes: u64,
     /// The same without zeros: what the points would take uncompressed, each for itself.
@@ -107,6 +109,7 @@ impl Vault {
         Ok(Stats {
             machines,
             points,
+            forgotten_points: self.all_forgotten().len() as u64,
             protected_bytes: protected,
             used_bytes: used,
             segments: segments.len() as u64,

@@ -2,9 +2,29 @@
 
 use crate::cli_support::Sandbox;
 
-const VERBS: [&str; 17] = [
-    "init", "backup", "points", "ls", "cat", "cp", "find", "diff", "restore", "verify", "repair", "stats", "bench",
-    "mount", "umount", "key", "man",
+const VERBS: [&str; 22] = [
+    "init",
+    "backup",
+    "points",
+    "ls",
+    "cat",
+    "cp",
+    "find",
+    "diff",
+    "restore",
+    "verify",
+    "repair",
+    "forget",
+    "undelete",
+    "protect",
+    "soft-delete",
+    "gc",
+    "stats",
+    "bench",
+    "mount",
+    "umount",
+    "key",
+    "man",
 ];
 
 #[test]

@@ -74,7 +74,7 @@ fn the_golden_vault_reads_as_the_document_says() {
             }
         }
     }
-    assert_eq!(disks, 3);
+    assert_eq!(disks, 4);
 }
 
 #[test]

@@ -9,8 +9,9 @@ use crate::common;
 use icecore::Vault;
 use icecore::backup::Progress;
 use icecore::format::key_slot::Role;
+use icecore::point::Until;
 use icecore::seal::{Credential, RecoveryKey};
-use icecore::vault::{InitOptions, OpenOptions, VerifyProgress};
+use icecore::vault::{GcOptions, GcProgress, InitOptions, OpenOptions, SoftDelete, VerifyProgress};
 
 /// One disk of a point in the golden vault.
 struct Golden {
@@ -60,11 +61,33 @@ fn make(path: &Path) {
         request.time = Some(golden.time.parse().expect("a time"));
         request.tags = vec!["golden".to_owned()];
         vault.backup(&request, &Progress::default()).expect("backup");
+        if golden.machine == "db" {
+            let point = vault.points("db").expect("points").remove(0);
+            vault.protect(&point, Some(Until::Ever), "golden").expect("protected");
+        }
         if golden.time.starts_with("2026-11-19") {
             // The days after are under the keys of another epoch.
             vault = vault.rotate_keys(false).expect("rotated").0;
         }
     }
+    // Points that were forgotten: one that can be brought back, one that was, and one that is purged.
+    vault.set_soft_delete(SoftDelete { grace_seconds: 0, ..SoftDelete::default() }).expect("set");
+    let points: Vec<_> = (5..8)
+        .map(|day| {
+            let mut request = common::memory_request("old", &[("os", &common::text(day, 9000))]);
+            request.time = Some(format!("2026-11-0{day}T02:00:00Z").parse().expect("a time"));
+            vault.backup(&request, &Progress::default()).expect("backup").point
+        })
+        .collect();
+    vault.forget(&points[0], "golden", false).expect("forgotten");
+    vault.gc(&GcOptions::default(), &GcProgress::default()).expect("purged");
+    let ever = SoftDelete { grace_seconds: 36_500 * 86_400, locked_until_unix_seconds: i64::MAX };
+    vault.set_soft_delete(ever).expect("set");
+    vault.forget(&points[1], "golden", false).expect("forgotten");
+    vault.undelete("old", &points[1].id).expect("brought back");
+    vault.forget(&points[1], "golden, again", false).expect("forgotten");
+    vault.forget(&points[2], "golden", true).expect("forgotten");
+    vault.undelete("old", &points[2].id).expect("brought back");
 }
 
 fn assert_whole(vault: &Vault) {
@@ -91,7 +114,13 @@ fn a_vault_of_version_1_is_readable() {
     common::copy_folder(&path, &copy);
     for credential in [common::password(), key_file(), recovery()] {
         let vault = Vault::open(&copy, &credential, &OpenOptions::default()).expect("the golden vault opens");
-        assert_eq!(vault.machines(), ["db", "web01"]);
+        assert_eq!(vault.machines(), ["db", "old", "web01"]);
+        let forgotten = vault.forgotten("old");
+        let reasons: Vec<_> = forgotten.iter().filter_map(|point| Some(&point.forgotten.as_ref()?.reason)).collect();
+        assert_eq!(reasons, ["golden, again"]);
+        assert_eq!(vault.points("old").expect("points").len(), 1);
+        assert_eq!(vault.points("db").expect("points")[0].protected, Some(Until::Ever));
+        assert_eq!(vault.soft_delete().expect("set").locked_until_unix_seconds, i64::MAX);
         assert_whole(&vault);
         let report = vault.verify(&VerifyProgress::default()).expect("verify runs");
         assert!(report.is_clean(), "{:?} {:?}", report.damage, report.hit);

@@ -8,6 +8,7 @@ mod common;
 mod block_trace;
 mod cancel;
 mod faults;
+mod gc;
 mod kill;
 mod kill_many;
 mod no_space;

@@ -10,6 +10,7 @@ import json
 import pathlib
 import sys
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -30,6 +31,8 @@ def check(event, what):
     elif "opened" in event:
         plain = AESGCM(value["key"]).decrypt(value["nonce"], value["sealed"], value["bound"])
         demand(plain == value["opened"], f"{what}: opened")
+    elif "signed" in event:
+        Ed25519PublicKey.from_public_bytes(value["key"]).verify(value["signature"], value["signed"])
     elif "received" in event:
         plain = hpke.open_sealed(
             value["private"], value["encapsulated"], value["info"], value["bound"], value["sealed"])
@@ -115,6 +118,11 @@ def main():
             check_segment(objects[name], computed)
         elif name in ("entry", "event"):
             check_sealed(objects[name], computed, 96)
+        elif name == "change":
+            check_sealed(objects[name], computed, 96)
+            opened, signed = (next(event for event in computed if what in event) for what in ("opened", "signed"))
+            message = objects[name][:96].hex() + opened["opened"][:-128]
+            demand((signed["signed"], signed["signature"]) == (message, opened["opened"][-128:]), "what is signed")
         elif name == "inventory":
             check_sealed(objects[name], computed, 80)
     contexts = {event["derived"] for step in vectors["steps"] for event in step["computed"] if "derived" in event}

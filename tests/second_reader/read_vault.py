@@ -16,7 +16,8 @@ import sys
 
 import zstandard
 from argon2.low_level import Type, hash_secret_raw
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import blake3
@@ -24,7 +25,8 @@ import hpke
 
 CHUNK, MAP_NODE, MANIFEST = 1, 2, 3
 TRAILER, SEGMENT_HEADER, RECORD_HEADER = 96, 192, 96
-EPOCH_BYTES = {1: 96, 2: 128, 3: 160}
+EPOCH_BYTES = {1: 128, 2: 160, 3: 192}
+MADE, FORGOTTEN, BROUGHT_BACK, PROTECTED, RELEASED, PURGED = range(1, 7)
 PAYLOAD_DOMAIN, ID_DOMAIN, TABLE_DOMAIN = 0, 1, 2
 
 
@@ -53,11 +55,11 @@ class Keys:
         self.vault, self.slot, self.inventory = vault, slot, None
         self.epochs = []
         for at in range(40, len(payload), EPOCH_BYTES[role]):
-            meta, public, inventory = struct.unpack_from("<32s32s32s", payload, at)
-            private = payload[at + 96:at + 128] if role > 1 else None
+            meta, public, inventory, verifying = struct.unpack_from("<32s32s32s32s", payload, at)
+            private = payload[at + 128:at + 160] if role > 1 else None
             if private:
                 demand(hpke.public_half(private) == public, "the halves of a pair do not belong together")
-            self.epochs.append((meta, public, inventory, private))
+            self.epochs.append((meta, public, inventory, private, verifying))
         demand(not any(self.epochs[0][2]), "an inventory of the first epoch")
         names = {CHUNK: "chunk id", MAP_NODE: "map node id", MANIFEST: "manifest id"}
         self.record_ids = {kind: self.from_id(name) for kind, name in names.items()}
@@ -241,7 +243,19 @@ class Vault:
             demand(path.name == f"{sequence:016x}.entry" and len(data) == 96 + length + 32, "an entry's length")
             demand(epoch <= self.keys.epoch, "this key is from before a rotation")
             key = self.keys.from_meta(epoch, "catalog entry", chain_id, struct.pack("<Q", number), salt)
-            yield sequence, blake3.plain(data), epoch, AESGCM(key).decrypt(bytes(12), data[96:96 + length], data[:96])
+            payload = AESGCM(key).decrypt(bytes(12), data[96:96 + length], data[:96])
+            signed = (3,) if chain.name == self.keys.chain_of("").hex() else range(FORGOTTEN, PURGED + 1)
+            if payload[32] in signed:
+                self.check_signature(epoch, data[:96] + payload[:-64], payload[-64:])
+                payload = payload[:-64]
+            yield sequence, blake3.plain(data), epoch, payload
+
+    def check_signature(self, epoch, message, signature):
+        """Fails where no administrator of that epoch signed a message."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.keys.epochs[epoch][4]).verify(signature, message)
+        except InvalidSignature:
+            raise SystemExit("read_vault: an entry that no administrator signed")
 
     def begun(self):
         """The newest epoch that has begun, by the vault's own chain."""
@@ -249,8 +263,11 @@ class Vault:
         chain = self.path / "catalog" / self.keys.chain_of("").hex()
         for _, own_hash, epoch, payload in self.entries(chain):
             predecessor, event, zero, _ = struct.unpack_from("<32sB7sq", payload)
-            demand(predecessor == before and event in (1, 2) and not any(zero), "the vault's own chain does not hold")
+            demand(predecessor == before and event in (1, 2, 3) and not any(zero), "the vault's own chain does not hold")
             before = own_hash
+            if event == 3:
+                demand(epoch == begun and len(payload) == 64, "an event of soft delete")
+                continue
             if event == 2:
                 demand(epoch == begun and payload[48:] != self.keys.slot, "this key was removed")
                 continue
@@ -270,17 +287,38 @@ class Vault:
         """Machine, time and manifest of each point, chain by chain."""
         own = self.keys.chain_of("").hex()
         for chain in sorted(chain for chain in (self.path / "catalog").iterdir() if chain.name != own):
-            before, chain_id = bytes(32), bytes.fromhex(chain.name)
+            before, chain_id, made, forgotten = bytes(32), bytes.fromhex(chain.name), {}, set()
             for sequence, own_hash, epoch, payload in self.entries(chain):
                 listed = lambda inventory: (chain_id, sequence, own_hash) in inventory.entries
                 demand(self.keys.counts(epoch, listed), "an entry that was made with keys from before a rotation")
-                yield self.point(payload, before, chain_id)
-                before = own_hash
+                demand(payload[:32] == before, "a chain that does not hold")
+                before, event, point = own_hash, payload[32], payload[40:56]
+                if event == MADE:
+                    made[point] = payload
+                    continue
+                self.check_change(payload, chain_id)
+                if event == FORGOTTEN:
+                    forgotten.add(point)
+                elif event in (BROUGHT_BACK, PURGED):
+                    demand(point in forgotten, "a point that was not forgotten")
+                    forgotten.discard(point)
+                    if event == PURGED:
+                        del made[point]
+            for point, payload in made.items():
+                if point not in forgotten:
+                    yield self.point(payload, chain_id)
 
-    def point(self, payload, before, chain_id):
+    def check_change(self, payload, chain_id):
+        event, zero, name, reason, zeros, _, until, _ = struct.unpack_from("<BBHHH16sqq", payload, 32)
+        demand(event in range(FORGOTTEN, PURGED + 1) and zero == zeros == 0, "an unknown event")
+        demand(until == 0 or event in (FORGOTTEN, PROTECTED), "an event that has no end")
+        demand(len(payload) == 72 + name + reason and reason <= 256, "the lengths of an event's texts")
+        demand(self.keys.chain_of(payload[72:72 + name].decode()) == chain_id, "another machine's chain")
+
+    def point(self, payload, chain_id):
         layout = struct.unpack_from("<32sBBHI16sqq16sQ32s", payload)
-        predecessor, event, _, name_length, zero, point, time, _, segment_id, offset, manifest_id = layout
-        demand(predecessor == before and event == 1 and zero == 0, "a chain that does not hold")
+        _, _, _, name_length, zero, point, time, _, segment_id, offset, manifest_id = layout
+        demand(zero == 0, "reserved bytes of an entry")
         machine = payload[128:].decode()
         demand(len(payload) == 128 + name_length, "the length of a machine's name")
         demand(self.keys.chain_of(machine) == chain_id, "another machine's chain")

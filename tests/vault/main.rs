@@ -5,6 +5,8 @@ mod common;
 
 mod backup_role;
 mod concurrency;
+mod forget;
+mod gc;
 mod index;
 mod keys;
 mod points;

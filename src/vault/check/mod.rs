@@ -89,10 +89,9 @@ impl Vault {
         report.repairs.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         seen.left = round.left();
         let mut maps = Maps::new(self, &seen);
-        for machine in self.machines() {
-            for point in self.points(&machine)? {
-                maps.check_point(&point, &mut report);
-            }
+        // Those that were forgotten too: they can be brought back.
+        for point in self.catalog.all() {
+            maps.check_point(&point, &mut report);
         }
         let lost = maps.lost();
         // Where the catalog or a manifest hides a point, nobody knows what that needs.

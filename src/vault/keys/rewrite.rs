@@ -71,13 +71,13 @@ impl Vault {
                 vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error))?;
                 self.media.clear_abandoned()?;
                 store.refresh_for_writing()?;
-                let copied = store.copy_out(batch, &leaving, progress, &mut moved);
+                let copied = store.copy_out(batch, &leaving, &|_| true, progress, &mut moved);
                 drop(shared);
                 copied.inspect_err(|error| self.give_back(error, batch, &mut moved))?
             };
             // Between the two locks others may write; they take away nothing that was copied.
             let _alone = writers_lock_alone(self.media.as_ref(), progress)??;
-            store.remove_copied(&copied, &leaving, &mut moved)?;
+            store.remove_copied(&copied, &leaving, &|_| true, &mut moved)?;
             // The removed segments are still in the runs of the index, which costs nobody anything. If it can't be written
             // now, it is made again by the next open.
             let _ = store.flush_index();
@@ -88,7 +88,7 @@ impl Vault {
 
     /// Removes what a failed batch copied, where that is worth it: on a full medium its space is, and a name whose sync
     /// failed may be lost although somebody relies on it.
-    fn give_back(&self, error: &Error, batch: &[(Id, u64)], moved: &mut Moved) {
+    pub(in crate::vault) fn give_back(&self, error: &Error, batch: &[(Id, u64)], moved: &mut Moved) {
         if (error.is_out_of_space() || error.is_failed_sync())
             && let Ok(Some(_alone)) = self.media.lock(WRITERS_LOCK, LockKind::Exclusive, false)
         {

@@ -15,7 +15,6 @@
 mod disk;
 mod look;
 mod objects;
-mod parallel;
 mod records;
 mod report;
 mod segments;

@@ -219,7 +219,7 @@ struct Entry {
     epoch: u32,
     /// Hash of the entry before it, where keys are at hand.
     predecessor: Option<Hash>,
-    /// The point that it made; nothing of the vault's own chain, which tells of none.
+    /// The point that it made, if it made one.
     made: Option<PointMade>,
 }
 
@@ -249,8 +249,13 @@ impl Chain {
                         (Some(keys.open_event(sequence, &bytes)?.1.predecessor), None)
                     }
                     Some(keys) => {
-                        let made = keys.open_entry(id, sequence, &bytes)?;
-                        (Some(made.predecessor), Some(made))
+                        let opened = keys.open_entry(id, sequence, &bytes)?;
+                        let predecessor = *opened.predecessor();
+                        let made = match opened {
+                            catalog_entry::Entry::Made(made) => Some(made),
+                            catalog_entry::Entry::Changed(_) => None,
+                        };
+                        (Some(predecessor), made)
                     }
                     None => (None, None),
                 };

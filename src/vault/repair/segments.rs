@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::parallel::each;
 use super::sources::Spare;
 use crate::error::{Error, Result};
 use crate::format::index_run::Tag;
@@ -14,6 +13,7 @@ use crate::progress::Progress;
 use crate::seal::VaultKeys;
 use crate::store::{Assembled, Origin, Store, assemble_segment, open_segment, plain_records};
 use crate::vault::check::Seen;
+use crate::vault::parallel::each;
 
 /// What is known of the vault's segments.
 pub(super) struct Survey {

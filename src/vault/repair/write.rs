@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::records::fetch;
 use super::report::RepairReport;
-use super::{Repair, objects, parallel, segments_of};
+use super::{Repair, objects, segments_of};
 use crate::error::{Error, Problem, Result};
 use crate::format::Id;
 use crate::format::catalog_entry::PointMade;
@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::store::parity::make_anew;
 use crate::store::{WRITERS_LOCK, Writer, forget_runs, scrub_segment};
 use crate::vault::check::{Depth, Memory, writers_lock_alone};
+use crate::vault::parallel;
 use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault};
 
 impl Repair {

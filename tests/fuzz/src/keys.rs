@@ -22,6 +22,11 @@ pub const SLOT: [u8; 8] = *b"slot 001";
 const ID_KEY: [u8; 32] = [0x11; 32];
 const META_KEY: [u8; 32] = [0x22; 32];
 const ADMIN_KEY: [u8; 32] = [0x55; 32];
+/// Public half of the signing pair that follows from it.
+const VERIFYING: [u8; 32] = [
+    0xe7, 0x1a, 0x72, 0xc6, 0xbb, 0x2f, 0x3e, 0xe5, 0x44, 0x8c, 0x72, 0xa7, 0xa1, 0xe3, 0x56, 0x60, 0x1b, 0x06, 0x45,
+    0x51, 0xe9, 0x48, 0xbf, 0x8c, 0x54, 0x8b, 0x11, 0x67, 0xd4, 0xa4, 0xd8, 0xb4,
+];
 const SALT: [u8; 32] = [0x33; 32];
 const KEY_FILE: [u8; 32] = [0x44; 32];
 /// An X25519 pair, public half first.
@@ -88,7 +93,7 @@ pub fn credential() -> Credential {
 
 /// The secrets of a slot of role `admin`, before they are sealed.
 pub fn slot_payload() -> Vec<u8> {
-    [[0; 8].as_slice(), &ID_KEY, &META_KEY, &PUBLIC, &[0; 32], &PRIVATE, &ADMIN_KEY].concat()
+    [[0; 8].as_slice(), &ID_KEY, &META_KEY, &PUBLIC, &[0; 32], &VERIFYING, &PRIVATE, &ADMIN_KEY].concat()
 }
 
 fn slot_key(context: &str) -> Key {

@@ -9,14 +9,14 @@ use std::process::Command;
 
 use icecore::Vault;
 use icecore::backup::{BackupRequest, Progress};
-use icecore::format::catalog_entry::{Consistency, PointMade};
+use icecore::format::catalog_entry::{Change, Consistency, PointChanged, PointMade};
 use icecore::format::check_note::{self, Check, Checked};
 use icecore::format::index_run::{ENTRY_BYTES, RunHeader};
 use icecore::format::inventory::{Inventory, Prefix};
 use icecore::format::key_slot::{KeySlot, Role, SlotKind};
 use icecore::format::map_node::MapNode;
 use icecore::format::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordType, TRAILER_BYTES, Trailer, encode_table};
-use icecore::format::vault_event::{Event, VaultEvent};
+use icecore::format::vault_event::{Event, SoftDelete, VaultEvent};
 use icecore::format::{header, index_run, key_slot, segment, with_hash};
 use icecore::media::{DirectoryMedia, Media, ReadMode};
 use icecore::seal::SegmentSeal;
@@ -305,7 +305,26 @@ fn of_points() -> Vec<Seed> {
         let sequence = u64::from(number).to_le_bytes();
         seed("catalog_entry", format!("payload-{number}"), [[1].as_slice(), &sequence, &event.encode()].concat())
     };
-    (0..).zip(all).map(payload).collect()
+    let changes = [
+        Change::Forgotten { until_unix_seconds: 1_900_000_000 },
+        Change::BroughtBack,
+        Change::Protected { until_unix_seconds: i64::MAX },
+        Change::Released,
+        Change::Purged,
+    ];
+    let changed = |(number, change): (u8, Change)| {
+        let event = PointChanged {
+            predecessor: [number; 32],
+            change,
+            point: [3; 16],
+            recorded_unix_seconds: 1_800_000_000,
+            machine: "web01".to_owned(),
+            reason: "why".repeat(usize::from(number)),
+        };
+        let payload = [[1].as_slice(), &7_u64.to_le_bytes(), &event.encode(), &[9; 64]].concat();
+        seed("catalog_entry", format!("change-{number}"), payload)
+    };
+    (0..).zip(all).map(payload).chain((0..).zip(changes).map(changed)).collect()
 }
 
 fn of_notes() -> Vec<Seed> {
@@ -351,6 +370,10 @@ fn of_events() -> Vec<Seed> {
             "slot",
             VaultEvent { event: Event::SlotRemoved { slot: [3; 8] }, ..began(1, false) }.encode(),
         ),
+        seed("vault_event", "soft-delete", {
+            let event = Event::SoftDeleteSet(SoftDelete { grace_seconds: 86_400, locked_until_unix_seconds: i64::MAX });
+            [VaultEvent { event, ..began(1, false) }.encode().as_slice(), &[9; 64]].concat()
+        }),
     ]
 }
 

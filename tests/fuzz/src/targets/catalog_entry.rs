@@ -1,6 +1,6 @@
 //! An entry of the catalog: the stored form, and what is behind its seal.
 
-use icecore::format::catalog_entry::{MOST_NAME_BYTES, PREFIX, PointMade, Prefix, object, sequence_of, split};
+use icecore::format::catalog_entry::{Entry, MOST_NAME_BYTES, PREFIX, Prefix, object, sequence_of, split};
 use icecore::format::with_hash;
 
 use super::{fix_checksum, take_u8, take_u64};
@@ -31,18 +31,31 @@ fn stored(bytes: &[u8]) -> bool {
 }
 
 fn sealed(sequence: u64, payload: &[u8]) -> bool {
-    let decoded = PointMade::decode(payload).ok();
-    if let Some(event) = &decoded
-        && event.machine.len() <= MOST_NAME_BYTES
-    {
-        assert_eq!(event.encode(), payload, "a payload has one stored form");
-    }
+    let (decoded, signature) = Entry::decode(payload).ok().unzip();
+    let signature = signature.flatten();
     // Longer names are refused where the entry is read: its file would be longer than any entry is.
-    let machine = decoded.as_ref().map_or("", |event| event.machine.as_str());
+    if let Some(entry) = decoded.as_ref().filter(|entry| entry.machine().len() <= MOST_NAME_BYTES) {
+        let again = match entry {
+            Entry::Made(made) => made.encode(),
+            Entry::Changed(changed) => changed.encode(),
+        };
+        let signature = signature.map_or([].as_slice(), <[u8; 64]>::as_slice);
+        assert_eq!([&again, signature].concat(), payload, "a payload has one stored form");
+    }
+    let machine = decoded.as_ref().map_or("", Entry::machine);
     let prefix = Prefix { vault: VAULT, chain: vault_keys().chain_of(machine), sequence, epoch: 0, salt: [7; 32] };
     let bytes = seal(&prefix, payload);
     let opened = vault_keys().open_entry(&prefix.chain, sequence, &bytes);
-    assert_eq!(opened.ok(), decoded, "what was sealed is what is opened");
+    if signature.is_some() {
+        assert!(opened.is_err(), "what nobody signed");
+    } else {
+        assert_eq!(opened.ok(), decoded, "what was sealed is what is opened");
+    }
+    if let Some(Entry::Changed(changed)) = decoded.as_ref().filter(|entry| entry.machine().len() <= MOST_NAME_BYTES) {
+        let signed = vault_keys().seal_change(prefix.chain, sequence, changed).expect("sealed");
+        let opened = vault_keys().open_entry(&prefix.chain, sequence, &signed).expect("what an administrator signed");
+        assert_eq!(Some(opened), decoded);
+    }
     assert!(vault_keys().open_entry(&prefix.chain, sequence ^ 1, &bytes).is_err(), "under its own number only");
     assert!(vault_keys().open_entry(&[1; 16], sequence, &bytes).is_err(), "and in its own chain");
     let name = object(&prefix.chain, sequence);

@@ -1,0 +1,404 @@
+//! Giving back the space of what no point needs.
+//!
+//! Marking walks the maps of all points, forgotten ones among them, shared parts once. Segments of which nothing is needed
+//! are removed; of those that are mostly not needed, the rest is moved into new segments first.
+//!
+//! Invariants:
+//! - nothing is removed while anything could hide that a point needs it: damage of the catalog or of a map ends the call
+//!   before it removes anything;
+//! - a point is purged, in the catalog, before the first thing goes that it needs;
+//! - what is removed is decided alone, after the maps of all points that came since were marked too: a backup that ran
+//!   meanwhile may rely on anything that there was;
+//! - backups, mounts and restores go on; they wait only while segments are removed that were chosen before;
+//! - whoever is killed at any moment loses time: the next call finds the same things, and ends it.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::check::writers_lock_alone;
+use super::parallel::each;
+use super::{Vault, checked_manifest};
+use crate::error::{Error, Problem, Result};
+use crate::format::Id;
+use crate::format::catalog_entry::Change;
+use crate::format::index_run::Tag;
+use crate::format::segment::{RecordType, TableEntry};
+use crate::media::{Lock, LockKind};
+pub use crate::progress::Progress as GcProgress;
+use crate::store::{Moved, WRITERS_LOCK};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How far to go.
+#[derive(Clone, Copy, Debug)]
+pub struct GcOptions {
+    /// Most bytes of records that are moved out of segments to give back the rest of those.
+    pub most_rewritten_bytes: u64,
+    /// Segments are rewritten of which at least so many hundredths are not needed.
+    pub least_dead_percent: u8,
+    /// Whether points without a catalog entry are not needed either.
+    pub drops_unlisted: bool,
+    /// Only tells.
+    pub dry_run: bool,
+}
+
+impl Default for GcOptions {
+    fn default() -> Self {
+        // What is rewritten costs as much as it gives back, or less.
+        Self { most_rewritten_bytes: u64::MAX, least_dead_percent: 50, drops_unlisted: false, dry_run: false }
+    }
+}
+
+/// What was done, or would be.
+#[derive(Debug, Default)]
+pub struct GcReport {
+    /// Points that were purged: forgotten, and their time over. As `machine/point`.
+    pub purged: Vec<String>,
+    /// Points whose records were marked.
+    pub points: u64,
+    /// Points without a catalog entry, which are kept all the same. As `machine/point`.
+    pub unlisted: Vec<String>,
+    /// Records that points need.
+    pub live_records: u64,
+    /// Segments that there were, and their bytes.
+    pub segments: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Segments that are gone, and nothing of them was needed.
+    pub removed_segments: u64,
+    /// Bytes of those.
+    pub removed_bytes: u64,
+    /// Segments that are gone, and a part of them was moved.
+    pub rewritten_segments: u64,
+    /// Bytes of those.
+    pub rewritten_bytes: u64,
+    /// Bytes that were written for them.
+    pub written_bytes: u64,
+    /// Bytes in segments that stay which nobody needs.
+    pub dead_bytes_left: u64,
+    /// Why segments stay that should go.
+    pub left: Vec<Error>,
+    /// How long marking took.
+    pub mark_seconds: f64,
+    /// How long it took in all.
+    pub seconds: f64,
+}
+
+impl GcReport {
+    /// Bytes that were given back.
+    pub fn freed_bytes(&self) -> u64 {
+        (self.removed_bytes + self.rewritten_bytes).saturating_sub(self.written_bytes)
+    }
+}
+
+/// What points need.
+///
+/// Of a record, half of its tag is remembered. Two records that share that are both kept: an error that costs space.
+/// Whether a map node was walked is decided by all of its tag.
+#[derive(Default)]
+struct Marks {
+    needed: Mutex<HashSet<u64>>,
+    walked: Mutex<HashSet<Tag>>,
+    /// The points that were marked, by id.
+    points: Mutex<HashSet<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn half(tag: &Tag) -> u64 {
+    let (half, _) = tag.split_first_chunk::<8>().expect("a tag has 16 bytes");
+    u64::from_le_bytes(*half)
+}
+
+/// A segment with something in it that nobody needs.
+struct Candidate {
+    id: Id,
+    bytes: u64,
+    live_bytes: u64,
+}
+
+impl Vault {
+    /// Purges forgotten points whose time is over, and gives back the space of what no point needs. Needs the role `admin`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where the catalog or a map is damaged: nothing was removed then, since nobody can know what is
+    /// needed; `repair` comes first.
+    pub fn gc(&self, options: &GcOptions, progress: &GcProgress) -> Result<GcReport> {
+        self.needs_admin()?;
+        let began = Instant::now();
+        let store = self.reader.store();
+        let mut report = GcReport::default();
+        let chain = self.own_chain_to_write()?;
+        store.refresh()?;
+        let now = Timestamp::from_second(self.now(&chain)).unwrap_or(Timestamp::MAX);
+        // Before anything is purged: a vault that can't be cleaned up loses nothing.
+        self.sees_all_points()?;
+        let is_over = |point: &super::PointInfo| point.forgotten.as_ref().is_some_and(|it| it.until <= now);
+        let (over, kept): (Vec<_>, Vec<_>) = self.catalog.all().into_iter().partition(|point| is_over(point));
+        let marks = Marks::default();
+        self.mark(&kept, options, &marks, progress, &mut report)?;
+        report.purged = over.iter().map(|point| format!("{}/{}", point.machine, point.name)).collect();
+        if !options.dry_run {
+            for point in &over {
+                let allow = |known: &super::PointInfo, _: &[_]| {
+                    // Somebody may have brought it back just now.
+                    if is_over(known) { Ok(()) } else { Err(Error::Busy { what: "a point was brought back just now" }) }
+                };
+                self.change(point, Change::Purged, "", &allow)?;
+            }
+        }
+        report.mark_seconds = began.elapsed().as_secs_f64();
+        let candidates = self.candidates(&marks, progress, &mut report)?;
+        let (dead, mixed): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|one| one.live_bytes == 0);
+        let mixed = chosen(mixed, options, &mut report);
+        if options.dry_run {
+            report.removed_segments = dead.len() as u64;
+            report.removed_bytes = dead.iter().map(|one| one.bytes).sum();
+            report.rewritten_segments = mixed.len() as u64;
+            report.rewritten_bytes = mixed.iter().map(|one| one.bytes).sum();
+            report.written_bytes = mixed.iter().map(|one| one.live_bytes).sum();
+        } else {
+            self.remove_dead(&dead, options, &marks, progress, &mut report)?;
+            self.rewrite_mixed(&mixed, options, &marks, progress, &mut report)?;
+            // What went is still in the runs of the index, which costs nobody anything.
+            let _ = store.flush_index();
+        }
+        report.seconds = began.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    /// Fails where the catalog may hide a point.
+    fn sees_all_points(&self) -> Result<()> {
+        // What is forged with keys of before hides nothing: it counts for nobody.
+        let hides = |damage: &crate::error::Damage| damage.problem != Problem::Outlived;
+        self.catalog_damage().into_iter().find(hides).map_or(Ok(()), |damage| Err(Error::Damaged(damage)))
+    }
+
+    /// Marks what points need, those that have no entry among them.
+    fn mark(
+        &self,
+        points: &[Arc<super::PointInfo>],
+        options: &GcOptions,
+        marks: &Marks,
+        progress: &GcProgress,
+        report: &mut GcReport,
+    ) -> Result<()> {
+        each(points, progress, |point| self.mark_point(point, marks, progress))?;
+        report.points += points.len() as u64;
+        if !options.drops_unlisted {
+            let (unlisted, unreadable) = self.unlisted_points()?;
+            if let Some(error) = unreadable.into_iter().next() {
+                return Err(error);
+            }
+            for made in unlisted {
+                let point = crate::point::point_of(made, &|_| false);
+                let path = format!("{}/{}", point.machine, point.name);
+                if !report.unlisted.contains(&path) {
+                    report.unlisted.push(path);
+                }
+                match self.mark_point(&point, marks, progress) {
+                    // What was interrupted is perhaps not whole.
+                    Ok(()) | Err(Error::Damaged(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        report.live_records = lock(&marks.needed).len() as u64;
+        Ok(())
+    }
+
+    fn mark_point(&self, point: &super::PointInfo, marks: &Marks, progress: &GcProgress) -> Result<()> {
+        let store = self.reader.store();
+        let plain = store.read(RecordType::Manifest, &point.entry.manifest)?;
+        let manifest = checked_manifest(&plain, point)?;
+        lock(&marks.needed).insert(half(&store.keys().index_tag(&point.entry.manifest)));
+        for disk in &manifest.disks {
+            if let Some(root) = disk.root() {
+                self.mark_node(&root, disk.map_level, marks, progress)?;
+            }
+        }
+        lock(&marks.points).insert(point.id.clone());
+        Ok(())
+    }
+
+    fn mark_node(&self, id: &crate::format::Hash, level: u8, marks: &Marks, progress: &GcProgress) -> Result<()> {
+        let keys = self.reader.store().keys();
+        let tag = keys.index_tag(id);
+        if lock(&marks.walked).contains(&tag) {
+            return Ok(());
+        }
+        progress.check()?;
+        let node = self.reader.node_uncached(id, level)?;
+        let children: Vec<_> = node.children.iter().flatten().collect();
+        if level > 0 {
+            for child in &children {
+                self.mark_node(child, level - 1, marks, progress)?;
+            }
+        }
+        let mut needed = lock(&marks.needed);
+        needed.insert(half(&tag));
+        if level == 0 {
+            needed.extend(children.iter().map(|child| half(&keys.index_tag(child))));
+        }
+        drop(needed);
+        // Last: who finds it walked relies on all below.
+        lock(&marks.walked).insert(tag);
+        Ok(())
+    }
+
+    fn is_needed(&self, marks: &HashSet<u64>, entry: &TableEntry) -> bool {
+        marks.contains(&half(&self.reader.store().keys().index_tag(&entry.id)))
+    }
+
+    /// The segments with something in them that nobody needs.
+    fn candidates(&self, marks: &Marks, progress: &GcProgress, report: &mut GcReport) -> Result<Vec<Candidate>> {
+        let store = self.reader.store();
+        let all = store.segments().list()?;
+        let needed = lock(&marks.needed);
+        let looked = each(&all, progress, |id| {
+            let (bytes, entries) = match (store.segments().length(id), store.segments().entries(id)) {
+                (Ok(bytes), Ok(entries)) => (bytes, entries),
+                // One that somebody removed meanwhile, or that can't be read: nobody knows what is in it.
+                (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
+            };
+            let live = entries.iter().filter(|entry| self.is_needed(&needed, entry));
+            let live_bytes = live.map(|entry| u64::from(entry.stored_bytes)).sum();
+            let has_dead = entries.iter().any(|entry| !self.is_needed(&needed, entry)) || entries.is_empty();
+            Ok(Ok((Candidate { id: *id, bytes, live_bytes }, has_dead)))
+        })?;
+        drop(needed);
+        let mut found = Vec::new();
+        for one in looked {
+            match one {
+                Ok((candidate, has_dead)) => {
+                    report.segments += 1;
+                    report.bytes += candidate.bytes;
+                    if has_dead {
+                        found.push(candidate);
+                    }
+                }
+                Err(error) => report.left.push(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits until nobody writes, and marks what came since.
+    fn alone(&self, options: &GcOptions, marks: &Marks, progress: &GcProgress, report: &mut GcReport) -> Result<Lock> {
+        loop {
+            // Marked while others go on, so that they need not wait for much.
+            self.mark_new(options, marks, progress, report)?;
+            let alone = writers_lock_alone(self.media.as_ref(), progress)??;
+            self.reader.store().refresh()?;
+            self.refresh()?;
+            let is_marked = {
+                let points = lock(&marks.points);
+                self.catalog.all().iter().filter(|point| !points.contains(&point.id)).count() <= FEW
+            };
+            if is_marked {
+                self.mark_new(options, marks, progress, report)?;
+                return Ok(alone);
+            }
+        }
+    }
+
+    fn mark_new(&self, options: &GcOptions, marks: &Marks, progress: &GcProgress, report: &mut GcReport) -> Result<()> {
+        self.refresh()?;
+        self.sees_all_points()?;
+        let mut new = self.catalog.all();
+        {
+            let known = lock(&marks.points);
+            new.retain(|point| !known.contains(&point.id));
+        }
+        self.mark(&new, options, marks, progress, report)
+    }
+
+    fn remove_dead(
+        &self,
+        dead: &[Candidate],
+        options: &GcOptions,
+        marks: &Marks,
+        progress: &GcProgress,
+        report: &mut GcReport,
+    ) -> Result<()> {
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.alone(options, marks, progress, report)?;
+        let store = self.reader.store();
+        let needed = lock(&marks.needed);
+        let mut gone = Vec::new();
+        for one in dead {
+            let entries = store.segments().entries(&one.id).unwrap_or_default();
+            // A backup may have found use for it since.
+            if !entries.iter().any(|entry| self.is_needed(&needed, entry)) {
+                gone.push(one.id);
+                report.removed_bytes += one.bytes;
+            }
+        }
+        report.removed_segments += gone.len() as u64;
+        store.remove_segments(&gone)
+    }
+
+    fn rewrite_mixed(
+        &self,
+        mixed: &[Candidate],
+        options: &GcOptions,
+        marks: &Marks,
+        progress: &GcProgress,
+        report: &mut GcReport,
+    ) -> Result<()> {
+        let store = self.reader.store();
+        let ids: Vec<Id> = mixed.iter().map(|one| one.id).collect();
+        let leaving: HashSet<Id> = ids.iter().copied().collect();
+        let batches = store.batches(&ids);
+        progress.add_total(batches.iter().flatten().map(|(_, length)| length).sum());
+        let mut moved = Moved::default();
+        for batch in &batches {
+            let copied = {
+                let shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+                crate::point::vault_chain::check(self.media.as_ref(), store.keys())
+                    .map_err(|error| self.dated(error))?;
+                self.media.clear_abandoned()?;
+                store.refresh_for_writing()?;
+                let needed = lock(&marks.needed).clone();
+                let is_needed = |entry: &TableEntry| self.is_needed(&needed, entry);
+                let copied = store.copy_out(batch, &leaving, &is_needed, progress, &mut moved);
+                drop(shared);
+                copied.inspect_err(|error| self.give_back(error, batch, &mut moved))?
+            };
+            let _alone = self.alone(options, marks, progress, report)?;
+            let needed = lock(&marks.needed);
+            store.remove_copied(&copied, &leaving, &|entry| self.is_needed(&needed, entry), &mut moved)?;
+        }
+        report.rewritten_segments = moved.segments;
+        report.rewritten_bytes = moved.read_bytes;
+        report.written_bytes = moved.written_bytes;
+        report.left.extend(moved.left);
+        Ok(())
+    }
+}
+
+/// So many new points are marked while others wait.
+const FEW: usize = 4;
+
+/// Which segments are rewritten: those that give back most for what they cost first.
+fn chosen(mut mixed: Vec<Candidate>, options: &GcOptions, report: &mut GcReport) -> Vec<Candidate> {
+    mixed.sort_by_key(|one| (one.live_bytes.saturating_mul(1000) / one.bytes.max(1), one.id));
+    let mut budget = options.most_rewritten_bytes;
+    let most_live = u64::from(100 - options.least_dead_percent.min(100));
+    let mut chosen = Vec::new();
+    for one in mixed {
+        let is_worth_it = one.live_bytes.saturating_mul(100) <= one.bytes.saturating_mul(most_live);
+        if is_worth_it && one.live_bytes <= budget {
+            budget -= one.live_bytes;
+            chosen.push(one);
+        } else {
+            report.dead_bytes_left += one.bytes.saturating_sub(one.live_bytes);
+        }
+    }
+    chosen
+}

@@ -11,6 +11,7 @@ mod locked;
 pub mod media;
 pub mod meter;
 pub mod point;
+pub mod policy;
 pub mod progress;
 pub mod restore;
 pub mod seal;

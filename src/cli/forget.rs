@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use icecore::Vault;
-use icecore::point::PointInfo;
+use icecore::point::{Manifest, PointInfo};
+use icecore::policy::{Decision, Facts, Retention};
+use icecore::{Error, Vault};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -19,7 +21,7 @@ use super::problem::Problem;
 const EXAMPLES: &str = "\
 Examples:
   icecore forget web01/2026-11-20T02-00-00Z
-  icecore forget web01 --older-than 90d --dry-run
+  icecore forget web01 --keep daily=7,weekly=4,monthly=12 --dry-run
   icecore forget web01 --older-than 90d --reason 'kept for 90 days' && icecore gc";
 
 /// Forget points; they can be brought back for a time
@@ -28,17 +30,27 @@ Examples:
 /// days, unless `icecore soft-delete` says otherwise): `icecore points --deleted` lists it, `icecore undelete` brings it back.
 /// After that, `icecore gc` purges it and gives back its space.
 ///
+/// With --keep, of each hour, day, week, month and year the last point stands for it, and so many of them stay: the list
+/// says of every point why it stays or goes, and the reason is recorded.
+///
 /// Prints the exact list before it does anything. Protected points stay, and so does the last point of a machine, unless
 /// --all says so. Needs a key of role admin, whose signature others can check: a stolen backup key forgets nothing.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The points, as MACHINE/POINT; or machines, with --older-than
+    /// The points, as MACHINE/POINT; or machines, with --older-than or --keep
     #[arg(value_name = "MACHINE[/POINT]", required = true)]
     what: Vec<String>,
     /// Of the machines that are named, forget the points that are older than that, as 90d or 8w
     #[arg(long, value_name = "AGE", value_parser = duration::parse_days)]
     older_than: Option<Duration>,
+    /// Of the machines that are named, forget all but these, as last=5,hourly=24,daily=7,weekly=4,monthly=12,yearly=10; also
+    /// min-age=2d and max-age=10y
+    #[arg(long, value_name = "RULES", value_parser = parse_keep, conflicts_with = "older_than")]
+    keep: Option<Retention>,
+    /// Whose days and weeks those are, as Europe/Berlin
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = parse_zone, requires = "keep")]
+    time_zone: TimeZone,
     /// Why, for those who see it in `icecore points --deleted`
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -50,46 +62,48 @@ pub struct Arguments {
     dry_run: bool,
 }
 
+fn parse_keep(text: &str) -> Result<Retention, String> {
+    text.parse().map_err(|error: Error| match error {
+        Error::Invalid { value, rule, .. } => format!("{value}: {rule}"),
+        other => other.to_string(),
+    })
+}
+
+fn parse_zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text).map_err(|_| "name it as Europe/Berlin or UTC".to_owned())
+}
+
+/// What becomes of a point, and why.
+struct Chosen {
+    point: Arc<PointInfo>,
+    goes: bool,
+    why: String,
+}
+
 /// Forgets them, one after the other.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let vault = global.open()?;
-    let points = chosen(arguments, &vault)?;
+    let chosen = chosen(arguments, &vault)?;
     let mut out = Output::open();
-    if points.is_empty() {
-        if !global.quiet && !global.json {
-            out.line("no point is that old; nothing was forgotten")?;
-        }
-        return Ok(Exit::Done);
-    }
     // The exact list before anything is done.
-    if !global.json && !global.quiet {
-        let verb = if arguments.dry_run { "would forget" } else { "forgetting" };
-        for point in &points {
-            out.line(&format!("{verb} {}/{} ({})", point.machine, point.name, &point.id[..8]))?;
+    tell_list(&mut out, &chosen, arguments, global)?;
+    let going: Vec<&Chosen> = chosen.iter().filter(|one| one.goes).collect();
+    if arguments.dry_run || going.is_empty() {
+        if going.is_empty() && !global.quiet && !global.json {
+            out.line("there is nothing to forget")?;
         }
-        out.flush()?;
+        return out.flush().map(|()| Exit::Done);
     }
-    if arguments.dry_run {
-        if global.json {
-            let paths: Vec<_> = points.iter().map(|point| json!(format!("{}/{}", point.machine, point.name))).collect();
-            out.json(&json!({"message_type": "would_forget", "points": paths}))?;
-        }
-        return Ok(Exit::Done);
-    }
-    let reason = match arguments.older_than {
-        Some(age) if arguments.reason.is_empty() => format!("older than {}", duration::words(age.as_secs())),
-        _ => arguments.reason.clone(),
-    };
-    for point in &points {
-        let gone = vault.forget(point, &reason, arguments.all)?;
+    for Chosen { point, why, .. } in &going {
+        let gone = vault.forget(point, why, arguments.all)?;
         if global.json {
             let until = gone.forgotten.as_ref().map(|forgotten| forgotten.until);
             let path = format!("{}/{}", point.machine, point.name);
-            out.json(&json!({"message_type": "forgotten", "point": path, "id": point.id, "until": until}))?;
+            out.json(&json!({"message_type": "forgotten", "point": path, "id": point.id, "until": until, "why": why}))?;
         }
     }
     if !global.json && !global.quiet {
-        let points = super::human::count(points.len() as u64, "point", "points");
+        let points = super::human::count(going.len() as u64, "point", "points");
         let until = match vault.soft_delete()?.grace_seconds {
             0 => "`icecore gc` gives back the space, and until it ran `icecore undelete` brings back".to_owned(),
             grace => {
@@ -103,34 +117,97 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
-/// The points that are meant, each once.
-fn chosen(arguments: &Arguments, vault: &Vault) -> Result<Vec<Arc<PointInfo>>, Problem> {
-    let mut chosen: Vec<Arc<PointInfo>> = Vec::new();
+fn tell_list(out: &mut Output, chosen: &[Chosen], arguments: &Arguments, global: &Global) -> Result<(), Problem> {
+    if global.json {
+        if arguments.dry_run {
+            let all: Vec<_> = chosen
+                .iter()
+                .map(|one| {
+                    let path = format!("{}/{}", one.point.machine, one.point.name);
+                    json!({"point": path, "id": one.point.id, "forget": one.goes, "why": one.why})
+                })
+                .collect();
+            out.json(&json!({"message_type": "would_forget", "points": all}))?;
+        }
+        return out.flush();
+    }
+    if global.quiet {
+        return Ok(());
+    }
+    let verb = if arguments.dry_run { "would forget" } else { "forgetting" };
+    for Chosen { point, goes, why } in chosen {
+        let (verb, why) = (if *goes { verb } else { "keeping" }, if why.is_empty() { "" } else { &format!(": {why}") });
+        out.line(&format!(
+            "{verb} {}/{} ({}){}",
+            point.machine,
+            point.name,
+            &point.id[..8],
+            super::human::escaped(why.as_bytes())
+        ))?;
+    }
+    out.flush()
+}
+
+/// The points that are meant, each once; with rules for what to keep also those that stay.
+fn chosen(arguments: &Arguments, vault: &Vault) -> Result<Vec<Chosen>, Problem> {
+    let mut chosen: Vec<Chosen> = Vec::new();
+    let by_rule = arguments.older_than.is_some() || arguments.keep.is_some();
     for what in &arguments.what {
-        match (what.parse::<PointPath>(), arguments.older_than) {
-            (Ok(path), None) => chosen.push(path.find(vault)?),
-            (Ok(_), Some(_)) => {
-                return Err(Problem::usage("that is a point, and --older-than chooses points", "name its machine"));
+        match what.parse::<PointPath>() {
+            Ok(path) if !by_rule => {
+                chosen.push(Chosen { point: path.find(vault)?, goes: true, why: arguments.reason.clone() });
             }
-            (Err(_), None) => {
-                return Err(Problem::usage("that is a machine", "name points of it, or add --older-than 90d"));
+            Ok(_) => return Err(Problem::usage("that is a point, and a rule chooses points", "name its machine")),
+            Err(_) if !by_rule => {
+                return Err(Problem::usage("that is a machine", "name points of it, or add --older-than or --keep"));
             }
-            (Err(_), Some(age)) => {
-                let before = Timestamp::now().checked_sub(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX));
-                let before = before.unwrap_or(Timestamp::MIN);
-                let now = Timestamp::now();
-                let mut old = vault.points(what.trim_end_matches('/'))?;
-                let newest = old.last().map(|point| point.id.clone());
-                // What is protected is not asked for, nor is the newest, so that something is left to restore.
-                old.retain(|point| point.time < before && !point.is_protected(now));
-                old.retain(|point| arguments.all || newest.as_ref() != Some(&point.id));
-                chosen.extend(old);
+            Err(_) => {
+                let points = vault.points(what.trim_end_matches('/'))?;
+                chosen.extend(match (&arguments.keep, arguments.older_than) {
+                    (Some(keep), _) => by_rules(keep, arguments, vault, points),
+                    (None, age) => by_age(age.unwrap_or_default(), arguments, points),
+                });
             }
         }
     }
     let mut seen = std::collections::HashSet::new();
-    chosen.retain(|point| seen.insert(point.id.clone()));
+    chosen.retain(|one| seen.insert(one.point.id.clone()));
     Ok(chosen)
+}
+
+/// What rules for what to keep say of the points of a machine.
+fn by_rules(keep: &Retention, arguments: &Arguments, vault: &Vault, points: Vec<Arc<PointInfo>>) -> Vec<Chosen> {
+    let now = Timestamp::now();
+    let facts = |(order, point): (u64, &Arc<PointInfo>)| {
+        // One whose manifest can't be read stands for nothing that a readable one could.
+        let is_whole = |manifest: Manifest| manifest.disks.iter().all(|disk| disk.missing.is_empty());
+        let is_incomplete = !vault.manifest(point).is_ok_and(is_whole);
+        Facts { time: point.time, order, is_protected: point.is_protected(now), is_incomplete }
+    };
+    let facts: Vec<Facts> = (0..).zip(&points).map(facts).collect();
+    let decisions = keep.decide(&facts, now, &arguments.time_zone);
+    let decided = |(point, decision): (Arc<PointInfo>, Decision)| {
+        let said =
+            if decision.keep || arguments.reason.is_empty() { decision.reasons() } else { arguments.reason.clone() };
+        Chosen { point, goes: !decision.keep, why: said }
+    };
+    points.into_iter().zip(decisions).map(decided).collect()
+}
+
+/// The points of a machine that are older than an age.
+fn by_age(age: Duration, arguments: &Arguments, mut points: Vec<Arc<PointInfo>>) -> Vec<Chosen> {
+    let now = Timestamp::now();
+    let before =
+        now.checked_sub(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MIN);
+    let newest = points.last().map(|point| point.id.clone());
+    // What is protected is not asked for, nor is the newest, so that something is left to restore.
+    points.retain(|point| point.time < before && !point.is_protected(now));
+    points.retain(|point| arguments.all || newest.as_ref() != Some(&point.id));
+    let why = match arguments.reason.as_str() {
+        "" => format!("older than {}", duration::words(age.as_secs())),
+        reason => reason.to_owned(),
+    };
+    points.into_iter().map(|point| Chosen { point, goes: true, why: why.clone() }).collect()
 }
 
 /// Tells that something was done with a point.

@@ -124,7 +124,8 @@ struct Chain {
     names: HashSet<String>,
     /// Points that are purged.
     purged: HashSet<Id>,
-    /// The newest time that an entry tells: no later one is from before.
+    /// The newest time that an administrator's entry tells: what he does later is not from before. What others write must
+    /// not move time.
     latest_unix_seconds: i64,
     /// Number that the next entry gets.
     next: u64,
@@ -369,7 +370,7 @@ impl Catalog {
         points
     }
 
-    /// The newest time that any entry tells, Unix seconds.
+    /// The newest time that any administrator's entry tells, Unix seconds.
     pub(crate) fn latest(&self) -> i64 {
         self.chains().values().map(|chain| chain.latest_unix_seconds).max().unwrap_or(0)
     }
@@ -473,7 +474,6 @@ fn find(points: &[Arc<PointInfo>], machine: &str, wanted: &str) -> Result<Option
 impl Chain {
     /// Lists a point that was made; or why that can't be.
     fn add(&mut self, made: PointMade) -> std::result::Result<(), &'static str> {
-        self.latest_unix_seconds = self.latest_unix_seconds.max(made.recorded_unix_seconds);
         // One that was found without its entry has one now.
         let id = hex(&made.point);
         self.points.retain(|known| !(known.is_found && known.id == id));
@@ -549,4 +549,65 @@ pub(crate) fn point_of(entry: PointMade, taken: &dyn Fn(&str) -> bool) -> PointI
 /// A point's time as its name: no colons, they break Samba and make.
 pub(crate) fn point_name(time: Timestamp) -> String {
     time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H-%M-%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(point: u8, recorded_unix_seconds: i64) -> PointMade {
+        PointMade {
+            predecessor: [0; HASH_BYTES],
+            consistency: Consistency::Crash,
+            point: [point; 16],
+            time_unix_seconds: 1_800_000_000 + i64::from(point),
+            recorded_unix_seconds,
+            segment: [0; 16],
+            offset: 0,
+            manifest: [point; HASH_BYTES],
+            machine: "web".to_owned(),
+        }
+    }
+
+    fn changed(point: u8, recorded_unix_seconds: i64, change: Change) -> PointChanged {
+        let (machine, reason) = ("web".to_owned(), String::new());
+        PointChanged {
+            predecessor: [0; HASH_BYTES],
+            change,
+            point: [point; 16],
+            recorded_unix_seconds,
+            machine,
+            reason,
+        }
+    }
+
+    #[test]
+    fn only_what_can_follow_is_taken_for_true() {
+        let mut chain = Chain::default();
+        for point in 0..3 {
+            chain.add(made(point, 1000)).expect("a point");
+        }
+        let mut change = |point, at, what| chain.change(&changed(point, at, what));
+        let forgotten = Change::Forgotten { until_unix_seconds: 2000 };
+        assert!(change(0, 1000, Change::Purged).is_err(), "what was not forgotten");
+        assert!(change(0, 1000, Change::BroughtBack).is_err());
+        assert!(change(0, 1000, forgotten).is_ok());
+        assert!(change(0, 1000, forgotten).is_err(), "twice");
+        assert!(change(0, 1999, Change::Purged).is_err(), "before its time");
+        assert!(change(1, 1000, Change::Protected { until_unix_seconds: 1500 }).is_ok());
+        assert!(change(1, 1499, forgotten).is_err(), "while it is protected");
+        assert!(change(1, 1500, forgotten).is_ok());
+        assert!(change(1, 2000, Change::Purged).is_ok());
+        assert!(change(9, 1000, forgotten).is_ok(), "of a point whose own entry is lost nothing is known");
+        assert!(chain.purged.contains(&[1; 16]) && chain.points.iter().all(|point| point.id != hex(&[1; 16])));
+    }
+
+    #[test]
+    fn what_others_write_moves_no_time() {
+        let mut chain = Chain::default();
+        chain.add(made(0, i64::MAX - 1)).expect("a point from the far future");
+        assert_eq!(chain.latest_unix_seconds, 0, "or whoever backs up would end the time of forgotten points");
+        chain.change(&changed(0, 3000, Change::Protected { until_unix_seconds: i64::MAX })).expect("protected");
+        assert_eq!((chain.latest_unix_seconds, chain.points[0].protected), (3000, Some(Until::Ever)));
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) struct VaultChain {
     pub removed: Vec<[u8; 8]>,
     /// How long forgotten points can be brought back.
     pub soft_delete: SoftDelete,
-    /// The newest time that an entry tells, Unix seconds: no later one is from before.
+    /// The newest time that an administrator's entry tells, Unix seconds: what he does later is not from before.
     pub latest_unix_seconds: i64,
     /// Whether there are entries under keys that came after those at hand.
     pub is_newer: bool,
@@ -141,12 +141,12 @@ impl VaultChain {
             if !fits {
                 return Err(unfit(Problem::Field("epoch")));
             }
-            self.latest_unix_seconds = self.latest_unix_seconds.max(entry.recorded_unix_seconds);
-            if let Event::SoftDeleteSet(set) = &entry.event
-                && is_locked(&self.soft_delete, self.latest_unix_seconds)
-                && weakens(set, &self.soft_delete)
-            {
-                return Err(unfit(Problem::Chain("shortens what is locked", sequence)));
+            if let Event::SoftDeleteSet(set) = &entry.event {
+                // What nobody signed moves no time.
+                self.latest_unix_seconds = self.latest_unix_seconds.max(entry.recorded_unix_seconds);
+                if is_locked(&self.soft_delete, entry.recorded_unix_seconds) && weakens(set, &self.soft_delete) {
+                    return Err(unfit(Problem::Chain("shortens what is locked", sequence)));
+                }
             }
             Ok(entry.event)
         });

@@ -8,7 +8,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use super::ahead::Ahead;
 use super::segments::RecordFault;
 use super::{Place, Store};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
 use crate::format::{Hash, hex};
@@ -113,9 +113,15 @@ fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) ->
     if store.hopeless.get(id).is_some() {
         return Ok(false);
     }
+    let mut failed = None;
     for segment in store.segments.list()? {
-        // What can't be read of one segment is no reason not to look into the next.
-        for entry in store.segments.entries(&segment).unwrap_or_default() {
+        // What can't be read of one segment is no reason not to look into the next. But a record that is not found is not
+        // lost where the medium did not let us look.
+        let entries = store.segments.entries(&segment).unwrap_or_else(|error| {
+            failed = failed.take().or_else(|| (error.kind() == ErrorKind::Medium).then_some(error));
+            Vec::new()
+        });
+        for entry in entries {
             let place = Place {
                 segment,
                 offset: entry.offset,
@@ -128,6 +134,9 @@ fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) ->
                 return Ok(true);
             }
         }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     store.hopeless.insert(*id, ());
     Ok(false)

@@ -44,8 +44,9 @@ impl Vault {
         Ok(VaultChain::read(self.media.as_ref(), self.reader.store().keys())?.soft_delete)
     }
 
-    /// The time that counts here: the clock's, and never earlier than what the vault has seen.
-    pub(super) fn now(&self, chain: &VaultChain) -> i64 {
+    /// When something is forgotten: by the clock, and not before anything that an administrator did. A clock that is set
+    /// back must not end a time early that begins now.
+    fn now(&self, chain: &VaultChain) -> i64 {
         Timestamp::now().as_second().max(chain.latest_unix_seconds).max(self.catalog.latest())
     }
 
@@ -67,7 +68,7 @@ impl Vault {
             return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
         }
         let old = chain.soft_delete;
-        if vault_chain::is_locked(&old, self.now(&chain)) && vault_chain::weakens(&set, &old) {
+        if vault_chain::is_locked(&old, Timestamp::now().as_second()) && vault_chain::weakens(&set, &old) {
             let locked = Until::of(old.locked_until_unix_seconds);
             let value = match locked {
                 Until::Time(time) => format!("locked until {time}"),
@@ -96,7 +97,7 @@ impl Vault {
         let now = self.now(&chain);
         let grace = i64::try_from(chain.soft_delete.grace_seconds).unwrap_or(i64::MAX);
         let until_unix_seconds = now.saturating_add(grace).min(Timestamp::MAX.as_second());
-        let at = Timestamp::from_second(now).unwrap_or(Timestamp::MAX);
+        let at = Timestamp::now();
         let allow = |known: &PointInfo, all: &[Arc<PointInfo>]| {
             if known.forgotten.is_some() {
                 return Err(already_forgotten(known));

@@ -131,12 +131,15 @@ impl Vault {
         let began = Instant::now();
         let store = self.reader.store();
         let mut report = GcReport::default();
-        let chain = self.own_chain_to_write()?;
+        let _ = self.own_chain_to_write()?;
         store.refresh()?;
-        let now = Timestamp::from_second(self.now(&chain)).unwrap_or(Timestamp::MAX);
+        // The clock's, whatever the vault has seen: one that is set back only makes this later.
+        let now = Timestamp::now();
         // Before anything is purged: a vault that can't be cleaned up loses nothing.
         self.sees_all_points()?;
-        let is_over = |point: &super::PointInfo| point.forgotten.as_ref().is_some_and(|it| it.until <= now);
+        let is_over = |point: &super::PointInfo| {
+            point.forgotten.as_ref().is_some_and(|it| it.until <= now) && !point.is_protected(now)
+        };
         let (over, kept): (Vec<_>, Vec<_>) = self.catalog.all().into_iter().partition(|point| is_over(point));
         let marks = Marks::default();
         self.mark(&kept, options, &marks, progress, &mut report)?;
@@ -166,6 +169,10 @@ impl Vault {
             // What went is still in the runs of the index, which costs nobody anything.
             let _ = store.flush_index();
         }
+        // A backup that ran meanwhile had a manifest before it had an entry.
+        let listed: HashSet<String> =
+            self.catalog.all().iter().map(|point| format!("{}/{}", point.machine, point.name)).collect();
+        report.unlisted.retain(|path| !listed.contains(path));
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
     }
@@ -261,7 +268,7 @@ impl Vault {
         let looked = each(&all, progress, |id| {
             let (bytes, entries) = match (store.segments().length(id), store.segments().entries(id)) {
                 (Ok(bytes), Ok(entries)) => (bytes, entries),
-                // One that somebody removed meanwhile, or that can't be read: nobody knows what is in it.
+                // One that somebody removed meanwhile, or that can't be read: it stays.
                 (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
             };
             let live = entries.iter().filter(|entry| self.is_needed(&needed, entry));
@@ -280,6 +287,7 @@ impl Vault {
                         found.push(candidate);
                     }
                 }
+                Err(Error::Damaged(damage)) if damage.problem == Problem::Absent => {}
                 Err(error) => report.left.push(error),
             }
         }
@@ -327,14 +335,18 @@ impl Vault {
         if dead.is_empty() {
             return Ok(());
         }
+        let marked = lock(&marks.needed).len() as u64;
         let _alone = self.alone(options, marks, progress, report)?;
         let store = self.reader.store();
         let needed = lock(&marks.needed);
         let mut gone = Vec::new();
         for one in dead {
-            let entries = store.segments().entries(&one.id).unwrap_or_default();
-            // A backup may have found use for it since.
-            if !entries.iter().any(|entry| self.is_needed(&needed, entry)) {
+            // A backup may have found use for it since. Only then are tables read again, while others wait.
+            let is_needed_now = || {
+                let entries = store.segments().entries(&one.id).unwrap_or_default();
+                entries.iter().any(|entry| self.is_needed(&needed, entry))
+            };
+            if needed.len() as u64 == marked || !is_needed_now() {
                 gone.push(one.id);
                 report.removed_bytes += one.bytes;
             }
@@ -364,9 +376,10 @@ impl Vault {
                     .map_err(|error| self.dated(error))?;
                 self.media.clear_abandoned()?;
                 store.refresh_for_writing()?;
-                let needed = lock(&marks.needed).clone();
+                let needed = lock(&marks.needed);
                 let is_needed = |entry: &TableEntry| self.is_needed(&needed, entry);
                 let copied = store.copy_out(batch, &leaving, &is_needed, progress, &mut moved);
+                drop(needed);
                 drop(shared);
                 copied.inspect_err(|error| self.give_back(error, batch, &mut moved))?
             };

@@ -51,6 +51,38 @@ fn a_person_forgets_brings_back_and_gives_back_space() {
 }
 
 #[test]
+fn rules_say_of_every_point_why_it_stays_or_goes() {
+    let sandbox = sandbox();
+    sandbox.ok(&["backup", "web", "--disk", "os=os.raw", "--time", "2026-11-03 23:30"]);
+    let told = sandbox.ok(&["forget", "web", "--keep", "daily=2", "-n"]);
+    for line in [
+        "would forget web/2026-11-01T02-00-00Z",
+        "keeping web/2026-11-02T02-00-00Z",
+        "would forget web/2026-11-03T02-00-00Z",
+        "keeping web/2026-11-03T23-30-00Z",
+        ": no rule keeps it",
+        ": newest of its machine, daily 1 of 2",
+    ] {
+        assert!(told.text().contains(line), "{line}: {}", told.text());
+    }
+    // In Berlin the last was made on the next day.
+    let json =
+        sandbox.ok(&["forget", "web", "--keep", "daily=2", "--time-zone", "Europe/Berlin", "-n", "--json"]).json();
+    let goes: Vec<_> = json["points"].as_array().expect("points").iter().map(|point| point["forget"] == true).collect();
+    assert_eq!(goes, [true, true, false, false]);
+    sandbox.ok(&["forget", "web", "--keep", "daily=2"]);
+    assert_eq!(sandbox.points(), 2);
+    assert!(sandbox.ok(&["points", "--deleted"]).text().contains("no rule keeps it"));
+    assert!(sandbox.ok(&["forget", "web", "--keep", "daily=2"]).text().contains("there is nothing to forget"));
+    for (keep, word) in [("max-age=3d", "nothing but the newest"), ("dayly=3", "write it as"), ("daily=0", "from 1")] {
+        let told = sandbox.fails(2, &["forget", "web", "--keep", keep]);
+        assert!(told.contains(word), "{told}");
+    }
+    sandbox.fails(2, &["forget", "web", "--keep", "daily=2", "--time-zone", "Mars/Olympus"]);
+    assert_eq!(sandbox.points(), 2);
+}
+
+#[test]
 fn what_is_held_or_the_last_stays() {
     let sandbox = sandbox();
     assert!(sandbox.ok(&["protect", &point(1), "--reason", "audit"]).text().contains("until it is released"));

@@ -155,7 +155,8 @@ fn a_backup_key_opens_no_data_whatever_its_holder_tries() {
         assert_eq!(segments.len(), epoch + 1);
         let slot = slot_of(&path, &backup);
         let (roots, payload) = opened(&slot, &backup_file);
-        assert_eq!(payload.len(), 40 + 96 * (epoch + 1), "id key; meta key, public half and inventory of each epoch");
+        let what = "id key; meta key, two public halves and inventory of each epoch";
+        assert_eq!(payload.len(), 40 + 128 * (epoch + 1), "{what}");
         let tried = candidates(&path, &roots, &payload, &slot, &segments);
         assert!(tried.len() > 2000, "{}", tried.len());
         // One segment a time, the newest: it is sealed to the newest half, and the older ones were tried before.
@@ -166,7 +167,7 @@ fn a_backup_key_opens_no_data_whatever_its_holder_tries() {
         // The same with a key of the role restore finds the halves at once: the search would have found them.
         let slot = slot_of(&path, &restore);
         let (_, payload) = opened(&slot, &restore_file);
-        assert_eq!(payload.len(), 40 + 128 * (epoch + 1));
+        assert_eq!(payload.len(), 40 + 160 * (epoch + 1));
         let found: usize = windows(&payload[40..], 32).map(|key| opens(&key, &segments)).sum();
         assert_eq!(found, epoch + 1, "each segment opens with the half of its epoch");
         admin = admin.rotate_keys(false).expect("rotated").0;

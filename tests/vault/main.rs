@@ -10,6 +10,7 @@ mod gc;
 mod index;
 mod keys;
 mod points;
+mod retention;
 mod roles;
 mod rotation;
 mod verify_parts;

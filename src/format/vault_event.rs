@@ -1,4 +1,4 @@
-//! An event of the vault itself: the payload of an entry of the vault's own chain.
+//! An event of the vault itself: the payload of an entry of the vault's own chain. Administrators alone make them.
 //!
 //! That chain is stored and sealed like the catalog chain of a machine, as that of the machine with the empty name. Its
 //! entries say what happened to the vault as a whole.
@@ -10,6 +10,7 @@
 //! | 33 | 7 | reserved, zero |
 //! | 40 | 8 | time the entry was made, Unix seconds, signed |
 //! | 48 | n | what the event says |
+//! | 48 + n | 64 | Ed25519 signature of bytes 0..96 of the entry and everything before it in the payload, with the epoch's signing pair |
 //!
 //! Event 1, an epoch of the keys began; the entry itself is the first that is sealed under the new keys:
 //!
@@ -33,7 +34,6 @@
 //! |---|---|---|
 //! | 48 | 8 | that time in seconds |
 //! | 56 | 8 | until when it is locked, Unix seconds, signed; 0 for not at all, the largest number for ever |
-//! | 64 | 64 | Ed25519 signature of bytes 0..96 of the entry and everything before it in the payload, with the epoch's signing pair |
 
 use super::{FormatError, Hash, check_zero, exactly, field, put, u32_at, u64_at};
 use crate::error::Problem;
@@ -61,7 +61,7 @@ pub enum Event {
         /// Its id.
         slot: [u8; 8],
     },
-    /// How long forgotten points can be brought back was set. An administrator signs this.
+    /// How long forgotten points can be brought back was set.
     SoftDeleteSet(SoftDelete),
 }
 
@@ -125,13 +125,10 @@ impl VaultEvent {
         bytes
     }
 
-    /// Reads the opened payload; with the signature that it must have, which the caller checks.
-    pub fn decode(bytes: &[u8]) -> Result<(Self, Option<&[u8; SIGNATURE_BYTES]>), FormatError> {
-        let is_signed = bytes.get(32).is_some_and(|event| *event == 3);
-        let (bytes, signature) = match bytes.split_last_chunk::<SIGNATURE_BYTES>() {
-            Some((signed, signature)) if is_signed => (signed, Some(signature)),
-            _ => (bytes, None),
-        };
+    /// Reads the opened payload; with the signature, which the caller checks.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, &[u8; SIGNATURE_BYTES]), FormatError> {
+        let unsigned = || Problem::Length { expected: (FIXED + SIGNATURE_BYTES) as u64, found: bytes.len() as u64 };
+        let (bytes, signature) = bytes.split_last_chunk::<SIGNATURE_BYTES>().ok_or_else(unsigned)?;
         let short = || Problem::Length { expected: FIXED as u64, found: bytes.len() as u64 };
         let (fixed, _) = bytes.split_first_chunk::<FIXED>().ok_or_else(short)?;
         check_zero(&fixed[33..40], "reserved")?;
@@ -163,10 +160,5 @@ impl VaultEvent {
             event,
         };
         Ok((event, signature))
-    }
-
-    /// Whether an administrator must sign it.
-    pub fn is_signed(&self) -> bool {
-        matches!(self.event, Event::SoftDeleteSet(_))
     }
 }

@@ -135,8 +135,11 @@ impl VaultChain {
                 Event::EpochBegan { epoch: begun, inventory, .. } => {
                     epoch == *begun && epoch > self.epoch && keys.begins_with(epoch, inventory)
                 }
-                // Under older keys, only who lost his can have made it.
-                Event::SlotRemoved { .. } | Event::SoftDeleteSet(_) => epoch == self.epoch || self.hides.is_some(),
+                // Under older keys, only who lost his can have made it. Behind damage, which may hide that an epoch began, the
+                // newest keys alone tell that it was not so.
+                Event::SlotRemoved { .. } | Event::SoftDeleteSet(_) => {
+                    epoch == if self.hides.is_some() { keys.epoch() } else { self.epoch }
+                }
             };
             if !fits {
                 return Err(unfit(Problem::Field("epoch")));
@@ -186,6 +189,10 @@ pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<()> {
     }
     if let Earlier::Lost(damage) = keys.earlier() {
         return Err(Error::Damaged(damage.clone()));
+    }
+    if chain.hides.is_none() && chain.epoch < keys.epoch() {
+        // That the epoch began is known by what came after it. The chain lost that.
+        return Err(Error::damaged(catalog_entry::object(&keys.own_chain(), chain.next), 0, Problem::Absent));
     }
     chain.hides.map_or(Ok(()), |damage| Err(Error::Damaged(damage)))
 }

@@ -417,7 +417,7 @@ impl VaultKeys {
 
     /// Seals an entry of the vault's own chain; the whole object.
     pub fn seal_event(&self, sequence: u64, event: &VaultEvent) -> Result<Vec<u8>> {
-        self.seal_payload(self.own_chain(), sequence, event.encode(), event.is_signed())
+        self.seal_payload(self.own_chain(), sequence, event.encode(), true)
     }
 
     fn seal_payload(&self, chain: Id, sequence: u64, mut payload: Vec<u8>, is_signed: bool) -> Result<Vec<u8>> {
@@ -479,7 +479,7 @@ impl VaultKeys {
         let name = catalog_entry::object(&chain, sequence);
         let (prefix, payload) = self.open_payload(&chain, sequence, object)?;
         let (event, signature) = VaultEvent::decode(&payload).map_err(|error| error.at(&name, 0))?;
-        self.check_signed(&name, &prefix, object, &payload, signature)?;
+        self.check_signed(&name, &prefix, object, &payload, Some(signature))?;
         Ok((prefix.epoch, event))
     }
 

@@ -67,6 +67,7 @@ impl Vault {
         if chain.is_newer {
             return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
         }
+        self.is_own_slot_there(&chain)?;
         let old = chain.soft_delete;
         if vault_chain::is_locked(&old, Timestamp::now().as_second()) && vault_chain::weakens(&set, &old) {
             let locked = Until::of(old.locked_until_unix_seconds);
@@ -150,7 +151,9 @@ impl Vault {
         let (media, keys) = (self.media.as_ref(), self.reader.store().keys());
         vault_chain::check(media, keys).map_err(|error| self.dated(error))?;
         self.refresh()?;
-        VaultChain::read_to_append(media, keys)
+        let chain = VaultChain::read_to_append(media, keys)?;
+        self.is_own_slot_there(&chain)?;
+        Ok(chain)
     }
 
     pub(super) fn change(

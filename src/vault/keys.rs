@@ -164,7 +164,14 @@ impl Vault {
         if chain.is_newer {
             return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
         }
+        self.is_own_slot_there(&chain)?;
         Ok((alone, chain))
+    }
+
+    /// Fails where the slot that opened the vault was removed since: who has it open changes nothing any more.
+    pub(super) fn is_own_slot_there(&self, chain: &VaultChain) -> Result<()> {
+        let is_own = |removed: &[u8; 8]| crate::format::hex(removed) == self.slot.id;
+        if chain.removed.iter().any(is_own) { Err(Error::RemovedKey) } else { Ok(()) }
     }
 
     /// Adds the date to an error that says that the keys at hand are outdated.

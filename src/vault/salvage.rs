@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::Vault;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::format::catalog_entry::PointMade;
 use crate::format::segment::{self, RecordType, SegmentHeader, SegmentKind, TableEntry};
 use crate::format::{HASH_BYTES, Hash, Id, id_from_hex};
@@ -36,16 +36,27 @@ impl Vault {
         let store = self.reader.store();
         let known: HashSet<Hash> = self.catalog.all().iter().map(|point| point.entry.manifest).collect();
         let mut found: BTreeMap<Id, PointMade> = BTreeMap::new();
+        let mut doubtful: BTreeMap<Id, Error> = BTreeMap::new();
         let mut unreadable = Vec::new();
         for segment in store.segments().list()? {
             for entry in manifests(store, &segment).into_iter().filter(|entry| !known.contains(&entry.id)) {
                 match read(store, &segment, &entry) {
                     Ok(point) if self.catalog.is_purged(&point.machine, &point.point) => {}
-                    Ok(point) => drop(found.insert(point.point, point)),
+                    Ok(point) => {
+                        let other = found.insert(point.point, point.clone());
+                        if other.is_some_and(|other| other.manifest != point.manifest) {
+                            // Somebody who may add points forged one of them: nobody can tell which.
+                            let problem = Problem::Field("point id, which two manifests have");
+                            doubtful
+                                .insert(point.point, Error::damaged(segment::object(&segment), entry.offset, problem));
+                        }
+                    }
                     Err(error) => unreadable.push(error),
                 }
             }
         }
+        found.retain(|point, _| !doubtful.contains_key(point));
+        unreadable.extend(doubtful.into_values());
         Ok((found.into_values().collect(), unreadable))
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{keys, read_header};
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::header::{self, Header};
+use crate::format::key_slot::{self, KeySlot};
 use crate::format::segment::{self, SegmentHeader};
 use crate::format::{Id, catalog_entry, hex, parity};
 use crate::media::Media;
@@ -51,9 +52,14 @@ pub(super) fn unlock(
     salvage: bool,
 ) -> Result<Unlocked> {
     let own = Own { media, copies, salvage };
-    let error = match own.open_by(&[], credential) {
-        Ok(unlocked) => return Ok(unlocked),
-        Err(error) => error,
+    let error = loop {
+        let before = names_of_slots(media)?;
+        match own.open_by(&[], credential) {
+            Ok(unlocked) => return Ok(unlocked),
+            // Somebody rotated the keys while this slot was being opened: there is a newer file of it.
+            Err(Error::Rotated { .. }) if names_of_slots(media)? != before => {}
+            Err(error) => break error,
+        }
     };
     if let Some(vault) = id_of(media)? {
         for copy in copies {
@@ -72,6 +78,10 @@ pub(super) fn unlock(
         });
     }
     Err(error)
+}
+
+fn names_of_slots(media: &dyn Media) -> Result<BTreeSet<String>> {
+    Ok(media.list(key_slot::FOLDER)?.into_iter().collect())
 }
 
 impl Own<'_> {
@@ -140,7 +150,8 @@ impl Own<'_> {
     fn accept(self, slots: &keys::NamedSlots, vault: &Id, slot: SlotInfo, role_keys: RoleKeys) -> Result<Opened> {
         let all = VaultKeys::new(*vault, slot.role, role_keys.clone());
         let chain = VaultChain::read(self.media, &all)?;
-        if chain.is_newer {
+        // Nobody can tell without newer keys whether such an entry is true: what these keys open can be salvaged.
+        if chain.is_newer && !self.salvage {
             return Err(Error::Rotated { since_unix_seconds: keys::newer_since(slots, slot.epoch) });
         }
         let (mut epoch, mut removed, mut own_damage) = (chain.epoch, chain.removed, chain.damage);
@@ -157,8 +168,11 @@ impl Own<'_> {
         if removed.iter().any(|removed| hex(removed) == slot.id) {
             return Err(Error::RemovedKey);
         }
-        if self.salvage && epoch < all.epoch() && self.is_written_under_later(&all, epoch)? {
-            // A chain that lost its end does not show that, but what was written after it does.
+        // A rotation removes older files of slots once it is committed, and nobody writes under its keys before.
+        let is_older = |other: &KeySlot| other.vault == *vault && hex(&other.id) == slot.id && other.epoch <= epoch;
+        let has_begun = || !slots.iter().any(|(_, other)| is_older(other));
+        if epoch < all.epoch() && (has_begun() || self.is_written_under_later(&all, epoch)?) {
+            // A chain that lost its end does not show that, but what came after it does.
             let object = catalog_entry::object(&all.own_chain(), chain.next);
             own_damage.push(Damage { object, offset: 0, problem: Problem::Absent });
             epoch = all.epoch();

@@ -116,9 +116,9 @@ def main():
             check_slot(objects[name], computed)
         elif name.endswith(" segment"):
             check_segment(objects[name], computed)
-        elif name in ("entry", "event"):
+        elif name == "entry":
             check_sealed(objects[name], computed, 96)
-        elif name == "change":
+        elif name in ("change", "event"):
             check_sealed(objects[name], computed, 96)
             opened, signed = (next(event for event in computed if what in event) for what in ("opened", "signed"))
             message = objects[name][:96].hex() + opened["opened"][:-128]

@@ -8,6 +8,7 @@ mod concurrency;
 mod forget;
 mod gc;
 mod index;
+mod insiders;
 mod keys;
 mod points;
 mod retention;

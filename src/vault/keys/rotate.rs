@@ -4,6 +4,7 @@
 use super::{FOLDER, Found, KEYS_LOCK, ListedSlot, Standing, publish, read_slots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::inventory::{self, Inventory};
+use crate::format::key_slot::KeySlot;
 use crate::format::vault_event::Event;
 use crate::format::{Hash, Id, header};
 use crate::media::{LockKind, Media};
@@ -43,7 +44,11 @@ impl Vault {
         if chain.is_newer {
             return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
         }
-        self.sweep_uncommitted()?;
+        self.is_own_slot_there(&chain)?;
+        self.refresh()?;
+        if self.catalog.has_newer() {
+            return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
+        }
         let (found, mut unreadable) = self.find_slots(&chain)?;
         // A medium that does not give a slot just now must not shut its holder out for good.
         if let Some(failed) = unreadable.iter().position(|error| error.kind() == ErrorKind::Medium) {
@@ -55,6 +60,7 @@ impl Vault {
             let rule = "the vault has no such slot any more, or no administrator made it as it is";
             return Err(Error::Invalid { what: "key slot", value: self.slot.id.clone(), rule });
         }
+        self.sweep_uncommitted()?;
 
         // The order. The inventory before the slots that name it; all slots before the event, which is the commit: from
         // it on everybody needs the new keys, so everybody must have them. Old slots go last: until the commit, they are
@@ -97,9 +103,12 @@ impl Vault {
     fn sweep_uncommitted(&self) -> Result<()> {
         let media = self.media.as_ref();
         let keys = self.reader.store().keys();
-        for (name, slot) in read_slots(media)?.0 {
-            if slot.vault == *keys.vault() && slot.epoch > keys.epoch() {
-                media.remove(&name)?;
+        let slots = read_slots(media)?.0;
+        for (name, slot) in slots.iter().filter(|(_, slot)| slot.vault == *keys.vault() && slot.epoch > keys.epoch()) {
+            // One that has no file of an epoch that has begun is perhaps its holder's only way in.
+            let is_begun = |other: &KeySlot| other.id == slot.id && other.epoch == keys.epoch();
+            if slots.iter().any(|(_, other)| is_begun(other)) {
+                media.remove(name)?;
             }
         }
         media.sync_folder(FOLDER)?;

@@ -362,18 +362,14 @@ fn of_events() -> Vec<Seed> {
         recorded_unix_seconds: 1_800_000_000,
         event: Event::EpochBegan { epoch, inventory: [2; 32], rewrites },
     };
+    let seed =
+        |name: &str, event: VaultEvent| seed("vault_event", name, [event.encode().as_slice(), &[9; 64]].concat());
+    let soft_delete = SoftDelete { grace_seconds: 86_400, locked_until_unix_seconds: i64::MAX };
     vec![
-        seed("vault_event", "epoch", began(1, false).encode()),
-        seed("vault_event", "epoch-rewritten", began(2, true).encode()),
-        seed(
-            "vault_event",
-            "slot",
-            VaultEvent { event: Event::SlotRemoved { slot: [3; 8] }, ..began(1, false) }.encode(),
-        ),
-        seed("vault_event", "soft-delete", {
-            let event = Event::SoftDeleteSet(SoftDelete { grace_seconds: 86_400, locked_until_unix_seconds: i64::MAX });
-            [VaultEvent { event, ..began(1, false) }.encode().as_slice(), &[9; 64]].concat()
-        }),
+        seed("epoch", began(1, false)),
+        seed("epoch-rewritten", began(2, true)),
+        seed("slot", VaultEvent { event: Event::SlotRemoved { slot: [3; 8] }, ..began(1, false) }),
+        seed("soft-delete", VaultEvent { event: Event::SoftDeleteSet(soft_delete), ..began(1, false) }),
     ]
 }
 

@@ -1,0 +1,234 @@
+//! Promise 4: whoever holds a lesser key, held one once, or can write to the vault's files, shuts nobody out with what he
+//! writes, moves no time, and has nothing forged shown as true.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::common;
+use crate::common::{CHEAP, files};
+use icecore::format::catalog_entry::PointMade;
+use icecore::format::key_slot::{KeySlot, Role};
+use icecore::format::segment::RecordType;
+use icecore::format::vault_event::{Event, VaultEvent};
+use icecore::format::{Id, catalog_entry, hex};
+use icecore::media::{DirectoryMedia, ReadMode};
+use icecore::point::{Consistency, Manifest};
+use icecore::seal::{Credential, VaultKeys, open_any};
+use icecore::store::{Store, Writer};
+use icecore::vault::{OpenOptions, SoftDelete};
+use icecore::{Error, Result, Vault};
+
+fn open(path: &Path, credential: &Credential) -> Result<Vault> {
+    Vault::open(path, credential, &OpenOptions::default())
+}
+
+fn salvage(path: &Path) -> Result<Vault> {
+    Vault::open(path, &common::password(), &OpenOptions { salvage: true, ..OpenOptions::default() })
+}
+
+fn key_file(seed: u64) -> Credential {
+    Credential::key_file(common::noise(seed, 64)).expect("long enough")
+}
+
+/// All keys that a slot's holder has.
+fn keys_of(path: &Path, vault: Id, credential: &Credential) -> VaultKeys {
+    let slot = |file: &PathBuf| {
+        (common::object(path, file), KeySlot::decode(&std::fs::read(file).expect("read")).expect("a slot"))
+    };
+    let slots: Vec<_> = files(&path.join("keys")).iter().map(slot).collect();
+    open_any(&slots, &vault, credential, |slot, keys| Ok(VaultKeys::new(vault, slot.role, keys))).expect("it opens")
+}
+
+fn own_chain(path: &Path, keys: &VaultKeys) -> PathBuf {
+    path.join("catalog").join(hex(&keys.own_chain()))
+}
+
+fn place(path: &Path, chain: &Id, sequence: u64, bytes: &[u8]) {
+    let file = path.join(catalog_entry::object(chain, sequence));
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+    std::fs::write(file, bytes).expect("written");
+}
+
+#[test]
+fn a_lost_event_of_a_rotation_is_known_by_what_came_after_and_shuts_nobody_out() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    let id = admin.header().vault;
+    admin.add_key(Role::Admin, &key_file(1), CHEAP).expect("added");
+    let bob = admin.add_key(Role::Backup, &key_file(2), CHEAP).expect("added").info.id;
+    common::backup_bytes(&admin, "m", &[("os", &common::noise(1, 100_000))]).expect("backup");
+    admin.remove_key(&bob, false).expect("removed");
+    let admin = admin.rotate_keys(false).expect("rotated").0;
+    drop(admin);
+    let keys = keys_of(&path, id, &common::password());
+    let event = files(&own_chain(&path, &keys)).pop().expect("the event");
+    let bytes = std::fs::read(&event).expect("read");
+    std::fs::remove_file(&event).expect("removed");
+    // Nothing was written since, and still nobody goes back to the keys of before.
+    let vault = common::open(&path);
+    assert_eq!(vault.opened_by().epoch, 1);
+    assert!(!vault.catalog_damage().is_empty(), "it is told");
+    assert_eq!(vault.points("m").expect("points").len(), 1);
+    let refused =
+        common::backup_bytes(&vault, "m", &[("os", &common::noise(2, 100_000))]).expect_err("not to be written");
+    assert!(matches!(refused, Error::Damaged(_)), "{refused}");
+    let vault = vault.rotate_keys(false).expect("a rotation mends it").0;
+    assert_eq!((vault.opened_by().epoch, files(&path.join("keys")).len()), (2, 2));
+    for credential in [common::password(), key_file(1)] {
+        let vault = open(&path, &credential).expect("everybody opens it");
+        common::backup_bytes(&vault, "m", &[("os", &common::noise(2, 100_000))]).expect("backup");
+        assert!(common::verify(&vault).is_clean());
+    }
+    // What was lost coming back changes nothing.
+    assert!(event.exists(), "its number is taken");
+    assert_ne!(std::fs::read(&event).expect("read"), bytes);
+}
+
+#[test]
+fn nobody_but_an_administrator_removes_a_key() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    let id = admin.header().vault;
+    let leaver = admin.add_key(Role::Backup, &key_file(1), CHEAP).expect("added").info.id;
+    let thief = keys_of(&path, id, &key_file(1));
+    let slot = u64::from_str_radix(&admin.opened_by().id, 16).expect("an id").to_be_bytes();
+    let event = VaultEvent { predecessor: [0; 32], recorded_unix_seconds: 0, event: Event::SlotRemoved { slot } };
+    assert!(matches!(thief.seal_event(0, &event), Err(Error::NotPermitted { .. })));
+    // An administrator of before has all that it takes to make one, and no more.
+    let other = admin.add_key(Role::Admin, &key_file(2), CHEAP).expect("added").info.id;
+    let old_admin = keys_of(&path, id, &key_file(2));
+    admin.remove_key(&leaver, false).expect("removed");
+    admin.remove_key(&other, false).expect("removed");
+    let admin = admin.rotate_keys(false).expect("rotated").0;
+    admin.set_soft_delete(SoftDelete { grace_seconds: 9 * 86_400, ..SoftDelete::default() }).expect("set");
+    drop(admin);
+    let chain = old_admin.own_chain();
+    let next = files(&own_chain(&path, &old_admin)).len() as u64;
+    place(&path, &chain, next, b"rubbish hides whatever may have been there");
+    for (sequence, event) in [
+        (next + 1, event.event.clone()),
+        (next + 2, Event::SoftDeleteSet(SoftDelete { grace_seconds: 0, locked_until_unix_seconds: 0 })),
+    ] {
+        let forged = VaultEvent { predecessor: [0; 32], recorded_unix_seconds: 0, event };
+        place(&path, &chain, sequence, &old_admin.seal_event(sequence, &forged).expect("sealed"));
+    }
+    let vault = common::open(&path);
+    assert_eq!(vault.soft_delete().expect("set").grace_seconds, 9 * 86_400);
+    let vault = vault.rotate_keys(false).expect("a rotation mends it").0;
+    assert_eq!(vault.soft_delete().expect("set").grace_seconds, 9 * 86_400, "and takes nothing forged for true");
+    common::backup_bytes(&common::open(&path), "m", &[("os", &common::noise(2, 100_000))]).expect("backup");
+}
+
+#[test]
+fn who_was_removed_changes_nothing_through_what_he_has_open() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    common::backup_bytes(&admin, "m", &[("os", &common::noise(1, 100_000))]).expect("backup");
+    let bob = admin.add_key(Role::Admin, &key_file(1), CHEAP).expect("added").info.id;
+    let open = || open(&path, &key_file(1)).expect("not removed yet");
+    let (first, second) = (open(), open());
+    let point = first.points("m").expect("points").remove(0);
+    admin.remove_key(&bob, false).expect("removed");
+    let set = SoftDelete { grace_seconds: 0, ..SoftDelete::default() };
+    let refused = [
+        first.change_own_key(&key_file(2), CHEAP).map(drop),
+        first.add_key(Role::Admin, &key_file(3), CHEAP).map(drop),
+        first.remove_key(&admin.opened_by().id, false),
+        first.forget(&point, "", true).map(drop),
+        first.set_soft_delete(set),
+        first.gc(&icecore::vault::GcOptions::default(), &icecore::vault::GcProgress::default()).map(drop),
+        second.rotate_keys(false).map(drop),
+    ];
+    assert!(refused.iter().all(|outcome| matches!(outcome, Err(Error::RemovedKey))), "{refused:?}");
+    assert_eq!(files(&path.join("keys")).len(), 1);
+}
+
+#[test]
+fn a_backup_key_moves_no_time() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    let id = admin.header().vault;
+    admin.add_key(Role::Backup, &key_file(1), CHEAP).expect("added");
+    let locked = SoftDelete { grace_seconds: 30 * 86_400, locked_until_unix_seconds: 4_000_000_000 };
+    admin.set_soft_delete(locked).expect("set");
+    for seed in 0..2 {
+        common::backup_bytes(&admin, "m", &[("os", &common::noise(seed, 100_000))]).expect("backup");
+    }
+    admin.forget(&admin.points("m").expect("points")[0], "", false).expect("forgotten");
+    let thief = keys_of(&path, id, &key_file(1));
+    let entry = PointMade {
+        predecessor: [0; 32],
+        consistency: Consistency::Crash,
+        point: [9; 16],
+        time_unix_seconds: 0,
+        recorded_unix_seconds: 4_100_000_000,
+        segment: [1; 16],
+        offset: 0,
+        manifest: [3; 32],
+        machine: "evil".to_owned(),
+    };
+    let chain = thief.chain_of("evil");
+    place(&path, &chain, 0, &thief.seal_entry(chain, 0, &entry).expect("sealed"));
+    let vault = common::open(&path);
+    assert!(matches!(vault.set_soft_delete(SoftDelete::default()), Err(Error::Invalid { .. })));
+    assert_eq!(vault.soft_delete().expect("set"), locked);
+    let gone = vault.forget(&vault.points("m").expect("points")[0], "", true).expect("forgotten");
+    assert!(gone.forgotten.as_ref().expect("forgotten").since.as_second() < 4_000_000_000);
+}
+
+#[test]
+fn of_two_manifests_of_one_point_neither_is_shown() {
+    for _ in 0..4 {
+        let folder = common::scratch();
+        let path = folder.path().join("vault");
+        let admin = common::init(&path, &common::small());
+        let id = admin.header().vault;
+        admin.add_key(Role::Backup, &key_file(1), CHEAP).expect("added");
+        let [true_one, other] = [("m", 1), ("n", 2)].map(|(machine, seed)| {
+            common::backup_bytes(&admin, machine, &[("os", &common::noise(seed, 100_000))]).expect("backup").point
+        });
+        let forged = Manifest {
+            disks: admin.manifest(&other).expect("a manifest").disks,
+            ..admin.manifest(&true_one).expect("a manifest")
+        };
+        let media = Arc::new(DirectoryMedia::new(&path, ReadMode::Pread));
+        let keys = Arc::new(keys_of(&path, id, &key_file(1)));
+        let store = Arc::new(Store::open(media, keys, admin.header().clone()).expect("a store"));
+        store.refresh_for_writing().expect("refreshed");
+        let plain = serde_json::to_vec(&forged).expect("JSON");
+        let mut writer = Writer::start(Arc::clone(&store), true);
+        writer.store(RecordType::Manifest, &store.id_of(RecordType::Manifest, &plain), &plain).expect("stored");
+        writer.finish().expect("written");
+        let keys = keys_of(&path, id, &common::password());
+        std::fs::remove_dir_all(path.join("catalog").join(hex(&keys.chain_of("m")))).expect("removed");
+        let vault = salvage(&path).expect("it opens");
+        assert_eq!(vault.machines(), ["n"]);
+        assert_eq!(vault.salvaged().expect("salvaged").unreadable.len(), 1, "and it is told");
+    }
+}
+
+#[test]
+fn an_entry_of_an_epoch_that_nobody_knows_keeps_nobody_from_salvaging() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    let id = admin.header().vault;
+    let bytes = common::noise(1, 100_000);
+    let point = common::backup_bytes(&admin, "m", &[("os", &bytes)]).expect("backup").point;
+    admin.set_soft_delete(SoftDelete { grace_seconds: 86_400, ..SoftDelete::default() }).expect("set");
+    let keys = keys_of(&path, id, &common::password());
+    let mut entry = std::fs::read(files(&own_chain(&path, &keys)).pop().expect("an entry")).expect("read");
+    entry[48..56].copy_from_slice(&1_u64.to_le_bytes());
+    entry[56..60].copy_from_slice(&99_u32.to_le_bytes());
+    let end = entry.len() - 32;
+    let hash = *blake3::hash(&entry[..end]).as_bytes();
+    entry[end..].copy_from_slice(&hash);
+    place(&path, &keys.own_chain(), 1, &entry);
+    assert!(matches!(open(&path, &common::password()), Err(Error::Rotated { .. })));
+    let vault = salvage(&path).expect("what these keys open is read");
+    common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &bytes, "m");
+}

@@ -18,7 +18,7 @@ use icecore::format::{Id, hex};
 use icecore::seal::{Credential, ExternalKey};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Most bytes that a command may print.
 const MOST_BYTES: u64 = 64 << 10;
@@ -59,13 +59,18 @@ fn field<'a>(command: &str, answer: &'a Value, name: &str) -> Result<&'a str> {
 impl ExternalKey for Commands {
     fn wrap(&self, vault: &Id, slot: &[u8; 8], key: &[u8; 32]) -> Result<Vec<u8>> {
         let command = self.wrap.as_deref().unwrap_or_default();
-        let mut key = BASE64.encode(key);
-        let mut request =
-            json!({"format": 1, "operation": "wrap", "vault": hex(vault), "slot": hex(slot), "key": key}).to_string();
-        let answer = ask(command, &request, self.timeout);
-        request.zeroize();
-        key.zeroize();
-        Ok(field(command, &answer?, "wrapped")?.as_bytes().to_vec())
+        // Never grown, nor held by anything that does not wipe it: the key is in it.
+        let mut request = Zeroizing::new(String::with_capacity(512));
+        let (vault, slot) = (hex(vault), hex(slot));
+        request.push_str(r#"{"format":1,"operation":"wrap","vault":""#);
+        for (text, then) in [(vault.as_str(), r#"","slot":""#), (slot.as_str(), r#"","key":""#)] {
+            request.push_str(text);
+            request.push_str(then);
+        }
+        BASE64.encode_string(key, &mut request);
+        request.push_str("\"}\n");
+        let answer = ask(command, request, self.timeout)?;
+        Ok(field(command, &answer, "wrapped")?.as_bytes().to_vec())
     }
 
     fn unwrap(&self, vault: &Id, slot: &[u8; 8], wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
@@ -73,9 +78,15 @@ impl ExternalKey for Commands {
         let wrapped = std::str::from_utf8(wrapped).map_err(|_| failed(command, "has wrapped nothing in this slot"))?;
         let request =
             json!({"format": 1, "operation": "unwrap", "vault": hex(vault), "slot": hex(slot), "wrapped": wrapped});
-        let answer = ask(command, &request.to_string(), self.timeout)?;
-        let text = field(command, &answer, "key")?;
-        let decoded = BASE64.decode(text).or_else(|_| BASE64_URL.decode(text)).map(Zeroizing::new);
+        let mut answer = ask(command, Zeroizing::new(format!("{request}\n")), self.timeout)?;
+        field(command, &answer, "key")?;
+        let mut text = Zeroizing::new(String::new());
+        if let Some(Value::String(key)) = answer.get_mut("key") {
+            // Out of what is not wiped.
+            *text = std::mem::take(key);
+        }
+        let decoded =
+            BASE64.decode(text.as_bytes()).or_else(|_| BASE64_URL.decode(text.as_bytes())).map(Zeroizing::new);
         let bytes = decoded.map_err(|_| failed(command, "prints a \"key\" that is not base64"))?;
         let key = <[u8; 32]>::try_from(bytes.as_slice());
         key.map(Zeroizing::new).map_err(|_| failed(command, "prints a \"key\" that is not 32 bytes long"))
@@ -83,7 +94,7 @@ impl ExternalKey for Commands {
 }
 
 /// Runs a command with one line of JSON, and reads the JSON that it prints.
-fn ask(command: &str, request: &str, timeout: Duration) -> Result<Value> {
+fn ask(command: &str, request: Zeroizing<String>, timeout: Duration) -> Result<Value> {
     let deadline = Instant::now() + timeout;
     let mut words = command.split_whitespace();
     let program = words.next().ok_or_else(|| failed(command, "names no program"))?;
@@ -114,13 +125,12 @@ fn ask(command: &str, request: &str, timeout: Duration) -> Result<Value> {
 
 fn talk(
     child: &mut Child,
-    request: &str,
+    request: Zeroizing<String>,
     deadline: Instant,
 ) -> std::result::Result<(ExitStatus, Zeroizing<Vec<u8>>), String> {
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err("has no standard input or output".to_owned());
     };
-    let request = Zeroizing::new(format!("{request}\n"));
     // Threads of their own: it may print before it reads, or never do either.
     std::thread::spawn(move || {
         // One that does not read what it was asked still has to answer.

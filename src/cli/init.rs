@@ -1,11 +1,14 @@
 //! `icecore init`
 
+use std::path::Path;
+
 use clap::Args;
 use icecore::Vault;
 use icecore::error::Error;
 use icecore::format::key_slot::Role;
 use icecore::format::{header, hex};
-use icecore::vault::InitOptions;
+use icecore::seal::RecoveryKey;
+use icecore::vault::{InitOptions, NewSlot};
 use serde_json::json;
 
 use super::arguments::{ASK, Global};
@@ -84,6 +87,21 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         Some(_) => Some(key::add_recovery(&vault, Role::Admin, "recovery")?),
         None => None,
     };
+    let tell = || tell(global, &options, &path, &id, recovery.as_ref());
+    match &recovery {
+        Some((slot, _)) => key::printed_or_removed(&vault, slot, tell)?,
+        None => tell()?,
+    }
+    Ok(Exit::Done)
+}
+
+fn tell(
+    global: &Global,
+    options: &InitOptions,
+    path: &Path,
+    id: &str,
+    recovery: Option<&(NewSlot, RecoveryKey)>,
+) -> Result<(), Problem> {
     if global.json {
         output::json(&json!({
             "message_type": "initialized",
@@ -91,7 +109,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
             "vault": path.to_string_lossy(),
             "chunk_bytes": options.chunk_bytes,
             "level": options.level,
-            "recovery_key": recovery.as_ref().map(|(slot, key)| json!({"id": slot.info.id, "words": key.words().as_str()})),
+            "recovery_key": recovery.map(|(slot, key)| json!({"id": slot.info.id, "words": key.words().as_str()})),
             "parity_percent": options.parity_percent,
         }))?;
     } else if !global.quiet {
@@ -109,10 +127,10 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     }
     if let Some((slot, key)) = recovery.filter(|_| !global.json) {
         let mut out = output::Output::open();
-        recovery::print(&mut out, &key, &id, &slot.info.id)?;
+        recovery::print(&mut out, key, id, &slot.info.id)?;
         out.flush()?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 #[cfg(test)]

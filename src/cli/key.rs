@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::arguments::Global;
 use super::exit::Exit;
 use super::output::{self, Output};
-use super::problem::{Doing, Problem};
+use super::problem::{Doing, Problem, Sentence};
 use super::salvage::Salvage;
 use super::secrets::NewKey;
 use super::{human, recovery, secrets, signals};
@@ -113,7 +113,7 @@ AWS KMS (a symmetric key alias/K):
   unwrap  #!/bin/sh
           t=$(mktemp) && trap 'rm -f "$t"' EXIT && jq -r .wrapped | base64 -d > "$t"
           aws kms decrypt --key-id alias/K --ciphertext-blob "fileb://$t" --query '{key: Plaintext}' --output json
-age (wrap needs the recipient only, unwrap the identity):
+age (wrap needs the recipient only, unwrap the identity; so anybody can wrap: see THREATS.md):
   wrap    #!/bin/sh
           jq -r .key | base64 -d | age -r age1... | base64 -w0 | jq -R '{wrapped: .}'
   unwrap  #!/bin/sh
@@ -279,21 +279,46 @@ pub fn add_recovery(vault: &Vault, role: Role, label: &str) -> Result<(NewSlot, 
     Ok((slot, key))
 }
 
+/// Prints a recovery key. One that nobody could read is removed again, also where a pipe was closed: it would be a key to
+/// everything that nobody has.
+pub fn printed_or_removed(
+    vault: &Vault,
+    slot: &NewSlot,
+    print: impl FnOnce() -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let Err(problem) = print() else { return Ok(()) };
+    let why = match &problem {
+        Problem::Engine(error) => error.to_string(),
+        _ => "standard output was closed".to_owned(),
+    };
+    let (happened, next) =
+        (format!("the recovery key could not be printed: {why}"), "run `icecore key add --role admin --recovery`");
+    Err(match vault.remove_key(&slot.info.id, true) {
+        Ok(()) => Problem::said(Exit::Failed, Sentence::new(happened, "it was removed again", next)),
+        Err(error) => {
+            let left = format!("key {} is left, since removing it failed too: {error}", slot.info.id);
+            Problem::said(Exit::Failed, Sentence::new(happened, left, "remove it with `icecore key remove`"))
+        }
+    })
+}
+
 fn add(add: &Add, global: &Global) -> Result<Exit, Problem> {
     let vault = global.open_with_signals_as_they_are(Salvage::default())?;
     if add.recovery {
         signals::end_at_once().map_err(signals::refused)?;
         let (slot, key) = add_recovery(&vault, add.role.into(), &add.label)?;
-        let mut out = Output::open();
-        if global.json {
-            let mut value = describe(&slot.info);
-            value["words"] = key.words().as_str().into();
-            out.json(&value)?;
-        } else {
-            told(&mut out, &slot, "added", global)?;
-            recovery::print(&mut out, &key, &hex(&vault.header().vault), &slot.info.id)?;
-        }
-        out.flush()?;
+        printed_or_removed(&vault, &slot, || {
+            let mut out = Output::open();
+            if global.json {
+                let mut value = describe(&slot.info);
+                value["words"] = key.words().as_str().into();
+                out.json(&value)?;
+            } else {
+                told(&mut out, &slot, "added", global)?;
+                recovery::print(&mut out, &key, &hex(&vault.header().vault), &slot.info.id)?;
+            }
+            out.flush()
+        })?;
         return Ok(Exit::Done);
     }
     let credential = secrets::new_slot_credential(&add.source.new_key(), global)?;

@@ -111,7 +111,7 @@ impl Problem {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::OutputClosed;
         }
-        Self::file("write to", Path::new("standard output"))(error)
+        Self::file("write to", Path::new(STANDARD_OUTPUT))(error)
     }
 
     /// The exit code.
@@ -149,7 +149,28 @@ pub fn sentence(error: &Error, doing: Doing) -> Sentence {
     Sentence { happened, safe: safe(error, doing).to_owned(), next: next(error, doing) }
 }
 
+/// Where results go.
+const STANDARD_OUTPUT: &str = "standard output";
+
+/// Whether only the telling failed.
+fn is_output(error: &Error) -> bool {
+    matches!(error, Error::File { path, .. } if path.as_os_str() == STANDARD_OUTPUT)
+}
+
 fn safe(error: &Error, doing: Doing) -> &'static str {
+    let acts_first = matches!(
+        doing,
+        Doing::Init
+            | Doing::Backup
+            | Doing::Keys
+            | Doing::Rotating
+            | Doing::Repair
+            | Doing::Retaining
+            | Doing::Collecting
+    );
+    if is_output(error) && acts_first {
+        return "what was done before that stays done";
+    }
     let untouched = matches!(
         error,
         Error::TargetExists { .. }
@@ -199,6 +220,9 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
 
 fn next(error: &Error, doing: Doing) -> String {
     let fixed = match error {
+        _ if is_output(error) => {
+            "look at what is there, with `icecore points` or `icecore key list`, before running it again"
+        }
         Error::NoRoom { .. } => "choose another directory with --dir, or a smaller disk with --size",
         Error::TargetInUse { .. } if doing == Doing::Bench => "choose another directory with --dir",
         Error::Source { .. } if doing == Doing::Bench => "check that disk, or measure without --disk",

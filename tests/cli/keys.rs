@@ -257,3 +257,24 @@ fn a_rotation_shuts_out_a_key_that_is_put_back() {
     let report = sandbox.ok(&["verify"]);
     assert_eq!(report.code, 0);
 }
+
+#[test]
+fn what_could_not_be_told_is_not_said_to_be_undone() {
+    let sandbox = Sandbox::new();
+    let full = |arguments: &[&str]| {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there is /dev/full");
+        run(sandbox.command(arguments).stdout(full))
+    };
+    let keys = || sandbox.ok(&["key", "list", "--json"]).json().as_array().expect("keys").len();
+    // Words that nobody read are words that nobody has.
+    let told = full(&["key", "add", "--role", "admin", "--recovery"]).failed(1, &["key add"]);
+    assert!(told.contains("could not be printed") && told.contains("removed again"), "{told}");
+    assert_eq!(keys(), 1);
+    sandbox.write("second", b"second password");
+    let told = full(&["key", "add", "--role", "restore", "--new-password-file", "second"]).failed(1, &["key add"]);
+    assert!(told.contains("stays done") && told.contains("icecore key list"), "{told}");
+    assert_eq!(keys(), 2);
+    let told = full(&["init", "--vault", "other"]).failed(1, &["init"]);
+    assert!(told.contains("stays done"), "{told}");
+    sandbox.ok(&["points", "--vault", "other"]);
+}

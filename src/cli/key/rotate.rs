@@ -26,7 +26,7 @@ Examples:
 ///
 /// What a removed key could read before, its holder may have read and kept. With --rewrite, what is stored is moved under
 /// the new keys too, so that neither the vault nor a copy of it made from then on opens with an old key. That reads and
-/// writes the whole vault, while others read and back up. When it ends early, run it again: it goes on.
+/// writes the whole vault, while others back up; mounts, copies and restores that began before are begun again. When it ends early, run it again: it goes on.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -46,15 +46,14 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         (vault, Some(report))
     };
     let mut out = Output::open();
-    if let Some(report) = rotation {
-        tell_rotation(&mut out, &report, global)?;
-    }
-    out.flush()?;
+    let told = rotation.map_or(Ok(()), |report| tell_rotation(&mut out, &report, global)).and_then(|()| out.flush());
     drop(out);
     if !arguments.rewrite {
-        return Ok(Exit::Done);
+        return told.map(|()| Exit::Done);
     }
+    // Also where nobody hears of it.
     let report = progress::shown(global, &interrupt, "segments", |progress| vault.rewrite(progress))?;
+    told?;
     tell_rewrite(&report, global)
 }
 

@@ -17,6 +17,7 @@ use super::exit::Exit;
 use super::output::{self, Output};
 use super::paths::PointPath;
 use super::problem::Problem;
+use super::seen;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,6 +103,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
             out.json(&json!({"message_type": "forgotten", "point": path, "id": point.id, "until": until, "why": why}))?;
         }
     }
+    seen::look(&vault, global.json, false);
     if !global.json && !global.quiet {
         let points = super::human::count(going.len() as u64, "point", "points");
         let until = match vault.soft_delete()?.grace_seconds {

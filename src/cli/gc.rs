@@ -11,6 +11,7 @@ use super::output::{self, Output};
 use super::problem::Problem;
 use super::progress;
 use super::salvage::Salvage;
+use super::seen;
 use super::signals::{self, Interrupt};
 use super::size;
 
@@ -56,6 +57,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         dry_run: arguments.dry_run,
     };
     let report = progress::shown(global, &interrupt, "segments", |progress| vault.gc(&options, progress))?;
+    seen::look(&vault, global.json, false);
     for error in &report.left {
         output::warning(&format!("{error}; that segment stays"), global.json);
     }

@@ -18,7 +18,7 @@ use super::output::{self, Output};
 use super::problem::{Doing, Problem, Sentence};
 use super::salvage::Salvage;
 use super::secrets::NewKey;
-use super::{human, recovery, secrets, signals};
+use super::{human, recovery, secrets, seen, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -333,6 +333,7 @@ fn passwd(passwd: &Passwd, global: &Global) -> Result<Exit, Problem> {
     let credential = secrets::new_slot_credential(&passwd.source.new_key(), global)?;
     signals::end_at_once().map_err(signals::refused)?;
     let slot = vault.change_own_key(&credential, PasswordCost::default())?;
+    seen::look(&vault, global.json, false);
     tell(&slot, "takes the place of the one that opened the vault", global)
 }
 
@@ -369,6 +370,7 @@ fn remove(remove: &Remove, global: &Global) -> Result<Exit, Problem> {
         }
     };
     vault.remove_key(&id, remove.own)?;
+    seen::look(&vault, global.json, false);
     if global.json {
         output::json(&json!({"message_type": "removed", "id": id}))?;
     } else if !global.quiet {

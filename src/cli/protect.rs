@@ -11,6 +11,7 @@ use super::forget::tell;
 use super::human;
 use super::paths::PointPath;
 use super::problem::Problem;
+use super::seen;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,5 +57,6 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         };
         tell(global, if arguments.release { "released" } else { "protected" }, &words, &point)?;
     }
+    seen::look(&vault, global.json, false);
     Ok(Exit::Done)
 }

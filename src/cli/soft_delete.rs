@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::human;
 use super::output;
 use super::problem::Problem;
+use super::seen;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,6 +61,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     }
     if set != before {
         vault.set_soft_delete(set)?;
+        seen::look(&vault, global.json, false);
     }
     tell(&set, global)
 }

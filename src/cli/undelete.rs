@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::forget::tell;
 use super::paths::PointPath;
 use super::problem::Problem;
+use super::seen;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,5 +34,6 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         let point = vault.undelete(&path.machine, &path.point)?;
         tell(global, "brought_back", "is listed again", &point)?;
     }
+    seen::look(&vault, global.json, false);
     Ok(Exit::Done)
 }

@@ -242,3 +242,26 @@ fn without_a_place_for_it_nothing_is_seen_and_all_works() {
     assert!(fs::metadata(sandbox.path("state")).is_ok_and(|state| state.is_file()));
     assert!(!Path::new(&sandbox.path(".local")).exists());
 }
+
+#[test]
+fn what_an_administrator_did_is_seen_at_once() {
+    let sandbox = Sandbox::new();
+    back_up(&sandbox, "web01", 1);
+    back_up(&sandbox, "web01", 2);
+    sandbox.write("second", b"second password");
+    let acts: [&[&str]; 4] = [
+        &["forget", "web01/latest"],
+        &["soft-delete", "--grace", "30d"],
+        &["key", "rotate"],
+        &["key", "passwd", "--new-password-file", "second"],
+    ];
+    for act in acts {
+        copy(&sandbox, "vault", "before");
+        sandbox.ok(act);
+        copy(&sandbox, "vault", "after");
+        copy(&sandbox, "before", "vault");
+        let ran = sandbox.run(&["points"]);
+        assert!(ran.stderr.contains("the newest are gone"), "{act:?}: {}", ran.stderr);
+        copy(&sandbox, "after", "vault");
+    }
+}

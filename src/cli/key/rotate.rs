@@ -10,6 +10,7 @@ use super::super::human;
 use super::super::output::{self, Output};
 use super::super::problem::Problem;
 use super::super::progress;
+use super::super::seen;
 use super::super::signals::{self, Interrupt};
 use super::{describe, describe_listed, remark};
 
@@ -43,6 +44,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         (vault, None)
     } else {
         let (vault, report) = vault.rotate_keys(arguments.rewrite)?;
+        seen::look(&vault, global.json, false);
         (vault, Some(report))
     };
     let mut out = Output::open();

@@ -29,7 +29,7 @@
 //! | 32 | 16 | segment id | always | parity of another segment |
 //! | 48 | 8 | length of the segment in bytes | always | a segment that was cut short or grew |
 //! | 56 | 4 | number of groups `g`, none of them of more than 16 MiB | always | |
-//! | 60 | 4 | parity shards of each group `p`, at most 16 MiB of them | always | |
+//! | 60 | 4 | parity shards of each group `p`, at most as many as its data shards, or 2 | always | |
 //! | 64 | 16 | reserved, zero | always | |
 //! | 80 | 16 | first half of the BLAKE3 of bytes 0..80 | always | damage |
 //!
@@ -53,6 +53,9 @@ pub const ALIGNMENT: u64 = 4096;
 pub const SHARD_SIZE_LOG2: std::ops::RangeInclusive<u8> = 12..=16;
 /// Most bytes of a group's data, and of its parity: what coding one takes is bounded by it.
 pub const MOST_GROUP_BYTES: u64 = 16 << 20;
+
+/// Fewest parity shards that a group is given.
+pub const LEAST_PARITY_SHARDS: u64 = 2;
 
 const STRUCTURE: &str = "parity header";
 const MAGIC: [u8; 8] = *b"ICEPARIT";
@@ -184,7 +187,9 @@ impl ParityHeader {
         {
             return Err(Problem::Field("number of groups").into());
         }
-        if header.parity_shards == 0 || u64::from(header.parity_shards) > most_shards {
+        // More than any vault makes would only take memory and time from who checks it.
+        let most_parity = header.group_shards(0).max(LEAST_PARITY_SHARDS);
+        if header.parity_shards == 0 || u64::from(header.parity_shards) > most_parity.min(most_shards) {
             return Err(Problem::Field("parity shards").into());
         }
         Ok(header)
@@ -204,6 +209,17 @@ mod tests {
             groups: 4,
             parity_shards: 3,
         }
+    }
+
+    #[test]
+    fn more_parity_than_any_vault_makes_is_refused() {
+        let decoded = |segment_bytes, groups, parity_shards| {
+            let header = ParityHeader { segment_bytes, groups, parity_shards, ..header() };
+            ParityHeader::decode(&header.encode()).is_ok()
+        };
+        assert!(decoded(64 << 20, 4, 4096) && !decoded(64 << 20, 5, 4096), "as many as a group has data");
+        assert!(decoded(1, 1, 2) && !decoded(1, 1, 3));
+        assert!(!decoded(MOST_SEGMENT_BYTES, 786_432, 4096));
     }
 
     #[test]

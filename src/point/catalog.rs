@@ -324,7 +324,7 @@ impl Catalog {
         let mut chains = self.chains();
         let chain = chains.entry(self.keys.chain_of(&entry.machine)).or_default();
         let id = hex(&entry.point);
-        if chain.points.iter().any(|point| point.id == id) {
+        if chain.points.iter().any(|point| point.id == id) || chain.purged.contains(&entry.point) {
             return false;
         }
         let point = PointInfo { is_found: true, ..point_of(entry, &|name| chain.names.contains(name)) };
@@ -477,6 +477,10 @@ impl Chain {
         // One that was found without its entry has one now.
         let id = hex(&made.point);
         self.points.retain(|known| !(known.is_found && known.id == id));
+        // Made twice, as by two who enter what they found: the first counts. What is purged stays so.
+        if self.purged.contains(&made.point) || self.points.iter().any(|known| known.id == id) {
+            return Ok(());
+        }
         let point = point_of(made, &|name| self.names.contains(name));
         self.names.insert(point.name.clone());
         self.points.push(Arc::new(point));
@@ -491,6 +495,9 @@ impl Chain {
         let id = hex(&changed.point);
         let Some(number) = self.points.iter().position(|known| known.id == id) else {
             // The entry that made it is lost, which was told.
+            if changed.change == Change::Purged {
+                self.purged.insert(changed.point);
+            }
             return Ok(());
         };
         let point = Arc::make_mut(&mut self.points[number]);
@@ -600,6 +607,16 @@ mod tests {
         assert!(change(1, 2000, Change::Purged).is_ok());
         assert!(change(9, 1000, forgotten).is_ok(), "of a point whose own entry is lost nothing is known");
         assert!(chain.purged.contains(&[1; 16]) && chain.points.iter().all(|point| point.id != hex(&[1; 16])));
+    }
+
+    #[test]
+    fn what_is_purged_or_made_twice_is_listed_once_or_never() {
+        let mut chain = Chain::default();
+        chain.change(&changed(0, 2000, Change::Purged)).expect("its entry is lost");
+        chain.add(made(0, 1000)).expect("and comes back");
+        chain.add(made(1, 1000)).expect("a point");
+        chain.add(PointMade { manifest: [9; HASH_BYTES], ..made(1, 1000) }).expect("the same again");
+        assert_eq!(chain.points.iter().map(|point| point.entry.manifest).collect::<Vec<_>>(), [[1; HASH_BYTES]]);
     }
 
     #[test]

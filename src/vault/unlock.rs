@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use super::{keys, read_header};
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::header::{self, Header};
-use crate::format::key_slot::{self, KeySlot};
+use crate::format::key_slot;
 use crate::format::segment::{self, SegmentHeader};
-use crate::format::{Id, catalog_entry, hex, parity};
+use crate::format::{Id, catalog_entry, hex, id_from_hex, parity};
 use crate::media::Media;
 use crate::point::vault_chain::{self, VaultChain};
+use crate::point::{sequences, stored_entry};
 use crate::seal::{Credential, Earlier, RoleKeys, SegmentSeal, SlotInfo, VaultKeys, open_any};
 use crate::store::segment_header;
 use crate::sync::Arc;
@@ -168,10 +169,9 @@ impl Own<'_> {
         if removed.iter().any(|removed| hex(removed) == slot.id) {
             return Err(Error::RemovedKey);
         }
-        // A rotation removes older files of slots once it is committed, and nobody writes under its keys before.
-        let is_older = |other: &KeySlot| other.vault == *vault && hex(&other.id) == slot.id && other.epoch <= epoch;
-        let has_begun = || !slots.iter().any(|(_, other)| is_older(other));
-        if epoch < all.epoch() && (has_begun() || self.is_written_under_later(&all, epoch)?) {
+        if epoch < all.epoch()
+            && (self.is_written_under_later(&all, epoch)? || self.has_begun(&all, epoch, &removed)?)
+        {
             // A chain that lost its end does not show that, but what came after it does.
             let object = catalog_entry::object(&all.own_chain(), chain.next);
             own_damage.push(Damage { object, offset: 0, problem: Problem::Absent });
@@ -189,6 +189,36 @@ impl Own<'_> {
             }
         }
         Ok(Opened { keys: keys.after(earlier), slot, own_damage })
+    }
+
+    /// Whether the newest epoch of the keys was committed although the vault's own chain tells of `epoch` only: everything is
+    /// as a rotation leaves it that got to its end, and nothing says that others went on without it.
+    fn has_begun(self, keys: &VaultKeys, epoch: u32, removed: &[[u8; 8]]) -> Result<bool> {
+        // Once it is committed, a rotation removes the older files of all slots. By their names: one that can't be read is
+        // there all the same, and so is one that a copy has.
+        for media in std::iter::once(self.media).chain(self.copies.iter().copied()) {
+            for name in media.list(key_slot::FOLDER)? {
+                let parts = name.strip_suffix(".slot").and_then(|name| name.split_once('-'));
+                let of = parts.and_then(|(id, of)| Some((id, u32::from_str_radix(of, 16).ok()?)));
+                let is_removed = |id: &str| removed.iter().any(|removed| hex(removed) == id);
+                if of.is_some_and(|(id, of)| of <= epoch && !is_removed(id)) {
+                    return Ok(false);
+                }
+            }
+        }
+        // Who wrote under older keys since knew nothing of it: what he wrote must not be taken from him.
+        let Earlier::Listed(inventory) = vault_chain::earlier(self.media, keys) else { return Ok(false) };
+        for chain in self.media.list_folders(catalog_entry::FOLDER)?.iter().filter_map(|name| id_from_hex(name)) {
+            for sequence in sequences(self.media, &chain)? {
+                let Ok(bytes) = stored_entry(self.media, &chain, sequence)? else { return Ok(false) };
+                let Ok((prefix, ..)) = catalog_entry::split(&bytes) else { return Ok(false) };
+                let is_listed = || inventory.has_entry(&chain, sequence, blake3::hash(&bytes).as_bytes());
+                if chain != keys.own_chain() && prefix.epoch < keys.epoch() && !is_listed() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Whether there are segments under keys of an epoch after `epoch`.

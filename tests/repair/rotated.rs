@@ -168,3 +168,26 @@ fn what_was_forged_with_old_keys_comes_in_from_no_copy() {
         assert!(report.hit.is_empty() && (keyless || report.is_clean()), "{:?} {:?}", report.damage, report.hit);
     }
 }
+
+#[test]
+fn a_header_that_nothing_tells_is_found_by_the_hash_that_the_rotation_kept() {
+    for options in [
+        icecore::vault::InitOptions { parity_percent: 10, level: 3, ..common::protected() },
+        icecore::vault::InitOptions { parity_percent: 0, segment_bytes: 8 << 20, ..common::protected() },
+    ] {
+        let folder = common::scratch();
+        let path = folder.path().join("vault");
+        let vault = common::init(&path, &options);
+        common::backup_bytes(&vault, "m", &[("os", &common::noise(1, 100_000))]).expect("backup");
+        drop(vault.rotate_keys(false).expect("rotated"));
+        let before = std::fs::read(path.join("header")).expect("read");
+        for name in ["header", "header-copy"] {
+            std::fs::remove_file(path.join(name)).expect("removed");
+        }
+        let progress = icecore::vault::RepairProgress::default();
+        let plan = Vault::plan_repair(&path, Some(&common::password()), RepairSources::default(), &progress);
+        assert_eq!(write(&plan.expect("a plan")).objects, 2);
+        assert_eq!(std::fs::read(path.join("header")).expect("read"), before, "byte for byte");
+        assert!(common::verify(&common::open(&path)).is_clean());
+    }
+}

@@ -99,3 +99,27 @@ fn a_whole_vault_needs_nothing() {
     }
     assert_eq!(content(&made.vault), before);
 }
+
+#[test]
+fn entries_of_a_copy_stay_out_where_a_backup_came_first() {
+    let made = make();
+    let vault = common::open(&made.vault);
+    let chain = icecore::format::hex(&{
+        let heads = vault.heads();
+        let head = heads.chains.iter().find(|head| head.machine.as_deref() == Some("web")).expect("a chain");
+        icecore::format::id_from_hex(&head.chain_hex()).expect("an id")
+    });
+    drop(vault);
+    // The copy has one more, the vault lost its last two.
+    common::backup_bytes(&common::open(&made.copy), "web", &[("os", &common::noise(55, 9000))]).expect("backup");
+    std::fs::remove_file(made.vault.join(format!("catalog/{chain}/0000000000000001.entry"))).expect("removed");
+    let repair = made.plan(made.copied()).expect("a plan");
+    assert!(repair.plan().objects.len() >= 2, "{:?}", repair.plan().objects);
+    let own = common::backup_bytes(&common::open(&made.vault), "web", &[("os", &common::noise(56, 9000))]);
+    let own = own.expect("backup").point;
+    let report = write(&repair);
+    assert!(report.failures.len() >= 2, "{:?}", report.failures);
+    let vault = common::open(&made.vault);
+    assert!(vault.catalog_damage().is_empty(), "{:?}", vault.catalog_damage());
+    assert_eq!(vault.point("web", "latest").expect("a point").id, own.id);
+}

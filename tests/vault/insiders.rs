@@ -232,3 +232,50 @@ fn an_entry_of_an_epoch_that_nobody_knows_keeps_nobody_from_salvaging() {
     let vault = salvage(&path).expect("what these keys open is read");
     common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &bytes, "m");
 }
+
+#[test]
+fn a_rotation_that_was_killed_is_not_taken_for_begun_where_a_slot_is_lost() {
+    for (is_gone, goes_on) in [(false, false), (false, true), (true, false), (true, true)] {
+        let folder = common::scratch();
+        let [path, rotated] = ["vault", "rotated"].map(|name| folder.path().join(name));
+        let admin = common::init(&path, &common::small());
+        let own = admin.opened_by().id.clone();
+        // With another key, or alone.
+        let other = goes_on.then(|| admin.add_key(Role::Backup, &key_file(1), CHEAP).expect("added"));
+        common::backup_bytes(&admin, "m", &[("os", &common::noise(1, 100_000))]).expect("backup");
+        drop(admin);
+        common::copy_folder(&path, &rotated);
+        std::fs::create_dir_all(rotated.join("epochs")).expect("made");
+        drop(common::open(&rotated).rotate_keys(false).expect("rotated"));
+        // It died when all was written but its event, and before anything was removed.
+        for folder in ["epochs", "keys"] {
+            std::fs::create_dir_all(path.join(folder)).expect("made");
+            for file in files(&rotated.join(folder)) {
+                std::fs::copy(&file, path.join(common::object(&rotated, &file))).expect("copied");
+            }
+        }
+        let bytes = common::noise(2, 100_000);
+        let writer = if other.is_some() { key_file(1) } else { common::password() };
+        let point =
+            common::backup_bytes(&open(&path, &writer).expect("opens"), "m", &[("os", &bytes)]).expect("backup");
+        let old = path.join(format!("keys/{own}-00000000.slot"));
+        if is_gone {
+            std::fs::remove_file(&old).expect("removed")
+        } else {
+            common::repair::flip(&old, 40)
+        }
+        for _ in 0..2 {
+            let vault = common::open(&path);
+            assert_eq!(vault.points("m").expect("points").len(), 2, "gone {is_gone}, another key {goes_on}");
+            let latest = vault.point("m", "latest").expect("the newest");
+            assert_eq!(latest.id, point.point.id);
+            common::assert_same(&common::disk_bytes(&vault, &latest, "os").expect("read"), &bytes, "the newest");
+            drop(vault);
+            // Nor does a repair make it so.
+            let sources = icecore::vault::RepairSources::default();
+            let progress = icecore::vault::RepairProgress::default();
+            let repair = Vault::plan_repair(&path, Some(&common::password()), sources, &progress).expect("a plan");
+            repair.write(&progress).expect("a repair");
+        }
+    }
+}

@@ -5,16 +5,13 @@ use reed_solomon_simd::rate::{HighRateEncoder, RateEncoder};
 
 use crate::error::Result;
 use crate::format::Id;
-use crate::format::parity::{HEADER_BYTES, ParityHeader, SUM_BYTES, Sum, sum};
+use crate::format::parity::{HEADER_BYTES, LEAST_PARITY_SHARDS, ParityHeader, SUM_BYTES, Sum, sum};
 use crate::media::ObjectWriter;
 
 /// Data shards in a group, at most. More of them would mend more sectors that are lost here and there, which disks do
 /// rarely, and cost more: the code takes as many steps for each byte as the parity shards have bits, and a group that does
 /// not fit the processor's cache takes each of them in memory. 640 have 32 parity shards where parity is a twentieth.
 const MOST_SHARDS: u64 = 640;
-
-/// Fewest parity shards of a group: a segment of a few pages has more than one place that can go bad.
-const LEAST_PARITY: u64 = 2;
 
 /// Segments from this length on, in bytes, have shards of 16 KiB, others of 4 KiB. A disk loses sectors of 4 KiB and an SSD
 /// pages of up to 16 KiB; larger shards cost less, as BLAKE3 takes 16 KiB at twice the speed of 4 KiB.
@@ -28,7 +25,7 @@ pub fn plan(vault: &Id, segment: &Id, segment_bytes: u64, percent: u8) -> Parity
     let shard_size_log2 = if segment_bytes < LARGE_BYTES { 12 } else { 14 };
     let shards = segment_bytes.div_ceil(1 << shard_size_log2);
     let groups = shards.div_ceil(MOST_SHARDS);
-    let parity = (shards.div_ceil(groups.max(1)) * u64::from(percent)).div_ceil(100).max(LEAST_PARITY);
+    let parity = (shards.div_ceil(groups.max(1)) * u64::from(percent)).div_ceil(100).max(LEAST_PARITY_SHARDS);
     ParityHeader {
         vault: *vault,
         segment: *segment,

@@ -153,7 +153,7 @@ impl Repair {
     fn take(&mut self, objects: Objects, damaged: Vec<(Id, Vec<Error>)>, mendable: Vec<Mendable>) {
         let will_be_whole: HashSet<Id> = mendable.iter().map(|segment| segment.id).collect();
         self.plan.objects = objects.restorable.iter().map(|object| object.told.clone()).collect();
-        self.plan.remaining = objects.remaining;
+        self.plan.remaining.extend(objects.remaining);
         self.plan.damage.extend(objects.damage);
         for (id, damage) in damaged {
             if !will_be_whole.contains(&id) {
@@ -211,7 +211,8 @@ fn look_at_points(
         vault.catalog.add_found(point.clone());
     }
     let listed = vault.catalog.all();
-    let unlisted = vault.unlisted_points()?.0;
+    let (unlisted, unreadable) = vault.unlisted_points()?;
+    plan.remaining.extend(unreadable);
     let mut unlisted: Vec<Arc<PointInfo>> = if adopt {
         for point in &unlisted {
             vault.catalog.add_found(point.clone());

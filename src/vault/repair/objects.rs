@@ -106,8 +106,8 @@ pub(super) fn headers(
     }
     if good.is_none()
         && let Some((keys, header)) = keys.zip(make())
+        && let Some(bytes) = fitting(keys, header)
     {
-        let bytes = header.encode(keys.authenticate_header(&header)).to_vec();
         good = Some((Ok(bytes), "made anew from a key slot and the points".to_owned()));
     }
     for (name, state) in states {
@@ -116,6 +116,31 @@ pub(super) fn headers(
         found.settle(media, error, name, spare)?;
     }
     Ok(())
+}
+
+/// The bytes of a header that was made of what a slot and points say. Where an inventory names the true one by its hash, what
+/// nothing tells is tried until it fits; `None` where it does not.
+fn fitting(keys: &VaultKeys, header: Header) -> Option<Vec<u8>> {
+    let fits = |header: &Header| {
+        let authenticator = keys.authenticate_header(header);
+        let decoded = header::Decoded { header: header.clone(), authenticator };
+        keys.check_header(header::OBJECT, &decoded).is_ok().then(|| header.encode(authenticator).to_vec())
+    };
+    if let Some(bytes) = fits(&header) {
+        return Some(bytes);
+    }
+    // The slot was made in the moment in which the header was, or soon after.
+    let made = header.created_unix_seconds;
+    let sizes = (20..=30).map(|log2| 1 << log2);
+    let guesses = (made.saturating_sub(5)..=made).rev().flat_map(|created_unix_seconds| {
+        let header = Header { created_unix_seconds, ..header.clone() };
+        sizes.clone().map(move |segment_bytes| Header { segment_bytes, ..header.clone() })
+    });
+    let guesses =
+        guesses.flat_map(|header| (0..=20).map(move |parity_percent| Header { parity_percent, ..header.clone() }));
+    guesses
+        .flat_map(|header| (-7..=22).map(move |level| Header { level, ..header.clone() }))
+        .find_map(|header| fits(&header))
 }
 
 /// The newest epoch that anything in a vault tells of, without a key: names of slots, headers of segments.
@@ -405,10 +430,18 @@ fn fits(own: &Chain, other: &Chain, run: &[u64], ends_with: Option<u32>) -> bool
 }
 
 /// Writes what can be restored: under another name, synced, then in one step under its own.
-pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<u64> {
+/// Returns how many, and those that could not be: somebody else put something there meanwhile.
+pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<(u64, Vec<String>)> {
     let mut folders = BTreeSet::new();
-    let mut written = 0;
+    let (mut written, mut late) = (0, Vec::new());
+    let folder_of = |object: &str| Path::new(object).parent().unwrap_or(Path::new("")).to_string_lossy().into_owned();
+    let mut others = BTreeSet::new();
     for Object { told, bytes } in objects {
+        if others.contains(&folder_of(&told.object)) {
+            // The chain went another way from there on: what was to follow follows it no more.
+            late.push(told.object.clone());
+            continue;
+        }
         let object = media.create(&told.object)?;
         object.write_at(0, bytes)?;
         let is_done = if told.is_absent {
@@ -419,7 +452,13 @@ pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<u64> {
             true
         };
         written += u64::from(is_done);
-        folders.insert(Path::new(&told.object).parent().unwrap_or(Path::new("")).to_string_lossy().into_owned());
+        if !is_done {
+            late.push(told.object.clone());
+            if told.object.starts_with(catalog_entry::FOLDER) {
+                others.insert(folder_of(&told.object));
+            }
+        }
+        folders.insert(folder_of(&told.object));
     }
     for folder in &folders {
         media.sync_folder(folder)?;
@@ -428,5 +467,5 @@ pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<u64> {
     if folders.iter().any(|folder| folder.starts_with(catalog_entry::FOLDER)) {
         media.sync_folder(catalog_entry::FOLDER)?;
     }
-    Ok(written)
+    Ok((written, late))
 }

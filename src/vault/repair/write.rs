@@ -33,7 +33,9 @@ impl Repair {
             // Shared with backups: nobody removes segments meanwhile.
             let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
             self.media.clear_abandoned()?;
-            report.objects = objects::write(self.media.as_ref(), &self.objects)?;
+            let (objects, late) = objects::write(self.media.as_ref(), &self.objects)?;
+            report.objects = objects;
+            report.failures.extend(late.into_iter().map(vanished));
             let mended = self.mend(&mut report, progress)?;
             self.make_parity(&mut report, progress)?;
             mended

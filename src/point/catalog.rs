@@ -124,6 +124,8 @@ struct Chain {
     names: HashSet<String>,
     /// Points that are purged.
     purged: HashSet<Id>,
+    /// What was done with points whose own entry is lost, for when they are listed again.
+    early: BTreeMap<Id, Vec<PointChanged>>,
     /// The newest time that an administrator's entry tells: what he does later is not from before. What others write must
     /// not move time.
     latest_unix_seconds: i64,
@@ -327,9 +329,9 @@ impl Catalog {
         if chain.points.iter().any(|point| point.id == id) || chain.purged.contains(&entry.point) {
             return false;
         }
+        let of = entry.point;
         let point = PointInfo { is_found: true, ..point_of(entry, &|name| chain.names.contains(name)) };
-        chain.names.insert(point.name.clone());
-        chain.points.push(Arc::new(point));
+        chain.list(point, &of);
         true
     }
 
@@ -481,10 +483,19 @@ impl Chain {
         if self.purged.contains(&made.point) || self.points.iter().any(|known| known.id == id) {
             return Ok(());
         }
-        let point = point_of(made, &|name| self.names.contains(name));
+        let point = made.point;
+        self.list(point_of(made, &|name| self.names.contains(name)), &point);
+        Ok(())
+    }
+
+    /// Lists a point, as it is by what was done with it before it was known here.
+    fn list(&mut self, point: PointInfo, id: &Id) {
         self.names.insert(point.name.clone());
         self.points.push(Arc::new(point));
-        Ok(())
+        for changed in self.early.remove(id).unwrap_or_default() {
+            // What does not fit was told, or hides behind what is lost.
+            let _ = self.change(&changed);
+        }
     }
 
     /// Does with a point what an administrator did; or why that can't have been.
@@ -498,6 +509,7 @@ impl Chain {
             if changed.change == Change::Purged {
                 self.purged.insert(changed.point);
             }
+            self.early.entry(changed.point).or_default().push(changed.clone());
             return Ok(());
         };
         let point = Arc::make_mut(&mut self.points[number]);
@@ -612,6 +624,9 @@ mod tests {
     #[test]
     fn what_is_purged_or_made_twice_is_listed_once_or_never() {
         let mut chain = Chain::default();
+        chain.change(&changed(2, 1000, Change::Forgotten { until_unix_seconds: 9000 })).expect("its entry is lost");
+        chain.add(made(2, 1000)).expect("and comes back");
+        assert!(chain.points.remove(0).forgotten.is_some(), "as it was");
         chain.change(&changed(0, 2000, Change::Purged)).expect("its entry is lost");
         chain.add(made(0, 1000)).expect("and comes back");
         chain.add(made(1, 1000)).expect("a point");

@@ -206,3 +206,22 @@ fn what_is_whole_in_a_segment_without_table_moves_to_where_it_has_one() {
     let again = made.plan(RepairSources::default()).expect("a plan");
     assert!(!again.plan().has_work() && again.plan().ends_whole(), "nothing moves twice");
 }
+
+#[test]
+fn what_nobody_has_is_stored_again_by_the_next_backup() {
+    let made = make();
+    let data = made.segments(1).remove(0);
+    for at in [50_000, 90_000, 130_000] {
+        flip(&data, at);
+    }
+    let repair = made.plan(RepairSources::default()).expect("a plan");
+    assert!(repair.plan().records_lost > 0 && repair.plan().has_work() && !repair.plan().ends_whole());
+    write(&repair);
+    // Whoever follows the advice to back the machines up again gets points that are whole, older ones too.
+    for (machine, id, bytes) in &made.points {
+        let vault = common::open(&made.vault);
+        let again = common::backup_bytes(&vault, machine, &[("os", bytes)]).expect("backup").point;
+        common::assert_same(&common::disk_bytes(&vault, &again, "os").expect("it reads"), bytes, id);
+    }
+    made.assert_whole();
+}

@@ -47,6 +47,11 @@ impl Weighter<(Id, u32), Arc<Group>> for ByLength {
 pub(in crate::store) struct Groups(Arc<Cache<(Id, u32), Arc<Group>, ByLength>>);
 
 impl Groups {
+    /// Forgets what was computed of a segment: its file is another now.
+    pub(in crate::store) fn forget(&self, segment: &Id) {
+        self.0.retain(|(of, _), _| of != segment);
+    }
+
     pub(in crate::store) fn new() -> Self {
         // One shard of the cache, and half of it for what was asked for once: so any group fits.
         let options = OptionsBuilder::new()
@@ -146,7 +151,13 @@ impl Corrected {
         if matches!(raw, Raw::Whole) {
             return Ok(());
         }
-        let group = self.group(group_of(shard, self.parity.header().groups));
+        let number = group_of(shard, self.parity.header().groups);
+        let mut group = self.group(number);
+        if group.shards.len() == group.lost && !group.shards.contains_key(&shard) {
+            // It went bad after the rest of its group was computed.
+            group = self.compute(number);
+            self.groups.0.insert((self.parity.header().segment, number), Arc::clone(&group));
+        }
         match (group.shards.get(&shard), raw) {
             (Some(bytes), _) => buffer.copy_from_slice(bytes),
             (None, Raw::Unreadable(error)) => return Err(error),

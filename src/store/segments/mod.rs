@@ -121,6 +121,7 @@ impl Segments {
     pub(super) fn close(&self, id: &Id) {
         self.open.remove(id);
         self.corrected.remove(id);
+        self.groups.forget(id);
     }
 
     /// The plain bytes of the record `id` of `kind` at `place`. What is damaged there is computed from parity, if that can

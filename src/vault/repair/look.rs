@@ -130,6 +130,9 @@ impl Repair {
 
     /// The records that are to be stored, in the order in which their sources give them best.
     fn take_records(&mut self, found: Vec<(Hash, Wanted)>) {
+        let lost = found.iter().filter(|(_, wanted)| matches!(wanted.have, Have::Lost)).map(|(id, _)| *id);
+        self.lost = lost.collect();
+        self.plan.records_lost = self.lost.len() as u64;
         let is_had = |wanted: &Wanted| !matches!(wanted.have, Have::Mended(_) | Have::Lost);
         self.records = found.into_iter().filter(|(_, wanted)| is_had(wanted)).collect();
         let stores = &self.stores;

@@ -58,6 +58,8 @@ pub struct Repair {
     parity: Vec<Id>,
     parity_percent: u8,
     records: Vec<(Hash, Wanted)>,
+    /// Records that points need and nobody has.
+    lost: Vec<Hash>,
     adopted: Vec<PointMade>,
     plan: RepairPlan,
 }
@@ -124,6 +126,7 @@ impl Repair {
             parity: Vec::new(),
             parity_percent: 0,
             records: Vec::new(),
+            lost: Vec::new(),
             adopted: Vec::new(),
             plan,
         })

@@ -37,6 +37,9 @@ pub struct RepairPlan {
     /// Those of them that the vault itself still gives, out of segments that lost what holds them together or by parity,
     /// and that are better kept elsewhere.
     pub records_moved: u64,
+    /// Records that points need and nobody has: they count as known no more, so that the next backup of what still has them
+    /// stores them again.
+    pub records_lost: u64,
     /// Ranges of disks that can't be read now and could be afterwards.
     pub regained: Vec<DamagedRange>,
     /// Ranges of disks that stay lost.
@@ -100,6 +103,7 @@ impl RepairPlan {
             || !self.mended.is_empty()
             || !self.parity.is_empty()
             || self.records > 0
+            || self.records_lost > 0
             || !self.adopted.is_empty()
     }
 

@@ -127,14 +127,20 @@ impl Repair {
     /// Stores records anew. The order: first the index forgets where they lie damaged, or they would pass for known; then
     /// they are written into segments of their own, and known when those are durable.
     fn store(&self, vault: &Vault, report: &mut RepairReport, progress: &Progress) -> Result<()> {
-        if self.records.is_empty() {
+        if self.records.is_empty() && self.lost.is_empty() {
             return Ok(());
         }
         let store = vault.reader.store();
         {
             let _alone = writers_lock_alone(self.media.as_ref(), progress)??;
-            let damaged: HashSet<_> = self.records.iter().map(|(id, _)| store.keys().index_tag(id)).collect();
+            // Also what nobody has: whoever backs up a disk that still holds it must not take it for known.
+            let damaged = self.records.iter().map(|(id, _)| id).chain(&self.lost);
+            let damaged: HashSet<_> = damaged.map(|id| store.keys().index_tag(id)).collect();
             store.keep_whole(&|tag, _| !damaged.contains(tag))?;
+        }
+        if self.records.is_empty() {
+            let _ = store.flush_index();
+            return Ok(());
         }
         let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
         // Nothing is written under keys that may not be the newest.

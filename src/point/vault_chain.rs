@@ -141,6 +141,10 @@ impl VaultChain {
                     epoch == if self.hides.is_some() { keys.epoch() } else { self.epoch }
                 }
             };
+            if !fits && self.hides.is_some() && epoch != keys.epoch() {
+                // It counts for nothing, and may be as it should: what hides that is told.
+                return Ok(None);
+            }
             if !fits {
                 return Err(unfit(Problem::Field("epoch")));
             }
@@ -151,15 +155,16 @@ impl VaultChain {
                     return Err(unfit(Problem::Chain("shortens what is locked", sequence)));
                 }
             }
-            Ok(entry.event)
+            Ok(Some(entry.event))
         });
         match opened {
-            Ok(Event::EpochBegan { epoch, rewrites, .. }) => {
+            Ok(None) => {}
+            Ok(Some(Event::EpochBegan { epoch, rewrites, .. })) => {
                 (self.epoch, self.rewrites) = (epoch, rewrites);
                 self.hides = None;
             }
-            Ok(Event::SlotRemoved { slot }) => self.removed.push(slot),
-            Ok(Event::SoftDeleteSet(set)) => self.soft_delete = set,
+            Ok(Some(Event::SlotRemoved { slot })) => self.removed.push(slot),
+            Ok(Some(Event::SoftDeleteSet(set))) => self.soft_delete = set,
             Err(Error::Damaged(damage)) => self.is_damaged(damage),
             Err(Error::UnsupportedVersion { object, found, .. }) => {
                 self.is_damaged(Damage { object, offset: 0, problem: Problem::Version(found) });

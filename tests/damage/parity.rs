@@ -401,3 +401,25 @@ fn parity_goes_with_its_segment_and_what_a_dead_writer_left_goes_too() {
     assert_eq!(stems(&segments), stems(&parities), "each segment has its parity");
     common::assert_same(&common::disk_bytes(&vault, &bed.point, "os").expect("read"), &bed.bytes, "the disk");
 }
+
+#[test]
+fn what_goes_bad_after_the_rest_of_its_group_was_computed_is_computed_too() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let bytes = common::noise(1, 900_000);
+    let point = common::backup_bytes(&common::init(&path, &common::protected()), "m", &[("os", &bytes)]);
+    let point = point.expect("backup").point;
+    let segment =
+        common::files(&path.join("segments")).into_iter().max_by_key(|file| file.metadata().expect("stat").len());
+    let segment = segment.expect("a segment");
+    let vault = common::open(&path);
+    let disk = vault.disk(&point, "os").expect("a disk");
+    // One reader all the time, and each piece read for the first time after it went bad.
+    for at in [100_000, 300_000, 500_000, 700_000] {
+        common::repair::flip(&segment, at);
+        let mut read = vec![0; 20_000];
+        let from = at as u64 - 10_000;
+        assert_eq!(disk.read(from, &mut read).expect("parity gives it"), 20_000, "at {at}");
+        common::assert_same(&read, &bytes[at - 10_000..at + 10_000], "a piece");
+    }
+}

@@ -215,7 +215,7 @@ fn what_nobody_has_is_stored_again_by_the_next_backup() {
         flip(&data, at);
     }
     let repair = made.plan(RepairSources::default()).expect("a plan");
-    assert!(repair.plan().records_lost > 0 && repair.plan().has_work() && !repair.plan().ends_whole());
+    assert!(repair.plan().records_lost > 0 && !repair.plan().ends_whole());
     write(&repair);
     // Whoever follows the advice to back the machines up again gets points that are whole, older ones too.
     for (machine, id, bytes) in &made.points {

@@ -74,7 +74,9 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         Vault::plan_repair(&path, credential.as_ref(), sources, progress)
     })?;
     tell::planned(repair.plan(), arguments.write, global)?;
-    if !arguments.write || !repair.plan().has_work() {
+    // What nobody has is at least to count as known no more.
+    let has_work = repair.plan().has_work() || repair.plan().records_lost > 0;
+    if !arguments.write || !has_work {
         return tell::end_of_plan(repair.plan());
     }
     let report = progress::shown(global, &interrupt, "repairing", |progress| repair.write(progress))?;

@@ -103,7 +103,6 @@ impl RepairPlan {
             || !self.mended.is_empty()
             || !self.parity.is_empty()
             || self.records > 0
-            || self.records_lost > 0
             || !self.adopted.is_empty()
     }
 

@@ -266,7 +266,7 @@ impl Vault {
         let all = store.segments().list()?;
         let needed = lock(&marks.needed);
         let looked = each(&all, progress, |id| {
-            let (bytes, entries) = match (store.segments().length(id), store.segments().entries(id)) {
+            let (bytes, entries) = match (store.segments().length(id), store.segments().table(id)) {
                 (Ok(bytes), Ok(entries)) => (bytes, entries),
                 // One that somebody removed meanwhile, or that can't be read: it stays.
                 (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
@@ -300,7 +300,10 @@ impl Vault {
             // Marked while others go on, so that they need not wait for much.
             self.mark_new(options, marks, progress, report)?;
             let alone = writers_lock_alone(self.media.as_ref(), progress)??;
-            self.reader.store().refresh()?;
+            // Keys that were rotated meanwhile open nothing of what was moved under the new ones.
+            let store = self.reader.store();
+            crate::point::vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error))?;
+            store.refresh()?;
             self.refresh()?;
             let is_marked = {
                 let points = lock(&marks.points);
@@ -343,8 +346,9 @@ impl Vault {
         for one in dead {
             // A backup may have found use for it since. Only then are tables read again, while others wait.
             let is_needed_now = || {
-                let entries = store.segments().entries(&one.id).unwrap_or_default();
-                entries.iter().any(|entry| self.is_needed(&needed, entry))
+                // What can't be read just now is not what nobody needs.
+                let entries = store.segments().table(&one.id);
+                entries.map_or(true, |entries| entries.iter().any(|entry| self.is_needed(&needed, entry)))
             };
             if needed.len() as u64 == marked || !is_needed_now() {
                 gone.push(one.id);

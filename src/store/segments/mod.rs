@@ -263,7 +263,7 @@ impl Segments {
     }
 
     /// The records of a segment by its own table. Needs no intact header: the table's key follows from name and epoch.
-    pub(super) fn table(&self, id: &Id) -> Result<Vec<TableEntry>> {
+    pub(crate) fn table(&self, id: &Id) -> Result<Vec<TableEntry>> {
         match self.table_of(id, self.open_object(id)?.as_ref()) {
             Err(error) if parity_may_help(&error) => self.entries_of_corrected(id).ok_or(error),
             table => table,

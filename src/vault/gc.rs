@@ -166,8 +166,6 @@ impl Vault {
         } else {
             self.remove_dead(&dead, options, &marks, progress, &mut report)?;
             self.rewrite_mixed(&mixed, options, &marks, progress, &mut report)?;
-            // What went is still in the runs of the index, which costs nobody anything.
-            let _ = store.flush_index();
         }
         // A backup that ran meanwhile had a manifest before it had an entry.
         let listed: HashSet<String> =
@@ -390,6 +388,8 @@ impl Vault {
             let _alone = self.alone(options, marks, progress, report)?;
             let needed = lock(&marks.needed);
             store.remove_copied(&copied, &leaving, &|entry| self.is_needed(&needed, entry), &mut moved)?;
+            // Under the lock: a check takes damaged records out of the index, which must not come back.
+            let _ = store.flush_index();
         }
         report.rewritten_segments = moved.segments;
         report.rewritten_bytes = moved.read_bytes;

@@ -291,8 +291,8 @@ pub fn printed_or_removed(
         Problem::Engine(error) => error.to_string(),
         _ => "standard output was closed".to_owned(),
     };
-    let (happened, next) =
-        (format!("the recovery key could not be printed: {why}"), "run `icecore key add --role admin --recovery`");
+    let happened = format!("the recovery key could not be printed: {why}");
+    let next = format!("run `icecore key add --role {} --recovery`", slot.info.role.name());
     Err(match vault.remove_key(&slot.info.id, true) {
         Ok(()) => Problem::said(Exit::Failed, Sentence::new(happened, "it was removed again", next)),
         Err(error) => {

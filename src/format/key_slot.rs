@@ -198,6 +198,12 @@ pub fn object(id: &[u8; 8], epoch: u32) -> String {
     format!("{FOLDER}/{}-{epoch:08x}.slot", hex(id))
 }
 
+/// The id and the epoch in the name of a slot's file, whatever the file holds.
+pub fn parts_of(name: &str) -> Option<(&str, u32)> {
+    let (id, epoch) = name.strip_suffix(".slot")?.split_once('-')?;
+    Some((id, u32::from_str_radix(epoch, 16).ok()?))
+}
+
 /// Whether a text can be a label.
 pub fn is_label(text: &str) -> bool {
     text.len() <= MOST_LABEL_BYTES && !text.chars().any(char::is_control)

@@ -345,8 +345,10 @@ pub fn open_any<T>(
     ids.sort_unstable();
     ids.dedup();
     let (mut unusable, mut outdated) = (None, None);
-    // Of several files of a slot, each gives the same root.
-    let mut roots: Vec<(SlotKind, [u8; 32], Option<Secret>)> = Vec::new();
+    // Of several files of a slot, each gives the same root. By all that it is made of: somebody may put a file of the same
+    // slot beside it that says another thing.
+    let mut roots: Vec<(&KeySlot, Option<Secret>)> = Vec::new();
+    let made_of = |slot: &KeySlot| (slot.kind, slot.salt, slot.id, slot.wrapped.clone());
     let mut fitting: Vec<&(String, KeySlot)> = slots.iter().filter(|(_, slot)| credential.fits(slot.kind)).collect();
     fitting.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.epoch));
     for (name, slot) in fitting {
@@ -356,9 +358,9 @@ pub fn open_any<T>(
             }
             continue;
         }
-        let known = roots.iter().find(|(kind, salt, _)| (*kind, *salt) == (slot.kind, slot.salt));
+        let known = roots.iter().find(|(other, _)| made_of(other) == made_of(slot));
         let root = match known {
-            Some((_, _, root)) => root.clone(),
+            Some((_, root)) => root.clone(),
             None => {
                 let root = match credential.root(slot) {
                     Ok(root) => Some(root),
@@ -371,7 +373,7 @@ pub fn open_any<T>(
                         None
                     }
                 };
-                roots.push((slot.kind, slot.salt, root.clone()));
+                roots.push((slot, root.clone()));
                 root
             }
         };

@@ -192,23 +192,27 @@ impl Vault {
 
     /// The same with a label.
     pub fn add(&self, request: &KeyRequest) -> Result<NewSlot> {
-        let (_alone, chain) = self.begin_changing_slots()?;
-        self.make_slot(request, &chain)
+        let slot = self.make_slot(request)?;
+        let _alone = self.begin_changing_slots()?;
+        publish(self.media.as_ref(), &slot)?;
+        Ok(NewSlot { info: SlotInfo::from(&slot) })
     }
 
-    fn make_slot(&self, request: &KeyRequest, chain: &VaultChain) -> Result<NewSlot> {
+    /// A slot that is to be published. Made before the lock is taken: somebody else's command may take long to wrap a key.
+    /// Under the lock, who finds the keys still to be the newest may publish it.
+    fn make_slot(&self, request: &KeyRequest) -> Result<KeySlot> {
+        self.needs_admin()?;
         let keys = self.reader.store().keys();
+        let chain = VaultChain::read(self.media.as_ref(), keys)?;
         let wish = Wish {
             role: request.role,
             credential: &request.credential,
             cost: request.cost,
             label: &request.label,
             now_unix_seconds: jiff::Timestamp::now().as_second().unsigned_abs(),
-            epoch_unix_seconds: self.epoch_began(chain)?,
+            epoch_unix_seconds: self.epoch_began(&chain)?,
         };
-        let slot = wrap(*keys.vault(), keys.role_keys(), &wish)?;
-        publish(self.media.as_ref(), &slot)?;
-        Ok(NewSlot { info: SlotInfo::from(&slot) })
+        wrap(*keys.vault(), keys.role_keys(), &wish)
     }
 
     /// When the newest epoch began, as its slots tell, Unix seconds.
@@ -222,12 +226,13 @@ impl Vault {
     /// Changes what opens the slot that opened the vault: makes a new one of the same role and label, then removes the
     /// old. Needs the role `admin`, since only administrators make slots.
     pub fn change_own_key(&self, credential: &Credential, cost: PasswordCost) -> Result<NewSlot> {
-        let (_alone, chain) = self.begin_changing_slots()?;
         let (role, label) = (self.slot.role, self.slot.label.clone());
+        let slot = self.make_slot(&KeyRequest { role, credential: credential.clone(), cost, label })?;
+        let (_alone, chain) = self.begin_changing_slots()?;
         // In this order: power that is lost in between leaves both, never none.
-        let slot = self.make_slot(&KeyRequest { role, credential: credential.clone(), cost, label }, &chain)?;
+        publish(self.media.as_ref(), &slot)?;
         self.remove_slot(&self.slot.id, &chain)?;
-        Ok(slot)
+        Ok(NewSlot { info: SlotInfo::from(&slot) })
     }
 
     /// Removes a slot by its id. Needs the role `admin`; the last slot of that role stays. The slot that opened the vault

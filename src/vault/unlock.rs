@@ -198,10 +198,8 @@ impl Own<'_> {
         // there all the same, and so is one that a copy has.
         for media in std::iter::once(self.media).chain(self.copies.iter().copied()) {
             for name in media.list(key_slot::FOLDER)? {
-                let parts = name.strip_suffix(".slot").and_then(|name| name.split_once('-'));
-                let of = parts.and_then(|(id, of)| Some((id, u32::from_str_radix(of, 16).ok()?)));
                 let is_removed = |id: &str| removed.iter().any(|removed| hex(removed) == id);
-                if of.is_some_and(|(id, of)| of <= epoch && !is_removed(id)) {
+                if key_slot::parts_of(&name).is_some_and(|(id, of)| of <= epoch && !is_removed(id)) {
                     return Ok(false);
                 }
             }

@@ -13,7 +13,7 @@ use icecore::format::vault_event::{Event, VaultEvent};
 use icecore::format::{Id, catalog_entry, hex};
 use icecore::media::{DirectoryMedia, ReadMode};
 use icecore::point::{Consistency, Manifest};
-use icecore::seal::{Credential, VaultKeys, open_any};
+use icecore::seal::{Credential, ExternalKey, VaultKeys, open_any};
 use icecore::store::{Store, Writer};
 use icecore::vault::{OpenOptions, SoftDelete};
 use icecore::{Error, Result, Vault};
@@ -277,5 +277,50 @@ fn a_rotation_that_was_killed_is_not_taken_for_begun_where_a_slot_is_lost() {
             let repair = Vault::plan_repair(&path, Some(&common::password()), sources, &progress).expect("a plan");
             repair.write(&progress).expect("a repair");
         }
+    }
+}
+
+/// An external key that wraps as it is told.
+struct Wrapper;
+
+impl ExternalKey for Wrapper {
+    fn wrap(&self, _: &Id, _: &[u8; 8], key: &[u8; 32]) -> Result<Vec<u8>> {
+        Ok([b"wrapped".as_slice(), key].concat())
+    }
+
+    fn unwrap(&self, _: &Id, _: &[u8; 8], wrapped: &[u8]) -> Result<zeroize::Zeroizing<[u8; 32]>> {
+        let key = wrapped.strip_prefix(b"wrapped").and_then(|key| <[u8; 32]>::try_from(key).ok());
+        let refused = Error::External { source: std::io::Error::other("it never wrapped that") };
+        key.map(zeroize::Zeroizing::new).ok_or(refused)
+    }
+}
+
+#[test]
+fn what_somebody_plants_beside_a_slot_shuts_its_holder_out_of_nothing() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    let external = Credential::External(Arc::new(Wrapper));
+    let id = admin.add_key(Role::Admin, &external, CHEAP).expect("added").info.id;
+    let true_file = path.join(format!("keys/{id}-00000000.slot"));
+    let slot = KeySlot::decode(&std::fs::read(&true_file).expect("read")).expect("a slot");
+    // A copy of it from a later epoch, with another thing wrapped: the command refuses that, or unwraps another key.
+    for wrapped in [b"nonsense".to_vec(), [b"wrapped".as_slice(), &[7; 32]].concat()] {
+        let payload = vec![0; slot.payload.len() + 9 * slot.role.epoch_bytes()];
+        let planted = KeySlot { epoch: 9, wrapped, payload, ..slot.clone() };
+        std::fs::write(path.join(planted.object()), planted.encode()).expect("planted");
+        let vault = open(&path, &external).expect("the true one opens");
+        assert_eq!(vault.opened_by().epoch, 0);
+        std::fs::remove_file(path.join(planted.object())).expect("removed");
+    }
+    // What is no slot has the name that a rotation is about to give.
+    for name in [&id, &admin.opened_by().id] {
+        std::fs::write(path.join(format!("keys/{name}-00000001.slot")), b"nothing").expect("planted");
+    }
+    let (vault, report) = admin.rotate_keys(false).expect("rotated all the same");
+    assert_eq!(report.kept.len(), 2);
+    drop(vault);
+    for credential in [common::password(), external] {
+        assert_eq!(open(&path, &credential).expect("opens").opened_by().epoch, 1);
     }
 }

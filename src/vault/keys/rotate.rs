@@ -4,9 +4,9 @@
 use super::{FOLDER, Found, KEYS_LOCK, ListedSlot, Standing, publish, read_slots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::inventory::{self, Inventory};
-use crate::format::key_slot::KeySlot;
+use crate::format::key_slot::{self, KeySlot};
 use crate::format::vault_event::Event;
-use crate::format::{Hash, Id, header};
+use crate::format::{Hash, Id, header, hex};
 use crate::media::{LockKind, Media};
 use crate::point::vault_chain::{self, VaultChain};
 use crate::seal::{Earlier, Secret, SlotInfo, VaultKeys, renew, seal_inventory};
@@ -109,6 +109,15 @@ impl Vault {
             let is_begun = |other: &KeySlot| other.id == slot.id && other.epoch == keys.epoch();
             if slots.iter().any(|(_, other)| is_begun(other)) {
                 media.remove(name)?;
+            }
+        }
+        // So are those of what is no slot and has the name of one.
+        for name in media.list(FOLDER)? {
+            let begun = |id: &str| slots.iter().any(|(_, slot)| hex(&slot.id) == id && slot.epoch == keys.epoch());
+            let is_later = key_slot::parts_of(&name).is_some_and(|(id, epoch)| epoch > keys.epoch() && begun(id));
+            let name = format!("{FOLDER}/{name}");
+            if is_later && !slots.iter().any(|(other, _)| *other == name) {
+                media.remove(&name)?;
             }
         }
         media.sync_folder(FOLDER)?;

@@ -145,10 +145,7 @@ fn fitting(keys: &VaultKeys, header: Header) -> Option<Vec<u8>> {
 
 /// The newest epoch that anything in a vault tells of, without a key: names of slots, headers of segments.
 fn newest_epoch(media: &dyn Media) -> Result<u32> {
-    let of_slot = |name: &String| {
-        let (_, epoch) = name.strip_suffix(".slot")?.rsplit_once('-')?;
-        u32::from_str_radix(epoch, 16).ok()
-    };
+    let of_slot = |name: &String| key_slot::parts_of(name).map(|(_, epoch)| epoch);
     let of_segment = |name: &String| {
         let bytes = segment_header(media, &segment::id_of(name)?).ok()?;
         segment::SegmentHeader::decode(&bytes).ok().map(|(header, _)| header.epoch)

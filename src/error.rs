@@ -82,6 +82,9 @@ pub enum Error {
         /// The machine.
         machine: String,
     },
+    /// A chain of the catalog went back behind what the caller has seen of it.
+    #[error("{0}")]
+    SetBack(Box<crate::point::Setback>),
     /// No such point of that machine.
     #[error("machine {machine:?} has no recovery point {point:?}")]
     UnknownPoint {
@@ -385,7 +388,7 @@ impl Error {
             }
             Self::UnsupportedVersion { .. } => ErrorKind::Unsupported,
             Self::Guest(error) => error.kind(),
-            Self::Damaged(_) => ErrorKind::Damaged,
+            Self::Damaged(_) | Self::SetBack(_) => ErrorKind::Damaged,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::Interrupted => ErrorKind::Interrupted,
             _ => ErrorKind::Caller,

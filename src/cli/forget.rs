@@ -95,15 +95,24 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         }
         return out.flush().map(|()| Exit::Done);
     }
-    for Chosen { point, why, .. } in &going {
+    let mut done: Vec<String> = Vec::new();
+    let ended = going.iter().try_for_each(|Chosen { point, why, .. }| {
         let gone = vault.forget(point, why, arguments.all)?;
+        let path = format!("{}/{}", point.machine, point.name);
         if global.json {
             let until = gone.forgotten.as_ref().map(|forgotten| forgotten.until);
-            let path = format!("{}/{}", point.machine, point.name);
             out.json(&json!({"message_type": "forgotten", "point": path, "id": point.id, "until": until, "why": why}))?;
         }
-    }
+        done.push(path);
+        Ok::<(), Problem>(())
+    });
     seen::look(&vault, global.json, false);
+    if let Err(problem) = ended {
+        if !done.is_empty() && !global.json {
+            output::notice(&format!("forgotten before this failed: {}", done.join(", ")), false);
+        }
+        return Err(problem);
+    }
     if !global.json && !global.quiet {
         let points = super::human::count(going.len() as u64, "point", "points");
         let until = match vault.soft_delete()?.grace_seconds {

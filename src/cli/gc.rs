@@ -54,6 +54,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         most_rewritten_bytes: arguments.max_rewrite.unwrap_or(u64::MAX),
         least_dead_percent: arguments.min_dead,
         drops_unlisted: arguments.drop_unlisted,
+        seen: seen::known(&vault),
         dry_run: arguments.dry_run,
     };
     let report = progress::shown(global, &interrupt, "segments", |progress| vault.gc(&options, progress))?;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use icecore::error::Error;
-use icecore::format::header;
+use icecore::format::{catalog_entry, header};
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -210,7 +210,7 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::Repair if matches!(error, Error::WrongKey { .. } | Error::Invalid { .. }) => "nothing was changed",
         Doing::Repair => "what was whole is whole, and what was repaired until then stays repaired",
         Doing::Retaining => "every point is whole, and what was done before is told above",
-        Doing::Collecting if matches!(error, Error::Damaged(_)) => {
+        Doing::Collecting if matches!(error, Error::Damaged(_) | Error::SetBack(_)) => {
             "nothing was removed, since it may hide what is needed"
         }
         Doing::Collecting => "all points are whole, and the next run goes on",
@@ -274,6 +274,12 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::UnsupportedVersion { found, supported, .. } if found > supported => "use a newer icecore",
         Error::UnsupportedVersion { .. } => "check that this is a vault of icecore",
         Error::Guest(_) => "read the disk itself under disks/, and check the guest's own file system",
+        Error::SetBack(_) => {
+            "where that is as you want it, remove the file that the notice above names, then run it again"
+        }
+        Error::Damaged(damage) if doing == Doing::Collecting && damage.object.starts_with(catalog_entry::FOLDER) => {
+            "bring it back with `icecore repair --from DIR`, or give it up with `icecore repair --give-up`"
+        }
         Error::Damaged(_) if doing == Doing::Repair => "give a copy of the vault with --from",
         Error::Damaged(damage) if damage.object == header::OBJECT || damage.object == header::COPY => {
             "rebuild it with `icecore repair`, or read what is left with --salvage"

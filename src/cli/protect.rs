@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     }
     let vault = global.open()?;
     let until = arguments.until.map_or(Until::Ever, Until::Time);
-    for path in &arguments.points {
+    let ended = arguments.points.iter().try_for_each(|path| {
         let point = path.find(&vault)?;
         let point = vault.protect(&point, (!arguments.release).then_some(until), &arguments.reason)?;
         let words = match point.protected {
@@ -55,8 +55,8 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
             Some(Until::Ever) => "is protected until it is released".to_owned(),
             Some(Until::Time(time)) => format!("is protected until {}", human::moment(time)),
         };
-        tell(global, if arguments.release { "released" } else { "protected" }, &words, &point)?;
-    }
+        tell(global, if arguments.release { "released" } else { "protected" }, &words, &point)
+    });
     seen::look(&vault, global.json, false);
-    Ok(Exit::Done)
+    ended.map(|()| Exit::Done)
 }

@@ -47,6 +47,12 @@ pub fn look(vault: &Vault, as_json: bool, tells_damage: bool) {
     }
 }
 
+/// How far a vault's chains had come, as this user has seen it.
+pub fn known(vault: &Vault) -> Option<Heads> {
+    let id = vault.heads().vault;
+    read(&file(&id)?).filter(|seen| seen.vault == id)
+}
+
 /// What is to be noted: how far each chain is now, and of those that went back or are gone, how far they were.
 fn merged(now: &Heads, seen: Option<&Heads>, went_back: &[Setback]) -> Heads {
     let mut chains: BTreeMap<String, ChainHead> =

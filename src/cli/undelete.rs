@@ -30,10 +30,10 @@ pub struct Arguments {
 /// Brings them back, one after the other.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let vault = global.open()?;
-    for path in &arguments.points {
+    let ended = arguments.points.iter().try_for_each(|path| {
         let point = vault.undelete(&path.machine, &path.point)?;
-        tell(global, "brought_back", "is listed again", &point)?;
-    }
+        tell(global, "brought_back", "is listed again", &point)
+    });
     seen::look(&vault, global.json, false);
-    Ok(Exit::Done)
+    ended.map(|()| Exit::Done)
 }

@@ -6,7 +6,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 32 | BLAKE3 of the whole entry before, zero for the first |
-//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set |
+//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set, 6 entry given up |
 //! | 33 | 7 | reserved, zero |
 //! | 40 | 8 | time the entry was made, Unix seconds, signed |
 //! | 48 | n | what the event says |
@@ -34,15 +34,24 @@
 //! |---|---|---|
 //! | 48 | 8 | that time in seconds |
 //! | 56 | 8 | until when it is locked, Unix seconds, signed; 0 for not at all, the largest number for ever |
+//!
+//! Event 6, an entry of any chain that is damaged or lost is given up: nobody waits for what it said. One that comes back
+//! all the same counts as if this had not been:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 48 | 16 | chain id |
+//! | 64 | 8 | the entry's number |
 
-use super::{FormatError, Hash, check_zero, exactly, field, put, u32_at, u64_at};
+use super::{FormatError, Hash, Id, check_zero, exactly, field, put, u32_at, u64_at};
 use crate::error::Problem;
-use crate::format::catalog_entry::SIGNATURE_BYTES;
+use crate::format::catalog_entry::{MOST_ENTRIES, SIGNATURE_BYTES};
 
 const FIXED: usize = 48;
 const EPOCH_BEGAN: usize = FIXED + 40;
 const SLOT_REMOVED: usize = FIXED + 8;
 const SOFT_DELETE: usize = FIXED + 16;
+const GIVEN_UP: usize = FIXED + 24;
 
 /// What happened to the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +72,13 @@ pub enum Event {
     },
     /// How long forgotten points can be brought back was set.
     SoftDeleteSet(SoftDelete),
+    /// An entry that is damaged or lost is given up.
+    GivenUp {
+        /// The chain.
+        chain: Id,
+        /// The entry's number.
+        sequence: u64,
+    },
 }
 
 /// How long forgotten points can be brought back.
@@ -108,6 +124,12 @@ impl VaultEvent {
                 put::<56, 8, SOFT_DELETE>(&mut bytes, locked_until_unix_seconds.to_le_bytes());
                 bytes.to_vec()
             }
+            Event::GivenUp { chain, sequence } => {
+                let mut bytes = self.begin::<GIVEN_UP>(6);
+                put::<48, 16, GIVEN_UP>(&mut bytes, chain);
+                put::<64, 8, GIVEN_UP>(&mut bytes, sequence.to_le_bytes());
+                bytes.to_vec()
+            }
             Event::SlotRemoved { slot } => {
                 let mut bytes = self.begin::<SLOT_REMOVED>(2);
                 put::<48, 8, SLOT_REMOVED>(&mut bytes, slot);
@@ -151,6 +173,14 @@ impl VaultEvent {
                     grace_seconds: u64_at::<48, SOFT_DELETE>(bytes),
                     locked_until_unix_seconds: i64::from_le_bytes(field::<56, 8, SOFT_DELETE>(bytes)),
                 })
+            }
+            6 => {
+                let bytes = exactly::<GIVEN_UP>(bytes)?;
+                let sequence = u64_at::<64, GIVEN_UP>(bytes);
+                if sequence >= MOST_ENTRIES {
+                    return Err(Problem::Field("entry's number").into());
+                }
+                Event::GivenUp { chain: field::<48, 16, GIVEN_UP>(bytes), sequence }
             }
             _ => return Err(Problem::Field("event").into()),
         };

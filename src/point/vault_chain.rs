@@ -5,7 +5,7 @@
 //!   keys that nobody writes under;
 //! - nobody writes while it can't be known which epoch is the newest, or what was there when that began.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::entries;
 use super::heads::ChainHead;
@@ -26,6 +26,8 @@ pub(crate) struct VaultChain {
     pub removed: Vec<[u8; 8]>,
     /// How long forgotten points can be brought back.
     pub soft_delete: SoftDelete,
+    /// Objects of entries, of any chain, that are given up.
+    pub given_up: HashSet<String>,
     /// The newest time that an administrator's entry tells, Unix seconds: what he does later is not from before.
     pub latest_unix_seconds: i64,
     /// Whether there are entries under keys that came after those at hand.
@@ -51,6 +53,7 @@ impl VaultChain {
             rewrites: false,
             removed: Vec::new(),
             soft_delete: SoftDelete::default(),
+            given_up: HashSet::new(),
             latest_unix_seconds: 0,
             is_newer: false,
             next: 0,
@@ -137,7 +140,7 @@ impl VaultChain {
                 }
                 // Under older keys, only who lost his can have made it. Behind damage, which may hide that an epoch began, the
                 // newest keys alone tell that it was not so.
-                Event::SlotRemoved { .. } | Event::SoftDeleteSet(_) => {
+                Event::SlotRemoved { .. } | Event::SoftDeleteSet(_) | Event::GivenUp { .. } => {
                     epoch == if self.hides.is_some() { keys.epoch() } else { self.epoch }
                 }
             };
@@ -165,6 +168,9 @@ impl VaultChain {
             }
             Ok(Some(Event::SlotRemoved { slot })) => self.removed.push(slot),
             Ok(Some(Event::SoftDeleteSet(set))) => self.soft_delete = set,
+            Ok(Some(Event::GivenUp { chain, sequence })) => {
+                self.given_up.insert(catalog_entry::object(&chain, sequence));
+            }
             Err(Error::Damaged(damage)) => self.is_damaged(damage),
             Err(Error::UnsupportedVersion { object, found, .. }) => {
                 self.is_damaged(Damage { object, offset: 0, problem: Problem::Version(found) });

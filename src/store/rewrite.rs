@@ -8,7 +8,7 @@
 //! - a segment with a record that is not whole stays, and is told;
 //! - whoever is killed at any moment loses time: what was moved and not removed is found again, and removed then.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::segments::RecordFault;
 use super::writer::Writer;
@@ -144,6 +144,7 @@ impl Store {
     ) -> Result<()> {
         // What somebody else removed meanwhile must not count as a place.
         self.refresh()?;
+        let mut tables = HashMap::new();
         let mut gone = Vec::new();
         for (id, length) in copied {
             let entries = match self.segments.entries(id) {
@@ -154,7 +155,10 @@ impl Store {
                     continue;
                 }
             };
-            let elsewhere = |entry: &TableEntry| self.place_besides(&entry.id, leaving).is_some();
+            let mut elsewhere = |entry: &TableEntry| {
+                let place = self.place_besides(&entry.id, leaving);
+                place.is_some_and(|place| self.is_in_table(&entry.id, &place, &mut tables))
+            };
             match entries.iter().find(|entry| is_needed(entry) && !elsewhere(entry)) {
                 None => gone.push((*id, *length)),
                 Some(entry) => {
@@ -183,6 +187,15 @@ impl Store {
 
     fn place_besides(&self, id: &Hash, leaving: &HashSet<Id>) -> Option<Place> {
         self.index.lookup_besides(&self.keys.index_tag(id), leaving)
+    }
+
+    /// Whether a segment's own table has a record where the index has it: whoever may write the index is not believed alone.
+    fn is_in_table(&self, id: &Hash, place: &Place, tables: &mut HashMap<Id, HashSet<(u64, Hash)>>) -> bool {
+        let table = tables.entry(place.segment).or_insert_with(|| {
+            let entries = self.segments.table(&place.segment).unwrap_or_default();
+            entries.iter().map(|entry| (entry.offset, entry.id)).collect()
+        });
+        table.contains(&(place.offset, *id))
     }
 
     fn copy_segment(

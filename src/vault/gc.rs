@@ -4,8 +4,8 @@
 //! are removed; of those that are mostly not needed, the rest is moved into new segments first.
 //!
 //! Invariants:
-//! - nothing is removed while anything could hide that a point needs it: damage of the catalog or of a map ends the call
-//!   before it removes anything;
+//! - nothing is removed while anything could hide that a point needs it: damage of the catalog or of a map, or a chain that
+//!   went back behind what the caller has seen, ends the call before it removes anything;
 //! - a point is purged, in the catalog, before the first thing goes that it needs;
 //! - what is removed is decided alone, after the maps of all points that came since were marked too: a backup that ran
 //!   meanwhile may rely on anything that there was;
@@ -26,12 +26,13 @@ use crate::format::catalog_entry::Change;
 use crate::format::index_run::Tag;
 use crate::format::segment::{RecordType, TableEntry};
 use crate::media::{Lock, LockKind};
+use crate::point::Heads;
 pub use crate::progress::Progress as GcProgress;
 use crate::store::{Moved, WRITERS_LOCK};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far to go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GcOptions {
     /// Most bytes of records that are moved out of segments to give back the rest of those.
     pub most_rewritten_bytes: u64,
@@ -39,6 +40,9 @@ pub struct GcOptions {
     pub least_dead_percent: u8,
     /// Whether points without a catalog entry are not needed either.
     pub drops_unlisted: bool,
+    /// How far the chains had come, as the caller has seen it: behind that, somebody may have brought back or made what this
+    /// vault does not tell of.
+    pub seen: Option<Heads>,
     /// Only tells.
     pub dry_run: bool,
 }
@@ -46,7 +50,13 @@ pub struct GcOptions {
 impl Default for GcOptions {
     fn default() -> Self {
         // What is rewritten costs as much as it gives back, or less.
-        Self { most_rewritten_bytes: u64::MAX, least_dead_percent: 50, drops_unlisted: false, dry_run: false }
+        Self {
+            most_rewritten_bytes: u64::MAX,
+            least_dead_percent: 50,
+            drops_unlisted: false,
+            seen: None,
+            dry_run: false,
+        }
     }
 }
 
@@ -104,6 +114,20 @@ struct Marks {
     points: Mutex<HashSet<String>>,
 }
 
+/// What becomes of a map node that is nowhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// A point needs it.
+    Fails,
+    /// What was interrupted never had it.
+    IsLeftOut,
+}
+
+/// Whether a record is in no segment.
+fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::Damaged(damage) if matches!(damage.problem, Problem::Unreachable { .. } | Problem::Absent))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -137,6 +161,10 @@ impl Vault {
         let now = Timestamp::now();
         // Before anything is purged: a vault that can't be cleaned up loses nothing.
         self.sees_all_points()?;
+        let setbacks = options.seen.as_ref().map_or(Ok(Vec::new()), |seen| self.setbacks(seen))?;
+        if let Some(setback) = setbacks.into_iter().next() {
+            return Err(Error::SetBack(Box::new(setback)));
+        }
         let is_over = |point: &super::PointInfo| {
             point.forgotten.as_ref().is_some_and(|it| it.until <= now) && !point.is_protected(now)
         };
@@ -150,7 +178,11 @@ impl Vault {
                     // Somebody may have brought it back just now.
                     if is_over(known) { Ok(()) } else { Err(Error::Busy { what: "a point was brought back just now" }) }
                 };
-                self.change(point, Change::Purged, "", &allow)?;
+                match self.change(point, Change::Purged, "", &allow) {
+                    // Another call purged it.
+                    Ok(_) | Err(Error::UnknownPoint { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         report.mark_seconds = began.elapsed().as_secs_f64();
@@ -175,11 +207,10 @@ impl Vault {
         Ok(report)
     }
 
-    /// Fails where the catalog may hide a point.
+    /// Fails where the catalog may hide a point. What is wrong with the vault's own chain hides none, and keeps who writes
+    /// from going on where it hides keys.
     fn sees_all_points(&self) -> Result<()> {
-        // What is forged with keys of before hides nothing: it counts for nobody.
-        let hides = |damage: &crate::error::Damage| damage.problem != Problem::Outlived;
-        self.catalog_damage().into_iter().find(hides).map_or(Ok(()), |damage| Err(Error::Damaged(damage)))
+        self.damage_of_points().into_iter().next().map_or(Ok(()), |damage| Err(Error::Damaged(damage)))
     }
 
     /// Marks what points need, those that have no entry among them.
@@ -191,7 +222,7 @@ impl Vault {
         progress: &GcProgress,
         report: &mut GcReport,
     ) -> Result<()> {
-        each(points, progress, |point| self.mark_point(point, marks, progress))?;
+        each(points, progress, |point| self.mark_point(point, Absent::Fails, marks, progress))?;
         report.points += points.len() as u64;
         if !options.drops_unlisted {
             let (unlisted, unreadable) = self.unlisted_points()?;
@@ -204,43 +235,60 @@ impl Vault {
                 if !report.unlisted.contains(&path) {
                     report.unlisted.push(path);
                 }
-                match self.mark_point(&point, marks, progress) {
-                    // What was interrupted is perhaps not whole.
-                    Ok(()) | Err(Error::Damaged(_)) => {}
-                    Err(error) => return Err(error),
-                }
+                self.mark_unlisted(&point, marks, progress)?;
             }
         }
         report.live_records = lock(&marks.needed).len() as u64;
         Ok(())
     }
 
-    fn mark_point(&self, point: &super::PointInfo, marks: &Marks, progress: &GcProgress) -> Result<()> {
+    /// Marks what is there of a point without an entry. What was interrupted is perhaps not whole; what is damaged may be
+    /// mended, and hides till then what else is needed.
+    fn mark_unlisted(&self, point: &super::PointInfo, marks: &Marks, progress: &GcProgress) -> Result<()> {
+        match self.mark_point(point, Absent::IsLeftOut, marks, progress) {
+            Err(error) if is_absent(&error) => Ok(()),
+            marked => marked,
+        }
+    }
+
+    fn mark_point(&self, point: &super::PointInfo, absent: Absent, marks: &Marks, progress: &GcProgress) -> Result<()> {
         let store = self.reader.store();
         let plain = store.read(RecordType::Manifest, &point.entry.manifest)?;
         let manifest = checked_manifest(&plain, point)?;
         lock(&marks.needed).insert(half(&store.keys().index_tag(&point.entry.manifest)));
         for disk in &manifest.disks {
             if let Some(root) = disk.root() {
-                self.mark_node(&root, disk.map_level, marks, progress)?;
+                self.mark_node(&root, disk.map_level, absent, marks, progress)?;
             }
         }
         lock(&marks.points).insert(point.id.clone());
         Ok(())
     }
 
-    fn mark_node(&self, id: &crate::format::Hash, level: u8, marks: &Marks, progress: &GcProgress) -> Result<()> {
+    /// Returns whether all below is there.
+    fn mark_node(
+        &self,
+        id: &crate::format::Hash,
+        level: u8,
+        absent: Absent,
+        marks: &Marks,
+        progress: &GcProgress,
+    ) -> Result<bool> {
         let keys = self.reader.store().keys();
         let tag = keys.index_tag(id);
         if lock(&marks.walked).contains(&tag) {
-            return Ok(());
+            return Ok(true);
         }
         progress.check()?;
-        let node = self.reader.node_uncached(id, level)?;
+        let node = match self.reader.node_uncached(id, level) {
+            Err(error) if absent == Absent::IsLeftOut && is_absent(&error) => return Ok(false),
+            node => node?,
+        };
         let children: Vec<_> = node.children.iter().flatten().collect();
+        let mut is_whole = true;
         if level > 0 {
             for child in &children {
-                self.mark_node(child, level - 1, marks, progress)?;
+                is_whole &= self.mark_node(child, level - 1, absent, marks, progress)?;
             }
         }
         let mut needed = lock(&marks.needed);
@@ -250,8 +298,10 @@ impl Vault {
         }
         drop(needed);
         // Last: who finds it walked relies on all below.
-        lock(&marks.walked).insert(tag);
-        Ok(())
+        if is_whole {
+            lock(&marks.walked).insert(tag);
+        }
+        Ok(is_whole)
     }
 
     fn is_needed(&self, marks: &HashSet<u64>, entry: &TableEntry) -> bool {

@@ -3,6 +3,7 @@
 mod check;
 mod forget;
 mod gc;
+mod give_up;
 mod keys;
 mod options;
 mod parallel;
@@ -242,9 +243,30 @@ impl Vault {
         setbacks_on(&media, known.map(|known| known.header.vault).as_ref(), heads)
     }
 
-    /// What is known to be damaged in the catalog.
+    /// What is known to be damaged in the catalog, but for what is given up.
     pub fn catalog_damage(&self) -> Vec<Damage> {
-        self.own_damage.iter().cloned().chain(self.catalog.damage()).collect()
+        let mut damage = self.own_damage();
+        damage.extend(self.damage_of_points());
+        damage
+    }
+
+    /// The same of the vault's own chain alone.
+    fn own_damage(&self) -> Vec<Damage> {
+        self.but_given_up(self.own_damage.clone())
+    }
+
+    /// The same of the chains that tell of points.
+    fn damage_of_points(&self) -> Vec<Damage> {
+        self.but_given_up(self.catalog.damage())
+    }
+
+    fn but_given_up(&self, mut damage: Vec<Damage>) -> Vec<Damage> {
+        if !damage.is_empty()
+            && let Ok(chain) = VaultChain::read(self.media.as_ref(), self.reader.store().keys())
+        {
+            damage.retain(|one| !chain.given_up.contains(&one.object));
+        }
+        damage
     }
 
     /// A point's manifest.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::Vault;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::format::catalog_entry::PointMade;
 use crate::format::segment::{self, RecordType, SegmentHeader, SegmentKind, TableEntry};
 use crate::format::{HASH_BYTES, Hash, Id, id_from_hex};
@@ -39,7 +39,7 @@ impl Vault {
         let mut doubtful: BTreeMap<Id, Error> = BTreeMap::new();
         let mut unreadable = Vec::new();
         for segment in store.segments().list()? {
-            for entry in manifests(store, &segment).into_iter().filter(|entry| !known.contains(&entry.id)) {
+            for entry in manifests(store, &segment)?.into_iter().filter(|entry| !known.contains(&entry.id)) {
                 match read(store, &segment, &entry) {
                     Ok(point) if self.catalog.is_purged(&point.machine, &point.point) => {}
                     Ok(point) => {
@@ -61,15 +61,19 @@ impl Vault {
     }
 }
 
-/// The manifests that a segment holds; none where it can't be read.
-fn manifests(store: &Store, segment: &Id) -> Vec<TableEntry> {
+/// The manifests that a segment holds; none where it is damaged beyond that, or gone. Fails where the medium does not let us
+/// look.
+fn manifests(store: &Store, segment: &Id) -> Result<Vec<TableEntry>> {
     let is_data = |bytes| SegmentHeader::decode(&bytes).is_ok_and(|(header, _)| header.kind != SegmentKind::Meta);
     if segment_header(store.media().as_ref(), segment).is_ok_and(is_data) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let mut entries = store.segments().entries(segment).unwrap_or_default();
+    let mut entries = match store.segments().entries(segment) {
+        Err(error) if error.kind() != ErrorKind::Damaged => return Err(error),
+        entries => entries.unwrap_or_default(),
+    };
     entries.retain(|entry| entry.kind == RecordType::Manifest);
-    entries
+    Ok(entries)
 }
 
 /// What the catalog entry of a manifest's point said, as far as it matters.

@@ -120,3 +120,59 @@ fn a_locked_grace_time_is_shortened_by_nobody() {
     let json = sandbox.ok(&["soft-delete", "--json"]).json();
     assert_eq!((&json["grace_seconds"], &json["locked_until"]), (&(35 * 86_400).into(), &"ever".into()));
 }
+
+/// The entries of all chains, in order.
+fn entries(sandbox: &Sandbox) -> Vec<std::path::PathBuf> {
+    let folders = std::fs::read_dir(sandbox.path("vault/catalog")).expect("a catalog");
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.expect("a folder").path()).expect("a chain"));
+    let mut files: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_was_done_before_a_failure_is_told() {
+    let sandbox = sandbox();
+    sandbox.ok(&["protect", &point(2)]);
+    let arguments = ["forget", &point(1), &point(2), &point(3)];
+    let ran = sandbox.run(&arguments);
+    let told = &ran.stderr;
+    assert!(told.contains(&format!("forgotten before this failed: {}", point(1))), "{told}");
+    assert!(told.contains("is protected") && ran.code == 1, "{told}");
+    assert_eq!(sandbox.points(), 2);
+}
+
+#[test]
+fn no_space_is_given_back_of_a_vault_that_went_back_until_somebody_says_so() {
+    let sandbox = sandbox();
+    let newest = entries(&sandbox).pop().expect("an entry");
+    std::fs::remove_file(newest).expect("removed");
+    let ran = sandbox.run(&["gc"]);
+    let told = &ran.stderr;
+    assert!(ran.code == 1 && told.contains("the newest are gone"), "{told}");
+    assert!(
+        told.contains("nothing was removed") && told.contains("remove the file that the notice above names"),
+        "{told}"
+    );
+    std::fs::remove_dir_all(sandbox.path("state")).expect("removed");
+    // The point's manifest is there still, and so is all that it needs.
+    let ran = sandbox.run(&["gc"]);
+    assert!(ran.code == 0 && ran.stderr.contains("repair --adopt"), "{}", ran.stderr);
+}
+
+#[test]
+fn entries_that_nobody_has_are_given_up() {
+    let sandbox = sandbox();
+    std::fs::remove_file(&entries(&sandbox)[1]).expect("removed");
+    let told = sandbox.fails(1, &["gc"]);
+    assert!(told.contains("icecore repair --give-up"), "{told}");
+    let ran = sandbox.run(&["repair", "--give-up"]);
+    assert!(ran.text().contains("is given up") && ran.failed(1, &[]).contains("add --write"), "{}", ran.text());
+    assert!(sandbox.fails(1, &["gc"]).contains("give-up"), "nothing was changed");
+    let done = sandbox.ok(&["repair", "--give-up", "--write"]);
+    assert!(done.text().contains("gave up 1 entry"), "{}", done.text());
+    assert!(sandbox.ok(&["repair", "--give-up"]).text().contains("no entry of the catalog is lost"));
+    sandbox.ok(&["verify"]);
+    let ran = sandbox.run(&["gc", "--json"]);
+    assert_eq!((ran.code, &ran.json()["unlisted"][0]), (0, &serde_json::json!(point(2))));
+}

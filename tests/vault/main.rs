@@ -7,6 +7,7 @@ mod backup_role;
 mod concurrency;
 mod forget;
 mod gc;
+mod gc_safety;
 mod index;
 mod insiders;
 mod keys;

@@ -1,5 +1,6 @@
 //! `icecore repair`
 
+mod give_up;
 mod tell;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ Examples:
   icecore repair --from /mnt/second/vault            what a copy of the vault would bring back
   icecore repair --from /mnt/second/vault --write    do it
   icecore repair --from-disk os=/images/web01-os.raw --machine web01 --write
+  icecore repair --give-up --write                   wait no more for catalog entries that nobody has
   icecore repair --no-key --from /mnt/second/vault --write --vault /srv/vault   on the storage server, which has no key";
 
 /// Bring back what is damaged or lost, from copies and original disks
@@ -62,10 +64,17 @@ pub struct Arguments {
     /// interrupted at its very end is such a point too
     #[arg(long)]
     adopt: bool,
+    /// Give up the catalog entries that are damaged or gone, once no copy has them: `icecore gc` waits for them no more.
+    /// Needs a key of role admin
+    #[arg(long, conflicts_with_all = ["copies", "disks", "no_key", "adopt"])]
+    give_up: bool,
 }
 
 /// Repairs.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
+    if arguments.give_up {
+        return give_up::run(arguments.write, global);
+    }
     let path = global.vault()?;
     let sources = sources(arguments)?;
     let credential = if arguments.no_key { None } else { Some(secrets::credential(global)?) };

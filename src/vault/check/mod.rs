@@ -24,9 +24,10 @@ use super::Vault;
 use crate::error::{Error, Result};
 use crate::format::header;
 use crate::format::index_run::Tag;
-use crate::format::segment::ALIGNMENT;
-use crate::format::{Hash, Id};
+use crate::format::segment::{self, ALIGNMENT};
+use crate::format::{Hash, Id, id_from_hex};
 use crate::media::{Lock, LockKind, Media};
+use crate::point::{PointInfo, vault_chain};
 pub use crate::progress::Progress as VerifyProgress;
 use crate::store::parity::Repair;
 use crate::store::{Place, SegmentCheck, Store, WRITERS_LOCK};
@@ -69,13 +70,19 @@ impl Vault {
         report.harmless.extend(crate::store::scrub_index(self.media.as_ref(), store.keys().vault())?);
         let depth = if report.data_opened { Depth::Keys } else { Depth::Checksums };
         let all = store.segments().list()?;
+        let known: HashSet<Id> = all.iter().copied().collect();
         let mut round = Round::plan(&self.media, Some(*store.keys().vault()), all, depth, options);
         report.harmless.extend(round.damaged_notes());
         let mut seen = Seen::new(Arc::clone(store));
         let mut damaged: Vec<(Id, Vec<Error>, bool)> = Vec::new();
         report.harmless.extend(crate::store::orphaned_parity(self.media.as_ref())?);
         let check = |id: &Id| store.check_segment(id);
-        round.run(self.media.as_ref(), progress, &check, &mut |id, check| {
+        let mut gone = HashSet::new();
+        let mut take = |id: &Id, check: SegmentCheck| {
+            if is_gone(self.media.as_ref(), id, &check) {
+                gone.insert(*id);
+                return;
+            }
             report.segments += 1;
             report.records += check.records;
             report.bytes += check.bytes + check.parity_bytes;
@@ -85,13 +92,21 @@ impl Vault {
             if !check.damage.is_empty() {
                 damaged.push((*id, check.damage, check.is_framed));
             }
-        })?;
+        };
+        round.run(self.media.as_ref(), progress, &check, &mut take)?;
+        self.check_what_came(&known, &check, &mut take, progress)?;
         report.repairs.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         seen.left = round.left();
         let mut maps = Maps::new(self, &seen);
         // Those that were forgotten too: they can be brought back.
         for point in self.catalog.all() {
+            let before = (report.damage.len(), report.hit.len());
             maps.check_point(&point, &mut report);
+            // One that was purged meanwhile is nobody's loss.
+            if (report.damage.len(), report.hit.len()) != before && self.is_purged_now(&point)? {
+                report.damage.truncate(before.0);
+                report.hit.truncate(before.1);
+            }
         }
         let lost = maps.lost();
         // Where the catalog or a manifest hides a point, nobody knows what that needs.
@@ -118,8 +133,49 @@ impl Vault {
         }
         report.coverage = round.coverage();
         report.seconds = began.elapsed().as_secs_f64();
+        if !report.damage.is_empty() {
+            // To who has the keys of before a rotation, what was written since looks damaged.
+            let newest = vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error));
+            if let Err(error @ Error::Rotated { .. }) = newest {
+                return Err(error);
+            }
+        }
         Ok(report)
     }
+
+    /// Where segments went that were there, somebody gave back space or moved records under new keys: what is needed of them
+    /// is in segments that came since, which are looked at too.
+    fn check_what_came(
+        &self,
+        known: &HashSet<Id>,
+        check: &dyn Fn(&Id) -> SegmentCheck,
+        take: &mut dyn FnMut(&Id, SegmentCheck),
+        progress: &VerifyProgress,
+    ) -> Result<()> {
+        let store = self.reader.store();
+        let now = store.segments().list()?;
+        let there: HashSet<&Id> = now.iter().collect();
+        if known.iter().all(|id| there.contains(id)) {
+            return Ok(());
+        }
+        store.refresh()?;
+        self.refresh()?;
+        for id in now.iter().filter(|id| !known.contains(*id)) {
+            progress.check()?;
+            take(id, check(id));
+        }
+        Ok(())
+    }
+
+    fn is_purged_now(&self, point: &PointInfo) -> Result<bool> {
+        self.refresh()?;
+        Ok(id_from_hex(&point.id).is_some_and(|id| self.catalog.is_purged(&point.machine, &id)))
+    }
+}
+
+/// Whether a segment was removed while a check looked at it, or before it did.
+fn is_gone(media: &dyn Media, id: &Id, check: &SegmentCheck) -> bool {
+    !check.damage.is_empty() && matches!(media.exists(&segment::object(id)), Ok(false))
 }
 
 /// Waits until no backup runs, as long as nobody wants to stop. The inner error is the medium's.

@@ -17,6 +17,7 @@ use crate::format::segment;
 use crate::format::{Hash, Id};
 use crate::media::{Media, ReadOnlyMedia};
 use crate::point::PointInfo;
+use crate::point::vault_chain::VaultChain;
 use crate::progress::Progress;
 use crate::vault::unlock::Unlocked;
 use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault, read_header};
@@ -115,9 +116,21 @@ impl Repair {
         objects::entries(media, &self.vault, keys, &self.copies, &mut objects)?;
         if let Some(keys) = keys {
             objects::lost_epoch(media, keys, &mut objects)?;
+            if let Ok(chain) = VaultChain::read(media, keys) {
+                // What comes back all the same is good to have. What stays lost was told for the last time.
+                let is_given_up = |error: &Error| error.object().is_some_and(|object| chain.given_up.contains(object));
+                objects.remaining.retain(|error| !is_given_up(error));
+                let comes_back =
+                    |error: &Error| objects.restorable.iter().any(|object| error.object() == Some(&object.told.object));
+                objects.damage.retain(|error| !is_given_up(error) || comes_back(error));
+            }
         }
         // What shows only by what was written later.
-        for damage in self.unlocked.iter().flat_map(|by| &by.own_damage) {
+        let own_damage = match vault {
+            Some(vault) => vault.own_damage(),
+            None => self.unlocked.iter().flat_map(|by| by.own_damage.clone()).collect(),
+        };
+        for damage in &own_damage {
             if !objects.damage.iter().any(|error| error.object() == Some(&damage.object)) {
                 objects.damage.push(Error::Damaged(damage.clone()));
                 if !objects.restorable.iter().any(|object| object.told.object == damage.object) {

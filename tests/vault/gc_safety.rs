@@ -1,0 +1,257 @@
+//! Promise 1: giving back space takes nothing that a point needs where reads fail, keys are rotated, segments are damaged,
+//! chains went back or several do it at once.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::common;
+use crate::common::faults::{Call, Fault, FaultyFiles, Plan};
+use crate::common::files;
+use icecore::error::Problem;
+use icecore::point::PointInfo;
+use icecore::seal::Credential;
+use icecore::vault::{GcOptions, GcProgress, GcReport, InitOptions, OpenOptions, RewriteProgress, SoftDelete};
+use icecore::{Error, Result, Vault};
+
+fn vault_at_once(path: &Path, options: &InitOptions) -> Vault {
+    let vault = common::init(path, options);
+    vault.set_soft_delete(SoftDelete { grace_seconds: 0, ..SoftDelete::default() }).expect("set");
+    vault
+}
+
+fn backup(vault: &Vault, machine: &str, bytes: &[u8]) -> std::sync::Arc<PointInfo> {
+    common::backup_bytes(vault, machine, &[("os", bytes)]).expect("backup").point
+}
+
+fn gc(vault: &Vault) -> Result<GcReport> {
+    vault.gc(&GcOptions { least_dead_percent: 1, ..GcOptions::default() }, &GcProgress::default())
+}
+
+fn assert_whole(path: &Path, what: &str) {
+    let report = common::verify(&common::open(path));
+    assert!(report.is_clean(), "{what}: {:?} {:?}", report.damage, report.hit);
+}
+
+#[test]
+fn a_read_that_fails_while_a_backup_goes_on_takes_nothing() {
+    let bytes = common::noise(1, 300_000);
+    let reads = |call| call == Call::Read;
+    let mut told = 0;
+    for nth in 1..40 {
+        let folder = common::scratch();
+        let path = folder.path().join("vault");
+        let vault = vault_at_once(&path, &common::small());
+        backup(&vault, "keeper", &common::noise(2, 1000));
+        let lost = backup(&vault, "web", &bytes);
+        vault.forget(&lost, "", true).expect("forgotten");
+        let faulty = FaultyFiles::new(Plan::NONE);
+        let collector = faulty.open(&path).expect("open");
+        faulty.plan(Plan { nth, for_ever: nth % 3 == 0, fault: Fault::Fails(libc::EIO), counts: reads });
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| backup(&vault, "db", &bytes));
+            let collector = scope.spawn(|| gc(&collector));
+            writer.join().expect("a writer");
+            told += u32::from(collector.join().expect("a collector").is_ok_and(|report| report.left.is_empty()));
+        });
+        assert_whole(&path, &format!("read {nth} fails"));
+        let vault = common::open(&path);
+        let point = vault.point("db", "latest").expect("listed");
+        common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &bytes, "db");
+        gc(&vault).expect("nothing fails any more");
+        assert_whole(&path, &format!("after read {nth} failed"));
+    }
+    assert!(told < 39, "some of them fail");
+}
+
+#[test]
+fn beside_a_rotation_and_a_rewrite_nothing_is_lost_and_no_check_is_alarmed() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    let disks: Vec<Vec<u8>> = (0..6).map(|seed| common::noise(seed, 200_000)).collect();
+    let points: Vec<_> = disks.iter().map(|bytes| backup(&vault, "web", bytes)).collect();
+    vault.forget(&points[0], "", false).expect("forgotten");
+    // Who opened it before a rotation has keys that are not the newest: he removes nothing.
+    let before = common::open(&path);
+    let vault = vault.rotate_keys(true).expect("rotated").0;
+    assert!(matches!(gc(&before), Err(Error::Rotated { .. })));
+    drop(before);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let checker = scope.spawn(|| {
+            let mut clean = 0;
+            while !ended.load(Ordering::Relaxed) {
+                match common::open(&path).verify(&GcProgress::default()) {
+                    Ok(report) => {
+                        assert!(report.is_clean(), "{:?} {:?}", report.damage, report.hit);
+                        clean += 1;
+                    }
+                    // What was read is of keys that are old by now.
+                    Err(Error::Rotated { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            clean
+        });
+        let collector = scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                match gc(&common::open(&path)) {
+                    Ok(_) | Err(Error::Rotated { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        let mut vault = vault;
+        for round in 0..4 {
+            vault.rewrite(&RewriteProgress::default()).expect("rewritten");
+            vault = vault.rotate_keys(round % 2 == 0).expect("rotated").0;
+        }
+        ended.store(true, Ordering::Relaxed);
+        collector.join().expect("a collector");
+        assert!(checker.join().expect("a checker") > 0, "some checks came through");
+    });
+    let vault = common::open(&path);
+    assert_eq!(vault.points("web").expect("points").len(), 5);
+    for (point, bytes) in points.iter().zip(&disks).skip(1) {
+        common::assert_same(&common::disk_bytes(&vault, point, "os").expect("read"), bytes, "a point");
+    }
+    assert_whole(&path, "all went on");
+}
+
+#[test]
+fn a_segment_that_says_nothing_stays_and_is_told() {
+    for what in ["empty", "half", "zeros"] {
+        let folder = common::scratch();
+        let path = folder.path().join("vault");
+        let vault = vault_at_once(&path, &common::small());
+        let lost = backup(&vault, "web", &common::noise(1, 200_000));
+        let data: Vec<_> = files(&path.join("segments"));
+        backup(&vault, "web", &common::noise(2, 200_000));
+        vault.forget(&lost, "", false).expect("forgotten");
+        drop(vault);
+        let is_data = |file: &&std::path::PathBuf| std::fs::read(file).expect("a segment")[12] == 1;
+        let hit = data.iter().find(is_data).expect("a segment of data");
+        let mut bytes = std::fs::read(hit).expect("a segment");
+        match what {
+            "empty" => bytes.clear(),
+            "half" => bytes.truncate(bytes.len() / 2),
+            _ => bytes.fill(0),
+        }
+        std::fs::write(hit, bytes).expect("damaged");
+        let report = gc(&common::open(&path)).expect("the rest goes");
+        assert!(report.left.iter().any(|error| error.object().is_some_and(|object| hit.ends_with(object))), "{what}");
+        assert!(hit.exists(), "{what}: nobody knows what it held");
+    }
+}
+
+/// A vault of two points of `web`, the older of which is forgotten and over, and one of `db`; the folder of `db`'s chain.
+fn with_two_chains(path: &Path) -> std::path::PathBuf {
+    let vault = vault_at_once(path, &common::small());
+    let lost = backup(&vault, "web", &common::noise(1, 200_000));
+    backup(&vault, "web", &common::noise(2, 200_000));
+    backup(&vault, "db", &common::noise(3, 200_000));
+    vault.forget(&lost, "", false).expect("forgotten");
+    let heads = vault.heads();
+    let head = heads.chains.iter().find(|head| head.machine.as_deref() == Some("db"));
+    path.join("catalog").join(head.expect("a chain").chain_hex())
+}
+
+#[test]
+fn a_point_without_an_entry_that_is_damaged_is_waited_for() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let chain = with_two_chains(&path);
+    std::fs::remove_dir_all(chain).expect("removed");
+    let vault = common::open(&path);
+    // The newest segment of maps is that of `db`: its maps come first in it, and the manifest last.
+    let mut maps: Vec<_> = files(&path.join("segments"));
+    maps.retain(|file| std::fs::read(file).expect("a segment")[12] == 2);
+    maps.sort_by_key(|file| file.metadata().and_then(|meta| meta.modified()).expect("a time"));
+    let newest = maps.pop().expect("a segment of maps");
+    let mut bytes = std::fs::read(&newest).expect("a segment");
+    bytes[330] ^= 1;
+    std::fs::write(&newest, &bytes).expect("damaged");
+    let before = files(&path.join("segments"));
+    let error = gc(&vault).expect_err("it may be repaired");
+    assert!(matches!(error, Error::Damaged(_)), "{error}");
+    assert_eq!((files(&path.join("segments")), vault.forgotten("web").len()), (before, 1));
+    bytes[330] ^= 1;
+    std::fs::write(&newest, &bytes).expect("repaired");
+    let report = gc(&common::open(&path)).expect("now it is known what it needs");
+    assert_eq!((report.unlisted.len(), report.purged.len()), (1, 1));
+    let salvage = OpenOptions { salvage: true, ..OpenOptions::default() };
+    let vault = Vault::open(&path, &common::password(), &salvage).expect("open");
+    let point = vault.point("db", "latest").expect("found");
+    common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &common::noise(3, 200_000), "db");
+}
+
+#[test]
+fn a_chain_that_went_back_keeps_everything() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let chain = with_two_chains(&path);
+    let seen = common::open(&path).heads();
+    let newest = files(&chain).pop().expect("an entry");
+    let bytes = std::fs::read(&newest).expect("read");
+    std::fs::remove_file(&newest).expect("removed");
+    let vault = common::open(&path);
+    let options = GcOptions { seen: Some(seen), ..GcOptions::default() };
+    let error = vault.gc(&options, &GcProgress::default()).expect_err("the newest is gone");
+    assert!(matches!(error, Error::SetBack(_)), "{error}");
+    assert_eq!(vault.forgotten("web").len(), 1, "nothing is purged");
+    std::fs::write(&newest, bytes).expect("put back");
+    let report = common::open(&path).gc(&options, &GcProgress::default()).expect("all is there");
+    assert_eq!(report.purged.len(), 1);
+}
+
+#[test]
+fn what_is_given_up_is_waited_for_no_more() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    with_two_chains(&path);
+    let entries = files(&path.join("catalog"));
+    let second: Vec<_> = entries.iter().filter(|file| file.ends_with("0000000000000001.entry")).collect();
+    std::fs::remove_file(second[0]).expect("removed");
+    let vault = common::open(&path);
+    assert!(matches!(gc(&vault), Err(Error::Damaged(damage)) if damage.problem == Problem::Absent));
+    let lost = vault.lost_entries();
+    assert_eq!(lost.len(), 1);
+    // A key of another role can't, and what is whole is not given up.
+    let backup_key = Credential::key_file(common::noise(9, 64)).expect("long enough");
+    vault.add_key(icecore::format::key_slot::Role::Backup, &backup_key, common::CHEAP).expect("added");
+    let other = Vault::open(&path, &backup_key, &OpenOptions::default()).expect("open");
+    assert!(matches!(other.give_up_entries(&lost), Err(Error::NotPermitted { .. })));
+    let whole = icecore::error::Damage { object: common::object(&path, &entries[0]), ..lost[0].clone() };
+    assert!(matches!(vault.give_up_entries(&[whole]), Err(Error::Invalid { .. })));
+    vault.give_up_entries(&lost).expect("given up");
+    vault.give_up_entries(&lost).expect("and given up it is");
+    for vault in [vault, common::open(&path)] {
+        assert!(vault.catalog_damage().is_empty() && vault.lost_entries().is_empty());
+        assert!(common::verify(&vault).damage.is_empty());
+        let report = gc(&vault).expect("nothing is waited for");
+        assert_eq!(report.unlisted.len(), 1, "its point is kept all the same");
+    }
+}
+
+#[test]
+fn two_at_once_purge_and_remove_everything_once() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    for seed in 0..20 {
+        let point = backup(&vault, "web", &common::noise(seed, 50_000));
+        if seed > 0 {
+            vault.forget(&point, "", false).expect("forgotten");
+        }
+    }
+    std::thread::scope(|scope| {
+        let collectors: Vec<_> = (0..3).map(|_| scope.spawn(|| gc(&common::open(&path)).expect("gc"))).collect();
+        for collector in collectors {
+            collector.join().expect("a collector");
+        }
+    });
+    let vault = common::open(&path);
+    assert!(vault.forgotten("web").is_empty());
+    assert_eq!(gc(&vault).expect("gc").removed_segments, 0);
+    assert_whole(&path, "two at once");
+}

@@ -123,10 +123,17 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
             return Err(Error::DuplicateDisk { name: disk.name.clone() }.into());
         }
     }
-    let vault = global.open_with_signals_as_they_are(Salvage::default())?;
+    let mut vault = global.open_with_signals_as_they_are(Salvage::default())?;
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
     let request = request(arguments)?;
-    let report = transfer(&vault, &request, global, &interrupt)?;
+    let report = match transfer(&vault, &request, global, &interrupt) {
+        // The keys were rotated since: it waited for that. The same key opens the vault with the new ones.
+        Err(Error::Rotated { .. }) => {
+            vault = global.open_with_signals_as_they_are(Salvage::default())?;
+            transfer(&vault, &request, global, &interrupt)?
+        }
+        transferred => transferred?,
+    };
     seen::look(&vault, global.json, true);
     tell(&report, global)?;
     let latest = vault.point(&report.point.machine, "latest")?;

@@ -70,8 +70,8 @@ pub struct Store {
     /// What all segments' own tables say, once a record was not where the index has it.
     rescue: Mutex<Option<Arc<Index>>>,
     meter: Arc<Meter>,
-    /// Records that were looked for in vain in all segments.
-    hopeless: Cache<Hash, ()>,
+    /// Records that were looked for in vain in all segments, and whether some of those are under newer keys.
+    hopeless: Cache<Hash, bool>,
 }
 
 /// Most such records that are remembered.

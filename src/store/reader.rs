@@ -110,14 +110,16 @@ fn read_at(
 fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) -> Result<bool> {
     // Another backup may have stored it again since.
     store.refresh()?;
-    if store.hopeless.get(id).is_some() {
-        return Ok(false);
+    let rotated = || Error::Rotated { since_unix_seconds: None };
+    if let Some(is_newer) = store.hopeless.get(id) {
+        return if is_newer { Err(rotated()) } else { Ok(false) };
     }
-    let mut failed = None;
+    let (mut failed, mut is_newer) = (None, false);
     for segment in store.segments.list()? {
         // What can't be read of one segment is no reason not to look into the next. But a record that is not found is not
         // lost where the medium did not let us look.
         let entries = store.segments.entries(&segment).unwrap_or_else(|error| {
+            is_newer |= matches!(&error, Error::Damaged(damage) if matches!(damage.problem, Problem::Epoch(_)));
             failed = failed.take().or_else(|| (error.kind() == ErrorKind::Medium).then_some(error));
             Vec::new()
         });
@@ -138,8 +140,9 @@ fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) ->
     if let Some(error) = failed {
         return Err(error);
     }
-    store.hopeless.insert(*id, ());
-    Ok(false)
+    store.hopeless.insert(*id, is_newer);
+    // It may have been moved under keys that came since.
+    if is_newer { Err(rotated()) } else { Ok(false) }
 }
 
 /// How much decoded data a reader keeps, in bytes.

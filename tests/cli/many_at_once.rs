@@ -143,3 +143,33 @@ fn each_ends_well_and_sees_what_the_others_published() {
     assert_eq!(summary(&last)["clean"], true);
     assert_eq!(fs::read_dir(sandbox.path("vault/tmp")).expect("tmp").count(), 0, "nothing is left behind");
 }
+
+#[test]
+fn backups_go_on_while_keys_are_rotated() {
+    let sandbox = Sandbox::new();
+    sandbox.write("key", &noise(7, 64));
+    sandbox.ok(&["key", "add", "--role", "backup", "--new-key-file", "key"]);
+    for machine in 0..2 {
+        sandbox.write(&format!("{machine}.raw"), &disk(machine, 0));
+    }
+    let backups = 6;
+    std::thread::scope(|scope| {
+        for machine in 0..2 {
+            let sandbox = &sandbox;
+            scope.spawn(move || {
+                for _ in 0..backups {
+                    let disk = format!("os={machine}.raw");
+                    let arguments = ["--key-file", "key", "backup", MACHINES[machine], "--disk", &disk];
+                    let mut command = sandbox.command(&arguments);
+                    let ran = Ran::of(command.env_remove("ICECORE_PASSWORD_FILE").output().expect("the binary runs"));
+                    assert_eq!(ran.code, 0, "{}", ran.stderr);
+                }
+            });
+        }
+        for _ in 0..3 {
+            sandbox.ok(&["key", "rotate"]);
+        }
+    });
+    assert_eq!(sandbox.points(), 2 * backups);
+    sandbox.ok(&["verify"]);
+}

@@ -145,3 +145,31 @@ fn wrong_copies_are_told_as_such() {
     let told = sandbox.fails(1, &["repair", "--from", "copy", "--from-disk", "os=absent.raw"]);
     assert!(told.contains("absent.raw"), "{told}");
 }
+
+#[test]
+fn a_catalog_that_is_gone_is_told_until_its_points_are_entered() {
+    let sandbox = sandbox();
+    std::fs::remove_dir_all(sandbox.path("vault/catalog")).expect("removed");
+    let told = sandbox.run(&["repair", "--write"]).failed(3, &["repair"]);
+    assert!(told.contains("the catalog lists no point") && told.contains("--adopt --write"), "{told}");
+    assert!(sandbox.run(&["repair"]).failed(1, &["repair"]).contains("--adopt --write"));
+    sandbox.ok(&["repair", "--adopt", "--write"]);
+    // The chain is another now, which whoever saw the old one is told.
+    std::fs::remove_dir_all(sandbox.path("state")).expect("removed");
+    assert_eq!(sandbox.points(), 2);
+    sandbox.ok(&["repair"]);
+}
+
+#[test]
+fn without_a_key_only_what_is_asked_for_comes_out_of_a_copy() {
+    let sandbox = sandbox();
+    let largest = damage(&sandbox, "vault", 1).remove(0);
+    std::fs::remove_file(&largest).expect("removed");
+    let ran = keyless(&sandbox, &["repair", "--no-key", "--from", "copy", "--write"]);
+    assert!(ran.text().contains("1 segment or newest entry is in a copy and not here"), "{}", ran.text());
+    assert!(!largest.exists());
+    sandbox.fails(2, &["repair", "--gone"]);
+    let ran = keyless(&sandbox, &["repair", "--no-key", "--gone", "--from", "copy", "--write"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    sandbox.ok(&["verify"]);
+}

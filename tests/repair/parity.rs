@@ -186,3 +186,23 @@ fn what_only_parity_gives_of_a_segment_that_stays_damaged_is_stored_anew() {
         }
     }
 }
+
+#[test]
+fn a_copys_own_parity_gives_what_the_copy_lost() {
+    for keyless in [false, true] {
+        let made = make();
+        let data = made.segments(1).remove(0);
+        let length = std::fs::metadata(&data).expect("stat").len() as usize;
+        let middle = length / 2;
+        std::fs::remove_file(parity_of(&made, &data)).expect("removed");
+        // The same bytes are gone here and there; there, parity reaches so far.
+        wreck(&data, middle, middle + 600);
+        wreck(&made.in_copy(&data), middle, middle + 600);
+        let repair = plan(&made, keyless, made.copied());
+        assert!(repair.plan().mended.len() == 1 && repair.plan().ends_whole(), "keyless {keyless}");
+        let report = write(&repair);
+        assert_eq!((report.mended, report.parity, report.failures.len()), (1, 1, 0));
+        made.assert_whole();
+        assert!(common::verify(&common::open(&made.vault)).is_clean());
+    }
+}

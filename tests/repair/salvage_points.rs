@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::common;
 use crate::common::repair::{Made, content, flip, make, write};
 use icecore::Vault;
-use icecore::vault::{OpenOptions, RepairSources};
+use icecore::vault::{GcOptions, GcProgress, OpenOptions, RepairSources, SoftDelete};
 
 fn salvage(made: &Made) -> Vault {
     let options = OpenOptions { salvage: true, ..OpenOptions::default() };
@@ -123,4 +123,71 @@ fn one_that_is_not_whole_is_not_entered() {
     assert!(repair.plan().adopted.len() < 4, "{:?}", repair.plan().adopted);
     assert_eq!(write(&repair).adopted, repair.plan().adopted.len() as u64);
     assert!(common::verify(&common::open(&made.vault)).hit.is_empty(), "no point came that has a hole");
+}
+
+#[test]
+fn what_was_given_back_since_it_was_planned_is_not_entered() {
+    let made = make();
+    std::fs::remove_dir_all(made.vault.join("catalog")).expect("removed");
+    std::fs::create_dir(made.vault.join("catalog")).expect("made");
+    let repair = made.plan(RepairSources::default().adopt()).expect("a plan");
+    assert_eq!(repair.plan().adopted.len(), 4);
+    let options = GcOptions { drops_unlisted: true, ..GcOptions::default() };
+    common::open(&made.vault).gc(&options, &GcProgress::default()).expect("all of it is given back");
+    let report = write(&repair);
+    assert_eq!((report.adopted, report.failures.len()), (0, 4));
+    assert!(common::open(&made.vault).machines().is_empty(), "no point is listed that can't be read");
+}
+
+#[test]
+fn a_point_that_was_purged_is_no_loss_where_its_entry_comes_back() {
+    let made = make();
+    let vault = common::open(&made.vault);
+    vault.set_soft_delete(SoftDelete { grace_seconds: 0, ..SoftDelete::default() }).expect("set");
+    let point = vault.points("web").expect("points").remove(0);
+    vault.forget(&point, "", false).expect("forgotten");
+    vault.gc(&GcOptions::default(), &GcProgress::default()).expect("purged");
+    drop(vault);
+    std::fs::remove_dir_all(&made.copy).expect("removed");
+    common::copy_folder(&made.vault, &made.copy);
+    // The entry that made it is gone here; what came after it is not, or is gone too.
+    for lost in [1, 4] {
+        let chain = {
+            let heads = common::open(&made.copy).heads();
+            let head = heads.chains.iter().find(|head| head.machine.as_deref() == Some("web"));
+            made.vault.join("catalog").join(head.expect("a chain").chain_hex())
+        };
+        for file in common::files(&chain).into_iter().take(lost) {
+            std::fs::remove_file(file).expect("removed");
+        }
+        let repair = made.plan(made.copied()).expect("a plan");
+        assert!(repair.plan().lost.is_empty() && repair.plan().ends_whole(), "{:?}", repair.plan().lost);
+        assert_eq!(write(&repair).objects, lost as u64);
+        made.assert_as_copied();
+    }
+}
+
+#[test]
+fn a_chain_that_does_not_fit_together_is_told() {
+    let made = make();
+    // The first entry of a chain gives its place to another that is as whole: what follows binds the other.
+    let other = common::scratch();
+    let vault = other.path().join("vault");
+    common::copy_folder(&made.vault, &vault);
+    let entries = common::files(&vault.join("catalog"));
+    let first = entries.iter().find(|file| file.ends_with("0000000000000000.entry")).expect("an entry");
+    let machine = {
+        let opened = common::open(&vault);
+        let heads = opened.heads();
+        let folder =
+            first.parent().and_then(|folder| folder.file_name()).expect("a folder").to_string_lossy().into_owned();
+        let head = heads.chains.iter().find(|head| head.chain_hex() == folder);
+        head.and_then(|head| head.machine.clone()).expect("a machine")
+    };
+    std::fs::remove_dir_all(first.parent().expect("a folder")).expect("removed");
+    common::backup_bytes(&common::open(&vault), &machine, &[("os", &common::noise(70, 50_000))]).expect("backup");
+    std::fs::copy(first, made.vault.join(common::object(&vault, first))).expect("put in its place");
+    let repair = made.plan(RepairSources::default()).expect("a plan");
+    let is_chain = |error: &icecore::Error| matches!(error, icecore::Error::Damaged(damage) if matches!(damage.problem, icecore::error::Problem::Chain(..)));
+    assert!(repair.plan().damage.iter().any(is_chain) && !repair.plan().ends_whole(), "{:?}", repair.plan().damage);
 }

@@ -77,8 +77,11 @@ fn one_that_is_gone_comes_back() {
         for kind in [1, 2] {
             std::fs::remove_file(made.segments(kind).remove(0)).expect("removed");
         }
+        // Without a key nobody can tell whether they were removed because nothing needed them.
+        let unasked = made.plan_keyless(made.copied()).expect("a plan");
+        assert!(unasked.plan().mended.is_empty() && unasked.plan().only_elsewhere == 2);
         let sources = made.copied();
-        let repair = if keyless { made.plan_keyless(sources) } else { made.plan(sources) }.expect("a plan");
+        let repair = if keyless { made.plan_keyless(sources.gone()) } else { made.plan(sources) }.expect("a plan");
         let plan = repair.plan();
         assert_eq!(plan.mended.iter().filter(|one| one.is_absent).count(), 2);
         assert_eq!((plan.copies[0].lacks, plan.copies[0].alone), (0, 2));

@@ -535,3 +535,20 @@ fn a_rewrite_that_was_ended_at_any_moment_is_gone_on_with() {
         0
     );
 }
+
+#[test]
+fn who_reads_what_was_moved_since_is_told_of_the_rotation_and_not_of_damage() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = common::init(&path, &common::small());
+    let bytes = common::noise(1, 300_000);
+    let point = common::backup_bytes(&vault, "m", &[("os", &bytes)]).expect("backup").point;
+    let before = common::open(&path);
+    let after = vault.rotate_keys(true).expect("rotated").0;
+    after.rewrite(&RewriteProgress::default()).expect("moved");
+    for _ in 0..2 {
+        let error = common::disk_bytes(&before, &point, "os").expect_err("it is under other keys");
+        assert!(matches!(error, Error::Rotated { .. }), "{error}");
+    }
+    common::assert_same(&common::disk_bytes(&after, &point, "os").expect("read"), &bytes, "with the new ones");
+}

@@ -60,6 +60,10 @@ pub struct Arguments {
     /// Do what needs no password or key file: whole segments, headers, key slots, catalog entries
     #[arg(long, conflicts_with_all = ["disks", "adopt"])]
     no_key: bool,
+    /// With --no-key: bring back segments, and newest catalog entries, that only a copy has. Without a key nobody can tell what
+    /// was lost from what `icecore gc` removed, or from what the copy made up
+    #[arg(long, requires = "no_key")]
+    gone: bool,
     /// Enter points into the catalog that are whole in the segments and that the catalog does not have. A backup that was
     /// interrupted at its very end is such a point too
     #[arg(long)]
@@ -101,5 +105,6 @@ fn sources(arguments: &Arguments) -> Result<RepairSources, Problem> {
         let source = RawSource::open(&disk.path).map_err(Problem::file("open disk", &disk.path))?;
         sources = sources.disk(arguments.machine.as_deref(), &disk.name, source);
     }
+    let sources = if arguments.gone { sources.gone() } else { sources };
     Ok(if arguments.adopt { sources.adopt() } else { sources })
 }

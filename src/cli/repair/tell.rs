@@ -81,6 +81,14 @@ pub fn planned(plan: &RepairPlan, writes: bool, global: &Global) -> Result<(), P
                 "No key was used: which points are hit, and what a copy holds of them, only a key can tell.".to_owned(),
             )?;
         }
+        if plan.only_elsewhere > 0 {
+            let files =
+                human::count(plan.only_elsewhere, "segment or newest entry is", "segments or newest entries are");
+            line(format!(
+                "{files} in a copy and not here: lost, removed by `icecore gc`, or made up, which only a key can tell; --gone \
+                 brings back"
+            ))?;
+        }
         if plan.with_keys && !plan.data_opened && !plan.copies.is_empty() {
             line("This key does not open data: of a copy it takes whole segments, and no single chunks.".to_owned())?;
         }
@@ -134,6 +142,7 @@ fn plan_json(plan: &RepairPlan, writes: bool) -> Value {
         "lost": hits::json(&plan.lost),
         "remaining": hits::told(&plan.remaining),
         "left_damaged": plan.left_damaged,
+        "only_elsewhere": plan.only_elsewhere,
         "found": plan.found,
         "adopted": plan.adopted,
         "copies": plan.copies.iter().map(|copy| json!({
@@ -160,6 +169,9 @@ pub fn end_of_plan(plan: &RepairPlan) -> Result<Exit, Problem> {
     };
     let safe = "nothing was changed";
     let (happened, next) = match (plan.has_work(), plan.ends_whole()) {
+        _ if plan.has_lost_catalog() => {
+            ("the catalog lists no point, and there are some".to_owned(), "add --adopt --write to enter them")
+        }
         (true, true) => (format!("{damage}, and all that points need can be had again"), "add --write to do it"),
         (true, false) => (
             format!("{damage}, and a part of it can be had again"),
@@ -220,6 +232,10 @@ pub fn done(plan: &RepairPlan, report: &RepairReport, global: &Global) -> Result
     }
     if plan.ends_whole() && report.failures.is_empty() {
         return Ok(Exit::Done);
+    }
+    if plan.has_lost_catalog() {
+        let (happened, next) = ("the catalog lists no point, and there are some", "enter them with --adopt --write");
+        return Err(Problem::said(Exit::Incomplete, Sentence::new(happened, "what was repaired is safe", next)));
     }
     let left = plan.lost.len() + plan.remaining.len() + report.failures.len();
     let left = human::count(left.max(1) as u64, "thing stays", "things stay");

@@ -307,7 +307,11 @@ impl Segments {
             Err(error) if parity_may_help(&error) => match (self.entries_of_corrected(id), error) {
                 (Some(entries), _) => Ok(entries),
                 (None, error @ Error::Vault { .. }) => Err(error),
-                (None, _) => self.salvage(id, object.as_ref()),
+                (None, error) => match self.salvage(id, object.as_ref())? {
+                    // Of one under newer keys nothing is known: that is not nothing.
+                    entries if entries.is_empty() && is_newer(&error) => Err(error),
+                    entries => Ok(entries),
+                },
             },
             table => table,
         }
@@ -359,6 +363,11 @@ impl RecordFault {
             Self::Elsewhere(error) | Self::Here(error) => error,
         }
     }
+}
+
+/// Whether keys that came since are needed.
+fn is_newer(error: &Error) -> bool {
+    matches!(error, Error::Damaged(damage) if matches!(damage.problem, Problem::Epoch(_)))
 }
 
 /// Whether an error may come from bytes that are not what they were, or that the medium does not give.

@@ -8,8 +8,8 @@ use super::records::{Have, Records, Wanted};
 use super::report::{CopyFacts, Mended, RepairPlan, Restored};
 use super::segments::{self, Mendable};
 use super::sources::{CopyOfVault, Spare};
-use super::{Repair, segments_of};
-use crate::error::{Error, Result};
+use super::{Repair, Wish, segments_of};
+use crate::error::{Error, Problem, Result};
 use crate::format::catalog_entry::PointMade;
 use crate::format::header::{self, Header};
 use crate::format::parity;
@@ -23,13 +23,14 @@ use crate::vault::unlock::Unlocked;
 use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault, read_header};
 
 impl Repair {
-    pub(super) fn look(&mut self, adopt: bool, progress: &Progress) -> Result<()> {
+    pub(super) fn look(&mut self, wish: Wish, progress: &Progress) -> Result<()> {
         // Whatever is asked of it: who looks writes nothing.
         let media: Arc<dyn Media> = Arc::new(ReadOnlyMedia(Arc::clone(&self.media)));
         let open = |by: &Unlocked| Vault::assemble(Arc::clone(&media), by.clone(), &OpenOptions::default());
         let vault = self.unlocked.as_ref().map(open).transpose()?;
-        let objects = self.look_at_objects(media.as_ref(), vault.as_ref())?;
+        let objects = self.look_at_objects(media.as_ref(), vault.as_ref(), wish)?;
         let store = vault.as_ref().map(|vault| vault.reader.store());
+        self.plan.only_elsewhere = objects.only_elsewhere;
         self.parity_percent = self.find_parity_percent(media.as_ref(), vault.as_ref());
         let survey = segments::survey(media.as_ref(), &self.vault, store, self.parity_percent > 0, progress)?;
         let present: HashSet<Id> = segments_of(media.as_ref())?;
@@ -41,7 +42,7 @@ impl Repair {
         self.plan.copies = self.copies.iter().map(|copy| facts(copy, &present)).collect::<Result<_>>()?;
         if let Some(vault) = &vault {
             let mut records = Records::new(vault, &survey, &mended, &self.stores, &self.disks);
-            let adopted = look_at_points(&mut records, vault, &objects.points, adopt, &mut self.plan, progress)?;
+            let adopted = look_at_points(&mut records, vault, &objects.points, wish.adopt, &mut self.plan, progress)?;
             let mut used = vec![false; mendable.len()];
             for wanted in records.wanted.values() {
                 if let Have::Mended(number) = wanted.have {
@@ -57,6 +58,10 @@ impl Repair {
             let found: Vec<(Hash, Wanted)> = records.wanted.into_iter().collect();
             self.adopted = adopted;
             self.take_records(found);
+        } else if !wish.gone {
+            let all = mendable.len();
+            mendable.retain(|segment| !segment.is_absent);
+            self.plan.only_elsewhere += (all - mendable.len()) as u64;
         }
         self.take_parity(survey.parity, &survey.damaged, &mendable)?;
         self.take(objects, survey.damaged, mendable);
@@ -106,14 +111,14 @@ impl Repair {
         Ok(())
     }
 
-    fn look_at_objects(&self, media: &dyn Media, vault: Option<&Vault>) -> Result<Objects> {
+    fn look_at_objects(&self, media: &dyn Media, vault: Option<&Vault>, wish: Wish) -> Result<Objects> {
         let mut objects = Objects::default();
         let keys = self.unlocked.as_ref().map(|by| by.keys.as_ref());
         let header = || vault.map(completed_header);
         objects::headers(media, &self.vault, keys, &header, &self.copies, &mut objects)?;
         objects::slots(media, &self.vault, keys, &self.copies, &mut objects)?;
         objects::inventories(media, &self.vault, keys, &self.copies, &mut objects)?;
-        objects::entries(media, &self.vault, keys, &self.copies, &mut objects)?;
+        objects::entries(media, &self.vault, keys, &self.copies, wish.gone, &mut objects)?;
         if let Some(keys) = keys {
             objects::lost_epoch(media, keys, &mut objects)?;
             if let Ok(chain) = VaultChain::read(media, keys) {
@@ -125,7 +130,12 @@ impl Repair {
                 objects.damage.retain(|error| !is_given_up(error) || comes_back(error));
             }
         }
-        // What shows only by what was written later.
+        // What shows only by what was written later, or by what comes before it.
+        let broken = vault.map(Vault::damage_of_points).unwrap_or_default();
+        for damage in broken.into_iter().filter(|damage| matches!(damage.problem, Problem::Chain(..))) {
+            objects.damage.push(Error::Damaged(damage.clone()));
+            objects.remaining.push(Error::Damaged(damage));
+        }
         let own_damage = match vault {
             Some(vault) => vault.own_damage(),
             None => self.unlocked.iter().flat_map(|by| by.own_damage.clone()).collect(),
@@ -227,6 +237,7 @@ fn look_at_points(
         vault.catalog.add_found(point.clone());
     }
     let listed = vault.catalog.all();
+    plan.lists_any = !listed.is_empty();
     let (unlisted, unreadable) = vault.unlisted_points()?;
     plan.remaining.extend(unreadable);
     let mut unlisted: Vec<Arc<PointInfo>> = if adopt {

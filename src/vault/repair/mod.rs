@@ -41,7 +41,16 @@ use records::Wanted;
 pub use report::{CopyFacts, Mended, RepairPlan, RepairReport, Restored};
 use segments::{Mendable, Pieces};
 pub use sources::RepairSources;
-use sources::{CopyOfVault, Original, OwnParity, Spare, refuse_nothing};
+use sources::{CopyOfVault, Original, OwnParity, ParityOfCopy, Spare, refuse_nothing};
+
+/// What a person must decide.
+#[derive(Clone, Copy)]
+struct Wish {
+    /// Points that have no entry are entered.
+    adopt: bool,
+    /// Without a key, segments come back that only a copy has.
+    gone: bool,
+}
 
 /// A repair that was planned and can be done.
 pub struct Repair {
@@ -84,9 +93,9 @@ impl Vault {
         progress: &RepairProgress,
     ) -> Result<Repair> {
         let began = Instant::now();
-        let adopt = sources.adopt;
+        let wish = Wish { adopt: sources.adopt, gone: sources.gone };
         let mut repair = Repair::begin(media, credential, sources)?;
-        repair.look(adopt, progress)?;
+        repair.look(wish, progress)?;
         repair.plan.seconds = began.elapsed().as_secs_f64();
         Ok(repair)
     }
@@ -94,7 +103,7 @@ impl Vault {
 
 impl Repair {
     fn begin(media: Arc<dyn Media>, credential: Option<&Credential>, sources: RepairSources) -> Result<Self> {
-        let RepairSources { copies, disks, adopt: _ } = sources;
+        let RepairSources { copies, disks, .. } = sources;
         refuse_nothing(media.as_ref())?;
         let unlocked = match credential {
             Some(credential) => {
@@ -141,6 +150,8 @@ impl Repair {
     fn pieces<'a>(&'a self, media: &'a dyn Media) -> Pieces<'a> {
         let mut spares: Vec<Box<dyn Spare + 'a>> = vec![Box::new(OwnParity { media, vault: &self.vault })];
         spares.extend(self.copies.iter().map(|copy| Box::new(copy) as Box<dyn Spare + 'a>));
+        let parity = |copy| Box::new(ParityOfCopy { copy, vault: &self.vault }) as Box<dyn Spare + 'a>;
+        spares.extend(self.copies.iter().map(parity));
         Pieces { media, vault: &self.vault, keys: self.unlocked.as_ref().map(|by| by.keys.as_ref()), spares }
     }
 }

@@ -11,13 +11,13 @@
 //! - an entry comes into a chain only where it binds, or is bound by, a neighbour that is whole, and contradicts none. So
 //!   a copy that went another way can't fork a chain, and an older one can't roll it back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use super::report::Restored;
 use super::sources::CopyOfVault;
 use crate::error::{Error, Problem, Result};
-use crate::format::catalog_entry::{self, PointMade};
+use crate::format::catalog_entry::{self, Change, PointMade};
 use crate::format::header::{self, Header};
 use crate::format::inventory;
 use crate::format::key_slot::{self, KeySlot, Role};
@@ -43,6 +43,8 @@ pub(super) struct Objects {
     pub restorable: Vec<Object>,
     /// The points of catalog entries that can be restored; only where keys are at hand.
     pub points: Vec<PointMade>,
+    /// Entries that only copies have, and that are left there.
+    pub only_elsewhere: u64,
     /// All damage, and that which stays.
     pub damage: Vec<Error>,
     pub remaining: Vec<Error>,
@@ -243,6 +245,8 @@ struct Entry {
     predecessor: Option<Hash>,
     /// The point that it made, if it made one.
     made: Option<PointMade>,
+    /// The point that it purged, if it purged one.
+    purged: Option<Id>,
 }
 
 impl Entry {
@@ -266,22 +270,24 @@ impl Chain {
                 let (prefix, ..) = catalog_entry::split(&bytes).map_err(at)?;
                 prefix.check_place(vault, id, sequence).map_err(at)?;
                 let epoch = prefix.epoch;
-                let (predecessor, made) = match keys {
+                let (predecessor, made, purged) = match keys {
                     Some(keys) if *id == keys.own_chain() => {
-                        (Some(keys.open_event(sequence, &bytes)?.1.predecessor), None)
+                        (Some(keys.open_event(sequence, &bytes)?.1.predecessor), None, None)
                     }
                     Some(keys) => {
                         let opened = keys.open_entry(id, sequence, &bytes)?;
                         let predecessor = *opened.predecessor();
-                        let made = match opened {
-                            catalog_entry::Entry::Made(made) => Some(made),
-                            catalog_entry::Entry::Changed(_) => None,
+                        let (made, purged) = match opened {
+                            catalog_entry::Entry::Made(made) => (Some(made), None),
+                            catalog_entry::Entry::Changed(changed) => {
+                                (None, Some(changed.point).filter(|_| changed.change == Change::Purged))
+                            }
                         };
-                        (Some(predecessor), made)
+                        (Some(predecessor), made, purged)
                     }
-                    None => (None, None),
+                    None => (None, None, None),
                 };
-                Ok(Entry { bytes, epoch, predecessor, made })
+                Ok(Entry { bytes, epoch, predecessor, made, purged })
             };
             match read() {
                 Ok(entry) => drop(chain.whole.insert(sequence, entry)),
@@ -303,6 +309,7 @@ pub(super) fn entries(
     vault: &Id,
     keys: Option<&VaultKeys>,
     copies: &[CopyOfVault],
+    brings_back_gone: bool,
     found: &mut Objects,
 ) -> Result<()> {
     let chains_of = |media: &dyn Media| -> Result<Vec<Id>> {
@@ -315,6 +322,8 @@ pub(super) fn entries(
     for id in ids {
         let own = Chain::read(media, vault, keys, &id)?;
         let mut taken: BTreeSet<u64> = BTreeSet::new();
+        let mut purged: HashSet<Id> = own.whole.values().filter_map(|entry| entry.purged).collect();
+        let mut made: Vec<PointMade> = Vec::new();
         for copy in copies {
             let Ok(other) = Chain::read(copy.media.as_ref(), vault, keys, &id) else { continue };
             for run in runs(&own, &other, &taken) {
@@ -324,14 +333,23 @@ pub(super) fn entries(
                 if !fits(&own, &other, &run, own_chain_ends_with) {
                     continue;
                 }
+                // Without a key, what would make a chain longer may be anybody's.
+                let is_longer = run.last() > own.last().as_ref();
+                if keys.is_none() && !brings_back_gone && is_longer {
+                    found.only_elsewhere += run.len() as u64;
+                    continue;
+                }
                 for sequence in run {
                     let Some(entry) = other.whole.get(&sequence) else { continue };
                     taken.insert(sequence);
-                    found.points.extend(entry.made.clone());
+                    made.extend(entry.made.clone());
+                    purged.extend(entry.purged);
                     found.add(media, catalog_entry::object(&id, sequence), entry.bytes.clone(), from_copy(copy))?;
                 }
             }
         }
+        // What it made and what was purged later needs nothing.
+        found.points.extend(made.into_iter().filter(|made| !purged.contains(&made.point)));
         let damaged = own.damaged.iter().map(|(sequence, error)| (*sequence, error.as_damage(header::OBJECT)));
         let absent = |sequence| (sequence, Error::damaged(catalog_entry::object(&id, sequence), 0, Problem::Absent));
         for (sequence, error) in damaged.chain(gaps(media, &id, &own, &taken)?.into_iter().map(absent)) {

@@ -52,6 +52,11 @@ pub struct RepairPlan {
     pub found: Vec<String>,
     /// Those of them that would be entered, because that was asked for and they are whole.
     pub adopted: Vec<String>,
+    /// Whether the catalog lists any point, or will.
+    pub lists_any: bool,
+    /// Segments, and newest entries of chains, that only copies have and that are left there: without a key nobody knows
+    /// whether they were lost, removed, or never there.
+    pub only_elsewhere: u64,
     /// What is known of the copies.
     pub copies: Vec<CopyFacts>,
     /// Seconds it took.
@@ -108,7 +113,15 @@ impl RepairPlan {
 
     /// Whether everything is whole, or would be.
     pub fn ends_whole(&self) -> bool {
-        self.lost.is_empty() && self.remaining.is_empty() && (self.with_keys || self.left_damaged.is_empty())
+        !self.has_lost_catalog()
+            && self.lost.is_empty()
+            && self.remaining.is_empty()
+            && (self.with_keys || self.left_damaged.is_empty())
+    }
+
+    /// Whether points are there and none has an entry: nobody sees them, unless they are entered.
+    pub fn has_lost_catalog(&self) -> bool {
+        !self.lists_any && !self.found.is_empty() && self.adopted.is_empty()
     }
 }
 

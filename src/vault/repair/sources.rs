@@ -26,6 +26,7 @@ pub struct RepairSources {
     pub(super) copies: Vec<Arc<dyn Media>>,
     pub(super) disks: Vec<Original>,
     pub(super) adopt: bool,
+    pub(super) gone: bool,
 }
 
 /// A disk that was backed up, as it is now.
@@ -67,6 +68,14 @@ impl RepairSources {
         self.adopt = true;
         self
     }
+
+    /// Without a key: brings back segments, and newest entries of chains, that only a copy has. Nobody without a key can tell
+    /// what was lost from what was removed because nothing needed it, or from what the copy made up.
+    #[must_use]
+    pub fn gone(mut self) -> Self {
+        self.gone = true;
+        self
+    }
 }
 
 /// What may hold the bytes of a segment, whole or in part, under the segment's name.
@@ -100,6 +109,28 @@ impl Spare for OwnParity<'_> {
     /// Parity alone makes a segment that is gone where that is short.
     fn list(&self) -> Result<HashSet<Id>> {
         Ok(self.media.list(parity::FOLDER)?.iter().filter_map(|name| parity::id_of(name)).collect())
+    }
+}
+
+/// The parity of a copy: it has the copy's segments with what is damaged there computed.
+pub(super) struct ParityOfCopy<'a> {
+    pub copy: &'a CopyOfVault,
+    pub vault: &'a Id,
+}
+
+impl Spare for ParityOfCopy<'_> {
+    fn origin(&self) -> Origin {
+        Origin::Copy
+    }
+
+    fn segment(&self, id: &Id) -> Option<Arc<dyn Object>> {
+        let corrected = Corrected::open(self.copy.media.as_ref(), Some(self.vault), id).ok()?;
+        Some(Arc::new(corrected))
+    }
+
+    /// As the copy itself tells.
+    fn list(&self) -> Result<HashSet<Id>> {
+        Ok(HashSet::new())
     }
 }
 

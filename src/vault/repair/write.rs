@@ -8,17 +8,17 @@ use super::records::fetch;
 use super::report::RepairReport;
 use super::{Repair, objects, segments_of};
 use crate::error::{Error, Problem, Result};
-use crate::format::Id;
 use crate::format::catalog_entry::PointMade;
 use crate::format::segment;
+use crate::format::{Hash, Id};
 use crate::media::LockKind;
-use crate::point::vault_chain;
+use crate::point::{point_of, vault_chain};
 use crate::progress::Progress;
 use crate::store::parity::make_anew;
 use crate::store::{WRITERS_LOCK, Writer, forget_runs, scrub_segment};
 use crate::vault::check::{Depth, Memory, writers_lock_alone};
 use crate::vault::parallel;
-use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault};
+use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault, read_manifest};
 
 impl Repair {
     /// Does what was planned. What can't be had any more is told and left out; only what is wrong with the vault's own
@@ -191,10 +191,16 @@ impl Repair {
         // what that can take back.
         self.media.sync_folder(segment::FOLDER)?;
         let recorded_unix_seconds = jiff::Timestamp::now().as_second();
+        vault.reader.store().refresh_for_writing()?;
         for found in &self.adopted {
             let point = crate::format::hex(&found.point);
             vault.refresh()?;
             if vault.point(&found.machine, &point).is_ok() {
+                continue;
+            }
+            // Somebody may have given back since what only it needs. From here on nobody can.
+            if !has_places(vault, found)? {
+                report.failures.push(vanished(format!("{} {point}", found.machine)));
                 continue;
             }
             vault.catalog.append(&found.machine, &|predecessor| PointMade {
@@ -217,6 +223,35 @@ impl Repair {
         // It decides on the order of checks alone.
         let _ = memory.write();
     }
+}
+
+/// Whether all that a point needs has a place.
+fn has_places(vault: &Vault, found: &PointMade) -> Result<bool> {
+    let store = vault.reader.store();
+    let manifest = match read_manifest(store, &point_of(found.clone(), &|_| false)) {
+        Err(Error::Damaged(_)) => return Ok(false),
+        manifest => manifest?,
+    };
+    let mut nodes: Vec<(Hash, u8)> =
+        manifest.disks.iter().filter_map(|disk| Some((disk.root()?, disk.map_level))).collect();
+    let mut known: HashSet<Hash> = HashSet::new();
+    while let Some((id, level)) = nodes.pop() {
+        if !known.insert(id) {
+            continue;
+        }
+        let node = match vault.reader.node_uncached(&id, level) {
+            Err(Error::Damaged(_)) => return Ok(false),
+            node => node?,
+        };
+        for child in node.children.iter().flatten() {
+            match level.checked_sub(1) {
+                Some(below) => nodes.push((*child, below)),
+                None if store.locate(child).is_none() => return Ok(false),
+                None => {}
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// What was there when it was planned, and is not when it is to be written.

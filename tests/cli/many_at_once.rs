@@ -154,12 +154,12 @@ fn backups_go_on_while_keys_are_rotated() {
     }
     let backups = 6;
     std::thread::scope(|scope| {
-        for machine in 0..2 {
+        for (number, machine) in MACHINES.into_iter().enumerate() {
             let sandbox = &sandbox;
             scope.spawn(move || {
                 for _ in 0..backups {
-                    let disk = format!("os={machine}.raw");
-                    let arguments = ["--key-file", "key", "backup", MACHINES[machine], "--disk", &disk];
+                    let disk = format!("os={number}.raw");
+                    let arguments = ["--key-file", "key", "backup", machine, "--disk", &disk];
                     let mut command = sandbox.command(&arguments);
                     let ran = Ran::of(command.env_remove("ICECORE_PASSWORD_FILE").output().expect("the binary runs"));
                     assert_eq!(ran.code, 0, "{}", ran.stderr);

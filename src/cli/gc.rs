@@ -62,6 +62,9 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     for error in &report.left {
         output::warning(&format!("{error}; that segment stays"), global.json);
     }
+    for point in &report.in_use {
+        output::warning(&format!("{point} is being read; the next run purges it"), global.json);
+    }
     if !report.unlisted.is_empty() && !global.json {
         let points = human::count(report.unlisted.len() as u64, "point has", "points have");
         output::notice(
@@ -81,6 +84,7 @@ fn tell(report: &GcReport, dry_run: bool, global: &Global) -> Result<(), Problem
         return output::json(&json!({
             "message_type": if dry_run { "would_give_back" } else { "gave_back" },
             "purged": report.purged,
+            "in_use": report.in_use,
             "points": report.points,
             "unlisted": report.unlisted,
             "live_records": report.live_records,

@@ -186,7 +186,7 @@ fn sometimes() -> Vec<(c_long, Vec<Argument>)> {
         (libc::SYS_prlimit64, vec![int(0, 0), null(2)]),
     ];
     // Not `F_SETFL`, which could make a log that only grows one that can be overwritten.
-    for command in [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL] {
+    for command in [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_OFD_SETLK] {
         rules.push((libc::SYS_fcntl, vec![int(1, u64::from(command.unsigned_abs()))]));
     }
     rules

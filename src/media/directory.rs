@@ -174,6 +174,12 @@ impl Media for DirectoryMedia {
         Ok(held.map(|held| Lock { _held: held }))
     }
 
+    fn lock_part(&self, name: &str, part: u64, kind: LockKind) -> Result<Option<Lock>> {
+        let path = self.root.join(LOCKS).join(name);
+        let held = self.files.lock_part(&path, part, kind).map_err(|error| self.failed("lock", &path, error))?;
+        Ok(held.map(|held| Lock { _held: held }))
+    }
+
     fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>> {
         let there = self.list_folders("")?;
         let folders =

@@ -44,6 +44,9 @@ pub trait Files: Send + Sync {
 
     /// Locks a file by its open description; `None` where somebody else holds it and `wait` is false.
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>>;
+
+    /// Locks one part of a file by its open description, and nothing else of it; `None` where somebody else holds that.
+    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
 /// An open file.

@@ -91,6 +91,10 @@ pub trait Media: Send + Sync {
     /// Takes the lock of that name, or tells that it is held (`None`) unless `wait` says to wait for it.
     fn lock(&self, name: &str, kind: LockKind, wait: bool) -> Result<Option<Lock>>;
 
+    /// Takes one part of a lock, which has as many as there are numbers; `None` where somebody else holds that part. The lock
+    /// as a whole is another thing.
+    fn lock_part(&self, name: &str, part: u64, kind: LockKind) -> Result<Option<Lock>>;
+
     /// Those of the folders and lock files of a vault that are not there.
     fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>>;
 

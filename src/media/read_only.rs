@@ -56,6 +56,10 @@ impl Media for ReadOnlyMedia {
         Ok(None)
     }
 
+    fn lock_part(&self, _: &str, _: u64, _: LockKind) -> Result<Option<Lock>> {
+        Ok(None)
+    }
+
     fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>> {
         self.0.not_laid_out(folders, locks)
     }

@@ -52,6 +52,32 @@ impl Drop for Held {
     }
 }
 
+/// A file of which one byte is locked, perhaps one that it does not have.
+struct HeldPart(fs::File, i64);
+
+impl HeldPart {
+    fn set(&self, kind: libc::c_int) -> io::Result<()> {
+        // SAFETY: a plain structure of numbers, for which zeros are values.
+        let mut range: libc::flock = unsafe { std::mem::zeroed() };
+        range.l_type = kind as libc::c_short;
+        range.l_whence = libc::SEEK_SET as libc::c_short;
+        (range.l_start, range.l_len) = (self.1, 1);
+        // SAFETY: a descriptor and a structure that both live through the call.
+        let set = unsafe {
+            use std::os::fd::AsRawFd;
+            libc::fcntl(self.0.as_raw_fd(), libc::F_OFD_SETLK, &raw const range)
+        };
+        if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for HeldPart {
+    fn drop(&mut self) {
+        // As above.
+        let _ = self.set(libc::F_UNLCK);
+    }
+}
+
 impl Files for SystemFiles {
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
@@ -126,6 +152,22 @@ impl Files for SystemFiles {
             Ok(()) => Ok(Some(Box::new(Held(file)))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let mut options = fs::OpenOptions::new();
+        // Whoever may only read the vault may still share.
+        let file = options.read(true).write(kind == LockKind::Exclusive).open(path)?;
+        let held = HeldPart(file, i64::try_from(part >> 1).unwrap_or(0));
+        let kind = match kind {
+            LockKind::Shared => libc::F_RDLCK,
+            LockKind::Exclusive => libc::F_WRLCK,
+        };
+        match held.set(kind) {
+            Ok(()) => Ok(Some(Box::new(held))),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

@@ -92,6 +92,11 @@ impl Until {
 }
 
 impl PointInfo {
+    /// Whether it was forgotten, and the time to bring it back is over.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.forgotten.as_ref().is_some_and(|it| it.until <= now) && !self.is_protected(now)
+    }
+
     /// Whether it can't be forgotten at that time.
     pub fn is_protected(&self, now: Timestamp) -> bool {
         self.protected.is_some_and(|until| until.is_after(now))

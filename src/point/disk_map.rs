@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::hold::Hold;
 use super::manifest::{ByteRange, ManifestDisk};
 use super::streams::Streams;
 use crate::error::{Error, Problem, Result};
@@ -34,6 +35,8 @@ pub struct DiskMap {
     zero_bytes: u64,
     missing: Vec<ByteRange>,
     streams: Streams,
+    /// Keeps its point from being purged.
+    _held: Option<Hold>,
 }
 
 /// What is looked for in a map.
@@ -47,6 +50,11 @@ struct Search {
 }
 
 impl DiskMap {
+    /// The same, of a point that is held.
+    pub(crate) fn held_by(self, held: Hold) -> Self {
+        Self { _held: Some(held), ..self }
+    }
+
     /// The disk that a manifest describes.
     pub fn open(reader: Arc<Reader>, disk: &ManifestDisk) -> Result<Self> {
         let chunk_bytes = u64::from(disk.chunk_bytes);
@@ -65,6 +73,7 @@ impl DiskMap {
             zero_bytes: disk.zero_bytes,
             missing: disk.missing.clone(),
             streams: Streams::default(),
+            _held: None,
         })
     }
 

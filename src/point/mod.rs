@@ -4,6 +4,7 @@ mod catalog;
 mod disk_map;
 mod entries;
 mod heads;
+pub(crate) mod hold;
 mod manifest;
 mod map_builder;
 mod scrub;

@@ -62,7 +62,8 @@ enum Found {
 
 impl VaultTree {
     pub(crate) fn new(reader: Arc<Reader>, catalog: Arc<Catalog>) -> Self {
-        Self { opener: Opener::new(reader), catalog, nodes: Nodes::default(), refreshed: Mutex::default() }
+        let opener = Opener::new(reader, Arc::clone(&catalog));
+        Self { opener, catalog, nodes: Nodes::default(), refreshed: Mutex::default() }
     }
 
     fn find(&self, node: NodeId) -> Result<Found> {

@@ -9,7 +9,8 @@ use super::logical::{self, Logical, LogicalVolumes};
 use crate::error::{Error, Result};
 use crate::guest::partition::{PartitionTable, TableProblem, Volume, find_volumes};
 use crate::guest::{self, BlockRead, FileSystem, Probe, Slice, probe};
-use crate::point::{DiskMap, Manifest, ManifestDisk, PointInfo};
+use crate::point::hold::{self, Hold};
+use crate::point::{Catalog, DiskMap, Manifest, ManifestDisk, PointInfo};
 use crate::store::Reader;
 
 /// A point, opened as far as somebody looked into it. Errors are not kept: a medium that failed may come back.
@@ -64,6 +65,9 @@ struct OpenDisk {
 /// What is needed to open anything: the reader, and the volumes that are open.
 pub(super) struct Opener {
     pub reader: Arc<Reader>,
+    catalog: Arc<Catalog>,
+    /// The points that were read last: nobody purges them. By id.
+    held: Cache<String, Arc<Hold>>,
     /// By point, disk and volume. Bounded, because an open file system has caches and perhaps a replayed journal; one
     /// that was dropped is opened again.
     volumes: Cache<(String, usize, usize), Arc<Shown>>,
@@ -74,12 +78,27 @@ pub(super) struct Opener {
 /// Most volumes that are open at a time.
 pub(super) const MOST_VOLUMES: usize = 32;
 
+/// Most points that are held at a time. Each is an open file.
+const MOST_HELD: usize = 64;
+
 /// Most points of which the logical volumes are known at a time.
 const MOST_POINTS: usize = 8;
 
 impl Opener {
-    pub(super) fn new(reader: Arc<Reader>) -> Self {
-        Self { reader, volumes: Cache::new(MOST_VOLUMES), logical: Cache::new(MOST_POINTS) }
+    pub(super) fn new(reader: Arc<Reader>, catalog: Arc<Catalog>) -> Self {
+        let (held, volumes, logical) = (Cache::new(MOST_HELD), Cache::new(MOST_VOLUMES), Cache::new(MOST_POINTS));
+        Self { reader, catalog, held, volumes, logical }
+    }
+
+    /// Keeps a point from being purged while it is among those that were read last.
+    fn hold(&self, point: &PointInfo) -> Result<()> {
+        if self.held.get(&point.id).is_some() {
+            return Ok(());
+        }
+        self.held.get_or_insert_with(&point.id, || {
+            hold::hold(self.reader.store().media().as_ref(), &self.catalog, point).map(Arc::new)
+        })?;
+        Ok(())
     }
 }
 
@@ -129,6 +148,7 @@ impl PointNode {
     }
 
     fn open(&self, opener: &Opener) -> Result<Arc<OpenPoint>> {
+        opener.hold(&self.info)?;
         once(&self.open, || {
             let manifest = crate::vault::read_manifest(opener.reader.store(), &self.info)?;
             let open = |disk| {
@@ -222,6 +242,7 @@ impl PointNode {
 
     /// What a volume shows. A failure of the vault below is an error; one of the guest's own is what is shown.
     pub(super) fn shown(&self, opener: &Opener, disk: usize, number: usize) -> Result<Arc<Shown>> {
+        opener.hold(&self.info)?;
         let key = (self.info.id.clone(), disk, number);
         let shown = opener.volumes.get_or_insert_with(&key, || {
             let shown = match self.volume(opener, disk, number)? {

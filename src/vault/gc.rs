@@ -26,7 +26,7 @@ use crate::format::catalog_entry::Change;
 use crate::format::index_run::Tag;
 use crate::format::segment::{RecordType, TableEntry};
 use crate::media::{Lock, LockKind};
-use crate::point::Heads;
+use crate::point::{Heads, hold};
 pub use crate::progress::Progress as GcProgress;
 use crate::store::{Moved, WRITERS_LOCK};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,6 +65,8 @@ impl Default for GcOptions {
 pub struct GcReport {
     /// Points that were purged: forgotten, and their time over. As `machine/point`.
     pub purged: Vec<String>,
+    /// Points that would be purged, were not somebody reading them. As `machine/point`.
+    pub in_use: Vec<String>,
     /// Points whose records were marked.
     pub points: u64,
     /// Points without a catalog entry, which are kept all the same. As `machine/point`.
@@ -165,18 +167,29 @@ impl Vault {
         if let Some(setback) = setbacks.into_iter().next() {
             return Err(Error::SetBack(Box::new(setback)));
         }
-        let is_over = |point: &super::PointInfo| {
-            point.forgotten.as_ref().is_some_and(|it| it.until <= now) && !point.is_protected(now)
-        };
-        let (over, kept): (Vec<_>, Vec<_>) = self.catalog.all().into_iter().partition(|point| is_over(point));
+        let (mut over, mut kept): (Vec<_>, Vec<_>) =
+            self.catalog.all().into_iter().partition(|point| point.is_over(now));
+        // What somebody reads stays until he has ended.
+        let mut used = Vec::new();
+        for point in std::mem::take(&mut over) {
+            let is_free = hold::take(self.media.as_ref(), &point)?.is_some();
+            if is_free { &mut over } else { &mut used }.push(point);
+        }
+        kept.extend(used.iter().cloned());
         let marks = Marks::default();
         self.mark(&kept, options, &marks, progress, &mut report)?;
-        report.purged = over.iter().map(|point| format!("{}/{}", point.machine, point.name)).collect();
         if !options.dry_run {
             for point in &over {
+                let Some(_alone) = hold::take(self.media.as_ref(), point)? else {
+                    // Somebody began to read it since.
+                    self.mark(std::slice::from_ref(point), options, &marks, progress, &mut report)?;
+                    used.push(Arc::clone(point));
+                    continue;
+                };
                 let allow = |known: &super::PointInfo, _: &[_]| {
                     // Somebody may have brought it back just now.
-                    if is_over(known) { Ok(()) } else { Err(Error::Busy { what: "a point was brought back just now" }) }
+                    let is_over = known.is_over(now);
+                    if is_over { Ok(()) } else { Err(Error::Busy { what: "a point was brought back just now" }) }
                 };
                 match self.change(point, Change::Purged, "", &allow) {
                     // Another call purged it.
@@ -185,6 +198,10 @@ impl Vault {
                 }
             }
         }
+        let path = |point: &Arc<super::PointInfo>| format!("{}/{}", point.machine, point.name);
+        report.in_use = used.iter().map(path).collect();
+        over.retain(|point| !used.iter().any(|used| used.id == point.id));
+        report.purged = over.iter().map(path).collect();
         report.mark_seconds = began.elapsed().as_secs_f64();
         let candidates = self.candidates(&marks, progress, &mut report)?;
         let (dead, mixed): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|one| one.live_bytes == 0);

@@ -41,6 +41,7 @@ use crate::format::parity;
 use crate::format::segment::{self, RecordType};
 use crate::media::{DirectoryMedia, Media, ReadMode};
 use crate::meter::Meter;
+use crate::point::hold::Hold;
 use crate::point::vault_chain::VaultChain;
 use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
 use crate::restore::{self, RestoreOptions, RestoreReport};
@@ -63,7 +64,7 @@ pub const FOLDERS: [&str; 7] = [
 ];
 
 /// Lock files of a vault.
-pub const LOCKS: [&str; 2] = [WRITERS_LOCK, keys::KEYS_LOCK];
+pub const LOCKS: [&str; 3] = [WRITERS_LOCK, keys::KEYS_LOCK, point::hold::POINTS_LOCK];
 
 /// An open vault. Any number of calls may run at once, from any number of threads and processes.
 pub struct Vault {
@@ -278,7 +279,13 @@ impl Vault {
     pub fn disk(&self, point: &PointInfo, disk: &str) -> Result<DiskMap> {
         let manifest = self.manifest(point)?;
         let unknown = || Error::UnknownDisk { point: point.name.clone(), disk: disk.to_owned() };
-        DiskMap::open(Arc::clone(&self.reader), manifest.disk(disk).ok_or_else(unknown)?)
+        let held = self.hold(point)?;
+        Ok(DiskMap::open(Arc::clone(&self.reader), manifest.disk(disk).ok_or_else(unknown)?)?.held_by(held))
+    }
+
+    /// Keeps a point from being purged while it is read.
+    fn hold(&self, point: &PointInfo) -> Result<Hold> {
+        point::hold::hold(self.media.as_ref(), &self.catalog, point)
     }
 
     /// Backs up a machine's disks as a new point.
@@ -307,6 +314,7 @@ impl Vault {
             return Err(Error::NotPermitted { held: keys.role().name(), needed: "the role restore or admin" });
         }
         self.refuse_inside(target)?;
+        let _held = self.hold(point)?;
         let manifest = self.manifest(point)?;
         let unknown = || Error::UnknownDisk { point: point.name.clone(), disk: disk.to_owned() };
         let disk = manifest.disk(disk).ok_or_else(unknown)?;

@@ -202,6 +202,11 @@ impl Files for FaultyFiles {
         self.call(Call::Lock, path)?;
         self.0.files.lock(path, kind, wait)
     }
+
+    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        self.call(Call::Lock, path)?;
+        self.0.files.lock_part(path, part, kind)
+    }
 }
 
 struct FaultyFile {

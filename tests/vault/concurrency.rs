@@ -136,6 +136,10 @@ impl Files for Strange {
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> Result<Option<Box<dyn Send + Sync>>> {
         SystemFiles.lock(path, kind, wait)
     }
+
+    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> Result<Option<Box<dyn Send + Sync>>> {
+        SystemFiles.lock_part(path, part, kind)
+    }
 }
 
 fn open_over(files: Arc<dyn Files>, path: &Path) -> Vault {

@@ -9,6 +9,7 @@ use crate::common::files;
 use icecore::error::Problem;
 use icecore::vault::{GcOptions, GcProgress, GcReport, InitOptions, SoftDelete};
 use icecore::{Error, Vault};
+use icecore_fuse::ReadOnlyTree;
 
 fn vault_at_once(path: &Path, options: &InitOptions) -> Vault {
     let vault = common::init(path, options);
@@ -237,4 +238,42 @@ fn nothing_goes_while_damage_may_hide_what_is_needed() {
     let before = segments(&path);
     let dropped = gc_with(&salvaged, &GcOptions { drops_unlisted: true, ..GcOptions::default() });
     assert!(dropped.removed_segments > 0 && segments(&path) < before, "only where that is said");
+}
+
+#[test]
+fn what_somebody_reads_stays_until_he_has_ended() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    let bytes: Vec<Vec<u8>> = (0..3).map(|seed| common::noise(seed, 400_000)).collect();
+    let points: Vec<_> = bytes.iter().map(|bytes| backup(&vault, "web", bytes)).collect();
+    // One through the tree, as a mount does, and one as a disk; both begun before they are forgotten.
+    let reader = common::open(&path);
+    let tree = reader.tree();
+    let file = format!("web/{}/disks/os.raw", points[0].name);
+    let node = tree.resolve(&file, true).expect("it is there");
+    let mut read = vec![0; 1000];
+    assert_eq!(tree.read(node, 0, &mut read).expect("read"), 1000);
+    let disk = reader.disk(&points[1], "os").expect("a disk");
+    for point in &points[..2] {
+        vault.forget(point, "", false).expect("forgotten");
+    }
+    let report = gc(&vault);
+    assert_eq!((report.in_use.len(), report.purged.len()), (2, 0));
+    let mut read = vec![0; 400_000];
+    assert_eq!(tree.read(node, 0, &mut read).expect("read"), 400_000);
+    assert!(read == bytes[0]);
+    assert_eq!(disk.read(0, &mut read).expect("read"), 400_000);
+    assert!(read == bytes[1]);
+    drop(disk);
+    assert_eq!(gc(&vault).purged, [format!("web/{}", points[1].name)]);
+    // Who comes after that finds neither.
+    assert!(matches!(reader.disk(&points[1], "os"), Err(Error::UnknownPoint { .. })));
+    drop(tree);
+    let report = gc(&vault);
+    assert_eq!((report.in_use.len(), report.purged.len()), (0, 1));
+    assert!(report.removed_segments > 0);
+    let fresh = reader.tree();
+    assert!(fresh.resolve(&file, true).is_err());
+    assert!(common::verify(&vault).is_clean());
 }

@@ -25,7 +25,7 @@ struct Disk {
 
 enum Content {
     Directory(BTreeMap<String, Node>),
-    File { bytes: Vec<u8>, names: usize, locks: Locks },
+    File { bytes: Vec<u8>, names: usize, locks: Locks, parts: BTreeMap<u64, Locks> },
 }
 
 /// Who holds the lock of a file.
@@ -124,9 +124,10 @@ impl Disk {
         }
     }
 
-    fn locks(&mut self, node: Node) -> &mut Locks {
+    /// The lock of a file, or of a part of it.
+    fn locks(&mut self, node: Node, part: Option<u64>) -> &mut Locks {
         match &mut self.nodes[node] {
-            Content::File { locks, .. } => locks,
+            Content::File { locks, parts, .. } => part.map_or(locks, |part| parts.entry(part).or_default()),
             Content::Directory(_) => unreachable!("only files are locked"),
         }
     }
@@ -142,7 +143,7 @@ impl Disk {
 
 impl Content {
     fn file(bytes: Vec<u8>) -> Self {
-        Self::File { bytes, names: 1, locks: Locks::default() }
+        Self::File { bytes, names: 1, locks: Locks::default(), parts: BTreeMap::new() }
     }
 }
 
@@ -187,8 +188,8 @@ impl SimulatedFiles {
         Arc::new(Handle { files: self.clone(), node, marked: Mutex::new(false) })
     }
 
-    fn unlock(&self, node: Node, kind: LockKind) {
-        self.disk().locks(node).give_back(kind);
+    fn unlock(&self, node: Node, part: Option<u64>, kind: LockKind) {
+        self.disk().locks(node, part).give_back(kind);
         self.0.unlocked.notify_all();
     }
 }
@@ -281,13 +282,22 @@ impl Files for SimulatedFiles {
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let mut disk = self.disk();
         let node = disk.open(path)?;
-        while !disk.locks(node).take(kind) {
+        while !disk.locks(node, None).take(kind) {
             if !wait {
                 return Ok(None);
             }
             disk = self.0.unlocked.wait(disk).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(Some(Box::new(Held { files: self.clone(), node, kind })))
+        Ok(Some(Box::new(Held { files: self.clone(), node, part: None, kind })))
+    }
+
+    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let mut disk = self.disk();
+        let node = disk.open(path)?;
+        if !disk.locks(node, Some(part)).take(kind) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Held { files: self.clone(), node, part: Some(part), kind })))
     }
 }
 
@@ -295,12 +305,13 @@ impl Files for SimulatedFiles {
 struct Held {
     files: SimulatedFiles,
     node: Node,
+    part: Option<u64>,
     kind: LockKind,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.files.unlock(self.node, self.kind);
+        self.files.unlock(self.node, self.part, self.kind);
     }
 }
 
@@ -315,7 +326,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if *self.marked.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            self.files.unlock(self.node, LockKind::Exclusive);
+            self.files.unlock(self.node, None, LockKind::Exclusive);
         }
     }
 }
@@ -360,7 +371,7 @@ impl File for Handle {
 
     fn mark_in_use(&self) -> io::Result<bool> {
         let mut disk = self.files.disk();
-        if !disk.locks(self.node).take(LockKind::Exclusive) {
+        if !disk.locks(self.node, None).take(LockKind::Exclusive) {
             return Ok(false);
         }
         *self.marked.lock().unwrap_or_else(PoisonError::into_inner) = true;

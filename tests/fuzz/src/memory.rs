@@ -132,6 +132,10 @@ impl Media for Memory {
         Ok(None)
     }
 
+    fn lock_part(&self, _: &str, _: u64, _: LockKind) -> Result<Option<Lock>> {
+        Ok(None)
+    }
+
     fn not_laid_out(&self, _: &[&str], _: &[&str]) -> Result<Vec<String>> {
         Ok(Vec::new())
     }

@@ -1,0 +1,68 @@
+//! Holding a point that is read, so that nobody purges it meanwhile.
+//!
+//! A part of a lock file, numbered by the point's id, is shared by whoever reads it and taken alone by whoever purges it. It
+//! ends with the process, however that dies.
+//!
+//! Invariants:
+//! - a reader looks whether the point is purged after it holds it, who purges says so while he has it alone: one of them
+//!   sees the other;
+//! - where a medium has no such locks, points are read all the same.
+
+use std::io::ErrorKind;
+
+use jiff::Timestamp;
+
+use super::{Catalog, PointInfo};
+use crate::error::{Error, Result};
+use crate::format::id_from_hex;
+use crate::media::{Lock, LockKind, Media};
+
+/// The lock file.
+pub(crate) const POINTS_LOCK: &str = "points";
+
+/// A point that nobody purges while this is there.
+pub(crate) struct Hold {
+    _lock: Option<Lock>,
+}
+
+/// Holds a point.
+///
+/// # Errors
+/// [`Error::UnknownPoint`] where it is purged, or is about to be.
+pub(crate) fn hold(media: &dyn Media, catalog: &Catalog, point: &PointInfo) -> Result<Hold> {
+    let lock = match media.lock_part(POINTS_LOCK, part_of(point), LockKind::Shared) {
+        Err(error) if !has_locks(&error) => None,
+        lock => lock?,
+    };
+    catalog.refresh()?;
+    let now = catalog.of_machine(&point.machine).into_iter().find(|known| known.id == point.id);
+    let is_purged = id_from_hex(&point.id).is_some_and(|id| catalog.is_purged(&point.machine, &id));
+    // Somebody has it alone to purge it, and perhaps did not say so yet.
+    let is_going = lock.is_none() && now.is_some_and(|known| known.is_over(Timestamp::now()));
+    if is_purged || is_going {
+        return Err(Error::UnknownPoint { machine: point.machine.clone(), point: point.name.clone() });
+    }
+    Ok(Hold { _lock: lock })
+}
+
+/// Takes a point alone, to purge it; nothing where somebody reads it.
+pub(crate) fn take(media: &dyn Media, point: &PointInfo) -> Result<Option<Hold>> {
+    match media.lock_part(POINTS_LOCK, part_of(point), LockKind::Exclusive) {
+        Err(error) if !has_locks(&error) => Ok(Some(Hold { _lock: None })),
+        lock => Ok(lock?.map(|lock| Hold { _lock: Some(lock) })),
+    }
+}
+
+/// Whether a lock could not be had for another reason than that there is none.
+fn has_locks(error: &Error) -> bool {
+    let Error::Vault { source, .. } = error else { return true };
+    !matches!(
+        source.kind(),
+        ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+    ) && !matches!(source.raw_os_error(), Some(libc::ENOLCK | libc::EINVAL | libc::ENOSYS))
+}
+
+fn part_of(point: &PointInfo) -> u64 {
+    let id = id_from_hex(&point.id).unwrap_or_default();
+    id.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+}

@@ -93,6 +93,10 @@ impl Files for Counting {
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
         SystemFiles.lock(path, kind, wait)
     }
+
+    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        SystemFiles.lock_part(path, part, kind)
+    }
 }
 
 impl File for CountingFile {

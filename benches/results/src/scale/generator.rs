@@ -32,8 +32,11 @@ const LEVEL: i8 = -7;
 /// Machines among which chunks and points are shared out, where there are enough points.
 const MACHINES: u64 = 4;
 
-/// Chunks that change from one point of a machine to the next.
-const CHANGES: u64 = 4;
+/// Chunks that change from one point of a machine to the next, where nothing else is wanted.
+pub const CHANGES: u64 = 4;
+
+/// Most chunks that change in a row.
+const RUN: u64 = 64;
 
 /// How large a vault shall be.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,8 @@ pub struct Plan {
     pub chunks: u64,
     /// Points.
     pub points: u64,
+    /// Chunks that change from one point of a machine to the next.
+    pub changes: u64,
 }
 
 impl Plan {
@@ -51,7 +56,7 @@ impl Plan {
 
     /// Chunks of each machine's disk, of which there are several if there are several points.
     pub fn chunks_each(&self) -> u64 {
-        let changes = CHANGES * self.points.saturating_sub(self.machines());
+        let changes = self.changes * self.points.saturating_sub(self.machines());
         self.chunks.saturating_sub(changes).max(self.machines()) / self.machines()
     }
 }
@@ -63,7 +68,7 @@ pub fn make(path: &Path, plan: Plan) -> Result<()> {
         (0..plan.machines()).map(|number| Machine::new(number, plan.chunks_each())).collect();
     let (made, seconds) = engine::timed(|| -> Result<()> {
         for point in 0..plan.points {
-            machines[(point % plan.machines()) as usize].back_up(&vault, point)?;
+            machines[(point % plan.machines()) as usize].back_up(&vault, point, plan.changes)?;
         }
         Ok(())
     });
@@ -89,14 +94,14 @@ impl Machine {
     }
 
     /// Makes the next point: of everything, or of what changes now.
-    fn back_up(&mut self, vault: &Vault, point: u64) -> Result<()> {
+    fn back_up(&mut self, vault: &Vault, point: u64, changes: u64) -> Result<()> {
         let mut request = BackupRequest::new(&self.name).disk("os", self.disk.clone());
         // Nobody will ask for these bytes back.
         request.verify = false;
         // Apart from each other, as points are.
         request.time = Some(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(400_000 + point as i64));
         if let Some(last) = &self.last {
-            let ranges = self.disk.change(point, CHANGES);
+            let ranges = self.disk.change(point, changes);
             request = request.changed(ChangedSince { point: last.id.clone(), ranges });
         }
         self.last = Some(vault.backup(&request, &Progress::default())?.point);
@@ -119,17 +124,18 @@ impl Synthetic {
         Self { seed, chunks, changed: Arc::default() }
     }
 
-    /// Changes some chunks, here and there; `when` is never zero. Returns where.
+    /// Changes some chunks, here and there, many of them in rows; `when` is never zero. Returns where.
     pub fn change(&self, when: u64, count: u64) -> Vec<ByteRange> {
         let mut random = Rng::labelled(when, b"changes");
         let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
+        let row = if count > 16 * RUN { RUN } else { 1 };
         let mut one = |_| {
-            let chunk = random.below(self.chunks);
-            changed.insert(chunk, when);
-            let start = chunk * u64::from(CHUNK_BYTES);
-            ByteRange { start, end: start + u64::from(CHUNK_BYTES) }
+            let first = random.below(self.chunks);
+            let last = (first + row).min(self.chunks);
+            changed.extend((first..last).map(|chunk| (chunk, when)));
+            ByteRange { start: first * u64::from(CHUNK_BYTES), end: last * u64::from(CHUNK_BYTES) }
         };
-        (0..count).map(&mut one).collect()
+        (0..count / row).map(&mut one).collect()
     }
 }
 

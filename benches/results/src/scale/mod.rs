@@ -1,5 +1,6 @@
 //! Section `scale`: what a vault of many chunks and points costs those who open it.
 
+mod garbage;
 mod generator;
 mod index;
 mod open;
@@ -50,6 +51,9 @@ pub struct MakeVault {
     /// Points
     #[arg(long, default_value_t = 1000)]
     points: u64,
+    /// Chunks that change from one point of a machine to the next
+    #[arg(long, default_value_t = generator::CHANGES)]
+    changes: u64,
     /// Where it shall be: a directory that is empty or absent
     #[arg(long, value_name = "DIR")]
     vault: PathBuf,
@@ -89,23 +93,28 @@ impl Vault {
 
 /// Makes a vault of the wanted size.
 pub fn make_vault(options: &MakeVault) -> Result<()> {
-    generator::make(&options.vault, Plan { chunks: options.chunks, points: options.points })
+    generator::make(&options.vault, Plan { chunks: options.chunks, points: options.points, changes: options.changes })
 }
 
 /// Measures, and returns the section's text.
 pub fn run(place: &Place, options: &Options) -> Result<String> {
     let memory = memory::warm(place, true)?;
-    let small = made(&place.dir().join("small"), Plan { chunks: 10, points: 1 })?;
-    let plan = Plan { chunks: options.chunks, points: options.points };
+    let small = made(&place.dir().join("small"), Plan { chunks: 10, points: 1, changes: generator::CHANGES })?;
+    let plan = Plan { chunks: options.chunks, points: options.points, changes: generator::CHANGES };
     let large = match &options.vault {
         Some(path) => Vault { path: path.clone(), plan },
         None => made(&place.dir().join("large"), plan)?,
     };
-    let text = format!("{}{}\n{memory}\n", open::measure(&small, &large)?, index::measure(place.dir(), &large)?);
+    let opened = format!("{}{}", open::measure(&small, &large)?, index::measure(place.dir(), &large)?);
     fs::remove_dir_all(&small.path)?;
     if options.vault.is_none() {
         fs::remove_dir_all(&large.path)?;
     }
+    // Of a vault whose points differ so much that it is worth while to forget some.
+    let changes = plan.chunks / 2 / plan.points.max(1);
+    let aging = made(&place.dir().join("aging"), Plan { changes, ..plan })?;
+    let text = format!("{opened}{}\n{memory}\n", garbage::measure(&aging)?);
+    fs::remove_dir_all(&aging.path)?;
     Ok(text)
 }
 

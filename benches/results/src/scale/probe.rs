@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use icecore::Vault;
 use icecore::backup::{BackupRequest, Progress};
 use icecore::format::header::{self, Header};
 use icecore::format::key_slot::{self, KeySlot, Role};
@@ -15,6 +16,7 @@ use icecore::media::{DirectoryMedia, Media, ReadMode};
 use icecore::seal::{Credential, PasswordCost, RoleKeys, VaultKeys, Wish, open_any, wrap};
 use icecore::source::Source;
 use icecore::store::Store;
+use icecore::vault::{GcOptions, GcProgress, SoftDelete};
 use icecore_fixtures::Rng;
 use icecore_fuse::ReadOnlyTree;
 use serde::{Deserialize, Serialize};
@@ -65,6 +67,14 @@ pub enum What {
     Misses,
     /// Back up a small disk, of which a part is new.
     Backup,
+    /// Back up a disk of which everything is new: the time is a backup's that has work to do.
+    LongBackup,
+    /// Find out what could be given back, and do nothing.
+    Mark,
+    /// Forget every other point, for no time at all.
+    Forget,
+    /// Give back space.
+    Collect,
 }
 
 /// What came out.
@@ -158,7 +168,46 @@ fn act(options: &Options) -> Result<Outcome> {
             let (report, seconds) = engine::timed(|| vault.backup(&request, &Progress::default()));
             outcome(seconds, report?.added_bytes)
         }
+        What::LongBackup => {
+            let vault = open()?;
+            let disk = Synthetic::new(jiff::Timestamp::now().as_second().unsigned_abs(), LONG_DISK);
+            let request = BackupRequest::new("long").disk("os", disk);
+            let (report, seconds) = engine::timed(|| vault.backup(&request, &Progress::default()));
+            outcome(seconds, report?.added_bytes)
+        }
+        What::Mark => collect(&open()?, true).and_then(|(found, seconds)| outcome(seconds, found)),
+        What::Collect => collect(&open()?, false).and_then(|(found, seconds)| outcome(seconds, found)),
+        What::Forget => {
+            let vault = open()?;
+            let (forgotten, seconds) = engine::timed(|| forget(&vault));
+            outcome(seconds, forgotten?)
+        }
     }
+}
+
+/// Chunks of the disk of which everything is new.
+const LONG_DISK: u64 = 1 << 20;
+
+/// Gives back space, or only tells how much; that is what is found.
+fn collect(vault: &Vault, dry_run: bool) -> Result<(u64, f64)> {
+    let options = GcOptions { dry_run, ..GcOptions::default() };
+    let (report, seconds) = engine::timed(|| vault.gc(&options, &GcProgress::default()));
+    let report = report?;
+    ensure!(report.left.is_empty(), "segments stay that should go");
+    Ok((report.freed_bytes(), seconds))
+}
+
+/// Forgets every other point of all machines, and returns how many that were.
+fn forget(vault: &Vault) -> Result<u64> {
+    vault.set_soft_delete(SoftDelete { grace_seconds: 0, ..SoftDelete::default() })?;
+    let mut forgotten = 0;
+    for machine in vault.machines() {
+        for point in vault.points(&machine)?.iter().step_by(2) {
+            vault.forget(point, "", true)?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
 }
 
 /// Looks random chunks of the disk with this seed up in the index.

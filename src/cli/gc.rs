@@ -1,7 +1,7 @@
 //! `icecore gc`
 
 use clap::Args;
-use icecore::vault::{GcOptions, GcReport};
+use icecore::vault::{ClockAhead, GcOptions, GcReport};
 use serde_json::json;
 
 use super::arguments::Global;
@@ -62,6 +62,9 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     for error in &report.left {
         output::warning(&format!("{error}; that segment stays"), global.json);
     }
+    if let Some(clock) = &report.clock_ahead {
+        output::warning(&not_believed(clock), global.json);
+    }
     for point in &report.in_use {
         output::warning(&format!("{point} is being read; the next run purges it"), global.json);
     }
@@ -76,7 +79,17 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         );
     }
     tell(&report, arguments.dry_run, global)?;
-    Ok(if report.left.is_empty() { Exit::Done } else { Exit::Incomplete })
+    let is_done = report.left.is_empty() && report.clock_ahead.is_none();
+    Ok(if is_done { Exit::Done } else { Exit::Incomplete })
+}
+
+fn not_believed(clock: &ClockAhead) -> String {
+    format!(
+        "the clock says {}, and nothing in the vault was recorded since {}: nothing is purged; if the clock is right, run it \
+         again in a day",
+        human::moment(clock.now),
+        human::moment(clock.last),
+    )
 }
 
 fn tell(report: &GcReport, dry_run: bool, global: &Global) -> Result<(), Problem> {
@@ -85,6 +98,7 @@ fn tell(report: &GcReport, dry_run: bool, global: &Global) -> Result<(), Problem
             "message_type": if dry_run { "would_give_back" } else { "gave_back" },
             "purged": report.purged,
             "in_use": report.in_use,
+            "clock_ahead": report.clock_ahead.is_some(),
             "points": report.points,
             "unlisted": report.unlisted,
             "live_records": report.live_records,

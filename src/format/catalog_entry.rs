@@ -371,6 +371,14 @@ impl Entry {
         }
     }
 
+    /// When the entry was made, Unix seconds.
+    pub fn recorded_unix_seconds(&self) -> i64 {
+        match self {
+            Self::Made(made) => made.recorded_unix_seconds,
+            Self::Changed(changed) => changed.recorded_unix_seconds,
+        }
+    }
+
     /// The machine's name.
     pub fn machine(&self) -> &str {
         match self {

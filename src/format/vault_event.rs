@@ -6,7 +6,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 32 | BLAKE3 of the whole entry before, zero for the first |
-//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set, 6 entry given up |
+//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set, 6 entry given up, 7 time noted |
 //! | 33 | 7 | reserved, zero |
 //! | 40 | 8 | time the entry was made, Unix seconds, signed |
 //! | 48 | n | what the event says |
@@ -42,6 +42,8 @@
 //! |---|---|---|
 //! | 48 | 16 | chain id |
 //! | 64 | 8 | the entry's number |
+//!
+//! Event 7, the time was noted, which is the entry's own: there is nothing else in it.
 
 use super::{FormatError, Hash, Id, check_zero, exactly, field, put, u32_at, u64_at};
 use crate::error::Problem;
@@ -79,6 +81,8 @@ pub enum Event {
         /// The entry's number.
         sequence: u64,
     },
+    /// The time was noted.
+    TimeNoted,
 }
 
 /// How long forgotten points can be brought back.
@@ -130,6 +134,7 @@ impl VaultEvent {
                 put::<64, 8, GIVEN_UP>(&mut bytes, sequence.to_le_bytes());
                 bytes.to_vec()
             }
+            Event::TimeNoted => self.begin::<FIXED>(7).to_vec(),
             Event::SlotRemoved { slot } => {
                 let mut bytes = self.begin::<SLOT_REMOVED>(2);
                 put::<48, 8, SLOT_REMOVED>(&mut bytes, slot);
@@ -181,6 +186,10 @@ impl VaultEvent {
                     return Err(Problem::Field("entry's number").into());
                 }
                 Event::GivenUp { chain: field::<48, 16, GIVEN_UP>(bytes), sequence }
+            }
+            7 => {
+                exactly::<FIXED>(bytes)?;
+                Event::TimeNoted
             }
             _ => return Err(Problem::Field("event").into()),
         };

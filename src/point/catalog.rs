@@ -134,6 +134,8 @@ struct Chain {
     /// The newest time that an administrator's entry tells: what he does later is not from before. What others write must
     /// not move time.
     latest_unix_seconds: i64,
+    /// When the entries were made, Unix seconds.
+    recorded: Vec<i64>,
     /// Number that the next entry gets.
     next: u64,
     /// Hash of the last entry.
@@ -219,6 +221,7 @@ impl Catalog {
                     chain.damage.push(Damage { object, offset: 0, problem });
                 }
                 chain.machine = Some(entry.machine().to_owned());
+                chain.recorded.push(entry.recorded_unix_seconds());
                 let done = match entry {
                     Entry::Made(made) => chain.add(made),
                     Entry::Changed(changed) => chain.change(&changed),
@@ -380,6 +383,13 @@ impl Catalog {
     /// The newest time that any administrator's entry tells, Unix seconds.
     pub(crate) fn latest(&self) -> i64 {
         self.chains().values().map(|chain| chain.latest_unix_seconds).max().unwrap_or(0)
+    }
+
+    /// The newest time before `end` that any entry was made at, Unix seconds.
+    pub(crate) fn last_recorded_before(&self, end: i64) -> Option<i64> {
+        let chains = self.chains();
+        let all = chains.values().flat_map(|chain| chain.recorded.iter().copied());
+        all.filter(|recorded| *recorded < end).max()
     }
 
     /// Whether a point is purged.

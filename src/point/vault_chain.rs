@@ -26,6 +26,8 @@ pub(crate) struct VaultChain {
     pub removed: Vec<[u8; 8]>,
     /// How long forgotten points can be brought back.
     pub soft_delete: SoftDelete,
+    /// When its entries were made, Unix seconds.
+    pub recorded: Vec<i64>,
     /// Objects of entries, of any chain, that are given up.
     pub given_up: HashSet<String>,
     /// The newest time that an administrator's entry tells, Unix seconds: what he does later is not from before.
@@ -53,6 +55,7 @@ impl VaultChain {
             rewrites: false,
             removed: Vec::new(),
             soft_delete: SoftDelete::default(),
+            recorded: Vec::new(),
             given_up: HashSet::new(),
             latest_unix_seconds: 0,
             is_newer: false,
@@ -140,7 +143,7 @@ impl VaultChain {
                 }
                 // Under older keys, only who lost his can have made it. Behind damage, which may hide that an epoch began, the
                 // newest keys alone tell that it was not so.
-                Event::SlotRemoved { .. } | Event::SoftDeleteSet(_) | Event::GivenUp { .. } => {
+                Event::SlotRemoved { .. } | Event::SoftDeleteSet(_) | Event::GivenUp { .. } | Event::TimeNoted => {
                     epoch == if self.hides.is_some() { keys.epoch() } else { self.epoch }
                 }
             };
@@ -151,6 +154,7 @@ impl VaultChain {
             if !fits {
                 return Err(unfit(Problem::Field("epoch")));
             }
+            self.recorded.push(entry.recorded_unix_seconds);
             if let Event::SoftDeleteSet(set) = &entry.event {
                 // What nobody signed moves no time.
                 self.latest_unix_seconds = self.latest_unix_seconds.max(entry.recorded_unix_seconds);
@@ -161,7 +165,7 @@ impl VaultChain {
             Ok(Some(entry.event))
         });
         match opened {
-            Ok(None) => {}
+            Ok(None | Some(Event::TimeNoted)) => {}
             Ok(Some(Event::EpochBegan { epoch, rewrites, .. })) => {
                 (self.epoch, self.rewrites) = (epoch, rewrites);
                 self.hides = None;

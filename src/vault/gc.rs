@@ -18,6 +18,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::check::writers_lock_alone;
+use super::clock::ClockAhead;
 use super::parallel::each;
 use super::{Vault, checked_manifest};
 use crate::error::{Error, Problem, Result};
@@ -67,6 +68,8 @@ pub struct GcReport {
     pub purged: Vec<String>,
     /// Points that would be purged, were not somebody reading them. As `machine/point`.
     pub in_use: Vec<String>,
+    /// Why nothing was purged: the clock is not believed. One that says the same a day later is.
+    pub clock_ahead: Option<ClockAhead>,
     /// Points whose records were marked.
     pub points: u64,
     /// Points without a catalog entry, which are kept all the same. As `machine/point`.
@@ -176,6 +179,15 @@ impl Vault {
             if is_free { &mut over } else { &mut used }.push(point);
         }
         kept.extend(used.iter().cloned());
+        if !over.is_empty() {
+            report.clock_ahead = self.clock_ahead(now)?;
+        }
+        if report.clock_ahead.is_some() {
+            kept.append(&mut over);
+            if !options.dry_run {
+                self.note_time()?;
+            }
+        }
         let marks = Marks::default();
         self.mark(&kept, options, &marks, progress, &mut report)?;
         if !options.dry_run {

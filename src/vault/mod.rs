@@ -1,6 +1,7 @@
 //! Open, init, locks: the facade that the library's users call.
 
 mod check;
+mod clock;
 mod forget;
 mod gc;
 mod give_up;
@@ -15,6 +16,7 @@ mod unlock;
 pub use check::{
     Coverage, DamagedRange, DamagedSegment, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport,
 };
+pub use clock::ClockAhead;
 pub use forget::{SoftDelete, time_left};
 pub use gc::{GcOptions, GcProgress, GcReport};
 pub use keys::{KeyRequest, ListedSlot, NewSlot, RewriteProgress, RewriteReport, RotationReport, Standing};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::common;
 use crate::common::{CHEAP, files};
-use icecore::format::catalog_entry::PointMade;
+use icecore::format::catalog_entry::{Change, Entry, PointChanged, PointMade};
 use icecore::format::key_slot::{KeySlot, Role};
 use icecore::format::segment::RecordType;
 use icecore::format::vault_event::{Event, VaultEvent};
@@ -15,7 +15,7 @@ use icecore::media::{DirectoryMedia, ReadMode};
 use icecore::point::{Consistency, Manifest};
 use icecore::seal::{Credential, ExternalKey, VaultKeys, open_any};
 use icecore::store::{Store, Writer};
-use icecore::vault::{OpenOptions, SoftDelete};
+use icecore::vault::{GcOptions, GcProgress, OpenOptions, SoftDelete};
 use icecore::{Error, Result, Vault};
 
 fn open(path: &Path, credential: &Credential) -> Result<Vault> {
@@ -139,7 +139,7 @@ fn who_was_removed_changes_nothing_through_what_he_has_open() {
         first.remove_key(&admin.opened_by().id, false),
         first.forget(&point, "", true).map(drop),
         first.set_soft_delete(set),
-        first.gc(&icecore::vault::GcOptions::default(), &icecore::vault::GcProgress::default()).map(drop),
+        first.gc(&GcOptions::default(), &GcProgress::default()).map(drop),
         second.rotate_keys(false).map(drop),
     ];
     assert!(refused.iter().all(|outcome| matches!(outcome, Err(Error::RemovedKey))), "{refused:?}");
@@ -323,4 +323,64 @@ fn what_somebody_plants_beside_a_slot_shuts_its_holder_out_of_nothing() {
     for credential in [common::password(), external] {
         assert_eq!(open(&path, &credential).expect("opens").opened_by().epoch, 1);
     }
+}
+
+#[test]
+fn a_clock_that_is_far_ahead_of_all_that_was_recorded_purges_nothing() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    let (id, mut header) = (admin.header().vault, admin.header().clone());
+    for seed in 0..2 {
+        common::backup_bytes(&admin, "m", &[("os", &common::noise(seed, 100_000))]).expect("backup");
+    }
+    drop(admin);
+    // The same vault as it would be had all of this happened in 2020: to it, the clock was set far ahead since.
+    let keys = keys_of(&path, id, &common::password());
+    let (chain, then) = (keys.chain_of("m"), 1_600_000_000_i64);
+    header.created_unix_seconds = then.unsigned_abs();
+    let bytes = header.encode(keys.authenticate_header(&header));
+    for name in ["header", "header-copy"] {
+        std::fs::write(path.join(name), &bytes).expect("written");
+    }
+    let (mut predecessor, mut first) = ([0; 32], [0; 16]);
+    for sequence in 0..2 {
+        let stored = std::fs::read(path.join(catalog_entry::object(&chain, sequence))).expect("read");
+        let Ok(Entry::Made(made)) = keys.open_entry(&chain, sequence, &stored) else { panic!("a point") };
+        first = if sequence == 0 { made.point } else { first };
+        let made = PointMade { predecessor, recorded_unix_seconds: then, time_unix_seconds: then, ..made };
+        let sealed = keys.seal_entry(chain, sequence, &made).expect("sealed");
+        predecessor = *blake3::hash(&sealed).as_bytes();
+        place(&path, &chain, sequence, &sealed);
+    }
+    let forgotten = PointChanged {
+        predecessor,
+        change: Change::Forgotten { until_unix_seconds: then + 14 * 86_400 },
+        point: first,
+        recorded_unix_seconds: then,
+        machine: "m".to_owned(),
+        reason: String::new(),
+    };
+    place(&path, &chain, 2, &keys.seal_change(chain, 2, &forgotten).expect("sealed"));
+    let vault = common::open(&path);
+    assert!(vault.catalog_damage().is_empty() && vault.forgotten("m").len() == 1);
+    let gc = |dry_run| {
+        let options = GcOptions { dry_run, ..GcOptions::default() };
+        common::open(&path).gc(&options, &GcProgress::default()).expect("gc")
+    };
+    for dry_run in [true, false, false] {
+        let report = gc(dry_run);
+        assert!(report.purged.is_empty() && report.removed_segments == 0, "{report:?}");
+        let clock = report.clock_ahead.expect("it is told");
+        assert_eq!(clock.last.as_second(), then);
+    }
+    // It was noted, which proves nothing before a day is over. What says the same as a day ago is believed, also of a vault
+    // that nobody writes to any more.
+    assert_eq!(files(&own_chain(&path, &keys)).len(), 2, "a dry run writes nothing");
+    let two_days_ago = jiff::Timestamp::now().as_second() - 2 * 86_400;
+    let note = VaultEvent { predecessor: [0; 32], recorded_unix_seconds: two_days_ago, event: Event::TimeNoted };
+    std::fs::remove_dir_all(own_chain(&path, &keys)).expect("removed");
+    place(&path, &keys.own_chain(), 0, &keys.seal_event(0, &note).expect("sealed"));
+    let report = gc(false);
+    assert!(report.clock_ahead.is_none() && report.purged.len() == 1 && report.removed_segments > 0, "{report:?}");
 }

@@ -370,6 +370,7 @@ fn of_events() -> Vec<Seed> {
         seed("epoch-rewritten", began(2, true)),
         seed("slot", VaultEvent { event: Event::SlotRemoved { slot: [3; 8] }, ..began(1, false) }),
         seed("soft-delete", VaultEvent { event: Event::SoftDeleteSet(soft_delete), ..began(1, false) }),
+        seed("time", VaultEvent { event: Event::TimeNoted, ..began(1, false) }),
         seed("given-up", VaultEvent { event: Event::GivenUp { chain: [4; 16], sequence: 7 }, ..began(1, false) }),
     ]
 }

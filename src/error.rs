@@ -66,6 +66,14 @@ pub enum Error {
         /// Until when it can be brought back, Unix seconds.
         until_unix_seconds: i64,
     },
+    /// A point of that id is there already, or was and is purged.
+    #[error("point {point} of {machine} is there already, or was purged there")]
+    PointExists {
+        /// The machine.
+        machine: String,
+        /// The first 8 hex digits of its id.
+        point: String,
+    },
     /// The point is protected.
     #[error("point {point} of {machine} is protected")]
     Protected {

@@ -15,6 +15,7 @@ mod hints;
 mod mapper;
 mod progress;
 mod scout;
+mod session;
 mod worker;
 
 use std::time::Instant;
@@ -22,18 +23,16 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 pub use progress::{DiskProgress, Progress};
+pub(crate) use session::Session;
 pub(crate) use worker::is_zero;
 
 use crate::error::{Error, Result, worse};
-use crate::format::catalog_entry::PointMade;
+use crate::format::Hash;
 use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
-use crate::format::{Hash, Id};
-use crate::media::{Lock, LockKind};
-use crate::point::vault_chain;
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
 use crate::source::Source;
-use crate::store::{Place, Reader, Store, Stored, WRITERS_LOCK, Writer, parity};
+use crate::store::{Place, Reader, Store, Stored, Writer};
 use crate::sync::channel::bounded;
 use crate::sync::{Arc, thread};
 
@@ -175,41 +174,22 @@ pub(crate) fn run(
     let store = reader.store();
     let began = Instant::now();
     let started = Timestamp::now();
-    clear_up(store)?;
-    // Shared with other backups; whoever removes segments waits until we are through, and we for them.
-    let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
-    // The lock keeps rotations out; one that was before it must have been seen by these keys.
-    vault_chain::check(store.media().as_ref(), store.keys())?;
-    store.refresh_for_writing()?;
-    catalog.refresh()?;
-    if catalog.has_newer() {
-        // Somebody put back the vault's own chain as it was before a rotation, and older slots: not to be written under.
-        return Err(Error::Rotated { since_unix_seconds: None });
-    }
-    let entries_before = catalog.entries();
-    let mut writer = Writer::start(Arc::clone(store), request.verify);
-    let outcome = transfer(reader, catalog, request, progress, &writer)
-        .and_then(|disks| describe(store, request, progress, &writer, started, disks))
-        .and_then(|made| commit(catalog, &mut writer, made));
+    let mut session = Session::begin(store, catalog, request.verify)?;
+    let outcome = transfer(reader, catalog, request, progress, session.writer())
+        .and_then(|disks| describe(store, request, progress, session.writer(), started, disks))
+        .and_then(|(manifest, id, place)| {
+            let added_bytes = session.finish()?;
+            let point = session.append(&manifest, id, place)?;
+            Ok((point, manifest, added_bytes))
+        });
     match outcome {
         Ok((point, manifest, added_bytes)) => {
-            // The point is made. An index that can't be written now is made again by the next open.
-            let _ = store.flush_index();
+            session.end();
             let refuted = progress.refuted();
             Ok(BackupReport { point, manifest, added_bytes, refuted, seconds: began.elapsed().as_secs_f64() })
         }
-        Err(error) => Err(give_up(store, catalog, writer, error, entries_before, lock)),
+        Err(error) => Err(session.give_up(error)),
     }
-}
-
-/// Removes what writers left that died. Their half segments tell that there may be parity without a segment too, which can
-/// be told from that of a living writer only while there is none.
-fn clear_up(store: &Store) -> Result<()> {
-    let alone = store.media().lock(WRITERS_LOCK, LockKind::Exclusive, false)?;
-    if store.media().clear_abandoned()? > 0 && alone.is_some() {
-        parity::remove_orphans(store.media().as_ref())?;
-    }
-    Ok(())
 }
 
 /// Writes the manifest, the last record of a backup.
@@ -246,64 +226,6 @@ fn describe(
         // Its random point id makes every manifest new.
         Stored::Known => Err(Error::Poisoned),
     }
-}
-
-/// Makes the records durable, then the point, in this order: an entry must never name what a power cut can take back.
-fn commit(
-    catalog: &Catalog,
-    writer: &mut Writer,
-    (manifest, id, place): (Manifest, Hash, Place),
-) -> Result<(Arc<PointInfo>, Manifest, u64)> {
-    let added_bytes = writer.finish()?;
-    let point = crate::format::id_from_hex(&manifest.point).ok_or(Error::Poisoned)?;
-    let recorded = Timestamp::now().as_second();
-    let point = catalog.append(&manifest.machine, &|predecessor| PointMade {
-        predecessor,
-        consistency: manifest.consistency,
-        point,
-        time_unix_seconds: manifest.time.as_second(),
-        recorded_unix_seconds: recorded,
-        segment: place.segment,
-        offset: place.offset,
-        manifest: id,
-        machine: manifest.machine.clone(),
-    })?;
-    Ok((point, manifest, added_bytes))
-}
-
-/// Ends a backup that failed, and returns the error that began it.
-fn give_up(
-    store: &Store,
-    catalog: &Catalog,
-    writer: Writer,
-    error: Error,
-    entries_before: u64,
-    lock: Option<Lock>,
-) -> Error {
-    // What a thread reports may be the echo of a failure that the writer saw first.
-    let error = match (writer.failure(), error) {
-        (Some(first), Error::Poisoned) => first,
-        (_, error) => error,
-    };
-    let published = writer.abandon();
-    drop(lock);
-    // The next backup would find these segments useful, but on a full medium their space is worth more. And a name whose
-    // sync failed may be lost although the folder's next sync succeeds: nobody must come to rely on it.
-    if error.is_out_of_space() || error.is_failed_sync() {
-        // What can't be given back stays known to the index.
-        let _ = give_back(store, catalog, &published, entries_before);
-    }
-    error
-}
-
-/// Removes the segments of a failed backup, if nobody else can be relying on them: no other backup runs, and none
-/// became a point since this one began (it would have found these segments in the index).
-fn give_back(store: &Store, catalog: &Catalog, published: &[Id], entries_before: u64) -> Result<()> {
-    let Some(_alone) = store.media().lock(WRITERS_LOCK, LockKind::Exclusive, false)? else {
-        return Ok(());
-    };
-    catalog.refresh()?;
-    if catalog.entries() == entries_before { store.remove_segments(published) } else { Ok(()) }
 }
 
 fn transfer(

@@ -8,8 +8,8 @@ use icecore::media::ReadMode;
 
 use super::exit;
 use super::{
-    backup, bench, cat, completions, cp, diff, duration, find, forget, gc, init, key, ls, man, mount, points, protect,
-    repair, restore, soft_delete, stats, umount, undelete, verify,
+    backup, bench, cat, completions, copy, cp, diff, duration, find, forget, gc, init, key, ls, man, mount, points,
+    protect, repair, restore, soft_delete, stats, umount, undelete, verify,
 };
 
 /// The file of a recovery key that stands for asking for its words.
@@ -100,6 +100,27 @@ pub struct Global {
     pub read_mode: Reading,
 }
 
+/// What opens the vault that points are copied to.
+#[derive(Args, Clone, Debug)]
+pub struct TargetKey {
+    /// Take the target's password from this file's line [env: ICECORE_TO_PASSWORD_FILE]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub to_password_file: Option<PathBuf>,
+    /// Take it from what this shell command prints [env: ICECORE_TO_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
+    pub to_password_command: Option<String>,
+    /// Use this file's content instead of a password [env: ICECORE_TO_KEY_FILE]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub to_key_file: Option<PathBuf>,
+    /// Open the target with a recovery key: asks for its words, or takes them from FILE
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = ASK)]
+    pub to_recovery_key: Option<PathBuf>,
+    /// Open the target with a key that this command unwraps; no shell [env: ICECORE_TO_UNWRAP_COMMAND]
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
+    pub to_unwrap_command: Option<String>,
+}
+
 /// How files of the vault are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Reading {
@@ -133,6 +154,7 @@ pub enum Verb {
     Restore(restore::Arguments),
     Verify(verify::Arguments),
     Repair(repair::Arguments),
+    Copy(copy::Arguments),
     Forget(forget::Arguments),
     Undelete(undelete::Arguments),
     Protect(protect::Arguments),

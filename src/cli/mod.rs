@@ -8,6 +8,7 @@ mod backup;
 mod bench;
 mod cat;
 mod completions;
+mod copy;
 mod cp;
 mod details;
 mod diff;
@@ -103,6 +104,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Restore(arguments) => (restore::run(arguments, global), restore::doing(arguments)),
         Verb::Verify(arguments) => (verify::run(arguments, global), Doing::Reading),
         Verb::Repair(arguments) => (repair::run(arguments, global), Doing::Repair),
+        Verb::Copy(arguments) => (copy::run(arguments, global), Doing::Replicating),
         Verb::Forget(arguments) => (forget::run(arguments, global), Doing::Retaining),
         Verb::Undelete(arguments) => (undelete::run(arguments, global), Doing::Retaining),
         Verb::Protect(arguments) => (protect::run(arguments, global), Doing::Retaining),

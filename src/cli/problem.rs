@@ -58,6 +58,8 @@ pub enum Doing {
     Retaining,
     /// Giving back space.
     Collecting,
+    /// Copying points into another vault.
+    Replicating,
 }
 
 /// One line for a person.
@@ -167,6 +169,7 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             | Doing::Repair
             | Doing::Retaining
             | Doing::Collecting
+            | Doing::Replicating
     );
     if is_output(error) && acts_first {
         return "what was done before that stays done";
@@ -214,6 +217,13 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             "nothing was removed, since it may hide what is needed"
         }
         Doing::Collecting => "all points are whole, and the next run goes on",
+        Doing::Replicating if untouched || matches!(error, Error::Invalid { .. } | Error::NotPermitted { .. }) => {
+            "nothing was copied"
+        }
+        Doing::Replicating if error.is_out_of_space() => {
+            "the points that were copied before are whole there, and the space of this attempt was given back"
+        }
+        Doing::Replicating => "the vault is unchanged, and the points that were copied before are whole in the target",
         Doing::Bench => "no vault of yours was touched and nothing is left behind",
     }
 }
@@ -243,6 +253,7 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::Protected { machine, point, .. } => {
             return format!("an administrator ends that with `icecore protect --release {machine}/{point}`");
         }
+        Error::PointExists { .. } => "see it with `icecore points`, and `icecore points --deleted`",
         Error::LastPoint { .. } => "add --all to forget it all the same",
         Error::AmbiguousPoint { .. } => "give more digits of the id, or the point's time",
         Error::UnknownDisk { .. } => "see its disks with `icecore points --json`",
@@ -295,6 +306,7 @@ fn next(error: &Error, doing: Doing) -> String {
         }
         Error::Missing { .. } => "take that range from another point",
         Error::Busy { .. } => "wait until that has ended, then run it again",
+        Error::Interrupted if doing == Doing::Replicating => "run it again when it suits: it goes on",
         Error::Interrupted => "run it again when it suits",
         _ => "run it again; if it fails again, report it",
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use icecore::seal::{Credential, RecoveryKey};
 use zeroize::Zeroizing;
 
-use super::arguments::{ASK, Global};
+use super::arguments::{ASK, Global, TargetKey};
 use super::exit::Exit;
 use super::problem::{Problem, Sentence};
 use super::{external, recovery};
@@ -50,16 +50,94 @@ pub struct NewKey<'a> {
     pub unwrap_command: Option<&'a str>,
 }
 
+/// What says where the secret of a vault is: options, and the names of the rest.
+struct Asked<'a> {
+    key_file: Option<&'a Path>,
+    password_file: Option<&'a Path>,
+    password_command: Option<&'a str>,
+    recovery_key: Option<&'a Path>,
+    unwrap_command: Option<&'a str>,
+    timeout: Duration,
+    names: &'static Names,
+}
+
+/// What options and variables are called.
+struct Names {
+    too_many: &'static str,
+    key_file: &'static str,
+    password_file: &'static str,
+    password_command: &'static str,
+    unwrap_command: &'static str,
+    password: &'static str,
+    prompt: &'static str,
+    none_given: &'static str,
+}
+
+/// For the vault that a verb works on.
+const OWN: Names = Names {
+    too_many: "more than one of --key-file, --password-file, --password-command, --recovery-key and --unwrap-command is \
+               given",
+    key_file: "ICECORE_KEY_FILE",
+    password_file: "ICECORE_PASSWORD_FILE",
+    password_command: "ICECORE_PASSWORD_COMMAND",
+    unwrap_command: "ICECORE_UNWRAP_COMMAND",
+    password: "ICECORE_PASSWORD",
+    prompt: "Password: ",
+    none_given: "set ICECORE_PASSWORD_FILE, ICECORE_PASSWORD_COMMAND or ICECORE_KEY_FILE",
+};
+
+/// For the vault that points are copied to.
+const TARGET: Names = Names {
+    too_many: "more than one of --to-key-file, --to-password-file, --to-password-command, --to-recovery-key and \
+               --to-unwrap-command is given",
+    key_file: "ICECORE_TO_KEY_FILE",
+    password_file: "ICECORE_TO_PASSWORD_FILE",
+    password_command: "ICECORE_TO_PASSWORD_COMMAND",
+    unwrap_command: "ICECORE_TO_UNWRAP_COMMAND",
+    password: "ICECORE_TO_PASSWORD",
+    prompt: "Password of the target: ",
+    none_given: "for the target, set ICECORE_TO_PASSWORD_FILE, ICECORE_TO_PASSWORD_COMMAND or ICECORE_TO_KEY_FILE",
+};
+
+impl<'a> Asked<'a> {
+    fn own(global: &'a Global) -> Self {
+        Self {
+            key_file: global.key_file.as_deref(),
+            password_file: global.password_file.as_deref(),
+            password_command: global.password_command.as_deref(),
+            recovery_key: global.recovery_key.as_deref(),
+            unwrap_command: global.unwrap_command.as_deref(),
+            timeout: global.key_timeout,
+            names: &OWN,
+        }
+    }
+}
+
 /// Gets what opens the vault.
 pub fn credential(global: &Global) -> Result<Credential, Problem> {
-    read(&origin(global)?, &["Password: "])
+    let asked = Asked::own(global);
+    read(&origin(&asked)?, &[asked.names.prompt], asked.names)
+}
+
+/// Gets what opens the vault that points are copied to.
+pub fn target_credential(target: &TargetKey, global: &Global) -> Result<Credential, Problem> {
+    let asked = Asked {
+        key_file: target.to_key_file.as_deref(),
+        password_file: target.to_password_file.as_deref(),
+        password_command: target.to_password_command.as_deref(),
+        recovery_key: target.to_recovery_key.as_deref(),
+        unwrap_command: target.to_unwrap_command.as_deref(),
+        timeout: global.key_timeout,
+        names: &TARGET,
+    };
+    read(&origin(&asked)?, &[asked.names.prompt], asked.names)
 }
 
 /// Gets what shall open a new vault; a person types a password twice, and nobody may choose an empty one.
 pub fn new_credential(global: &Global, wrap_command: Option<&str>) -> Result<Credential, Problem> {
     // For `init` that option is the wish for a recovery key besides.
     let global = Global { recovery_key: None, ..global.clone() };
-    let origin = match (origin(&global)?, wrap_command) {
+    let origin = match (origin(&Asked::own(&global))?, wrap_command) {
         (Origin::External(commands), Some(wrap)) => {
             Origin::External(Commands { wrap: Some(wrap.to_owned()), ..commands })
         }
@@ -72,7 +150,7 @@ pub fn new_credential(global: &Global, wrap_command: Option<&str>) -> Result<Cre
         (_, Some(_)) => return Err(no_unwrap_command()),
         (origin, None) => origin,
     };
-    not_empty(read(&origin, &["New password: ", "Once more: "])?)
+    not_empty(read(&origin, &["New password: ", "Once more: "], &OWN)?)
 }
 
 fn no_unwrap_command() -> Problem {
@@ -88,73 +166,71 @@ pub fn new_slot_credential(new: &NewKey<'_>, global: &Global) -> Result<Credenti
         (Some(path), ..) => Origin::PasswordFile(path.to_path_buf()),
         (None, Some(path), _) => Origin::KeyFile(path.to_path_buf()),
         (None, None, Some(wrap)) => {
-            let unwrap =
-                new.unwrap_command.map(str::to_owned).map_or_else(|| unwrap_command(global), |new| Ok(Some(new)));
+            let unwrap = new
+                .unwrap_command
+                .map(str::to_owned)
+                .map_or_else(|| unwrap_command(&Asked::own(global)), |new| Ok(Some(new)));
             let unwrap = unwrap?.ok_or_else(no_unwrap_command)?;
             Origin::External(Commands { wrap: Some(wrap.to_owned()), unwrap, timeout: global.key_timeout })
         }
         (None, None, None) => Origin::Prompt,
     };
-    not_empty(read(&origin, &["New key's password: ", "Once more: "])?)
+    not_empty(read(&origin, &["New key's password: ", "Once more: "], &OWN)?)
 }
 
 /// Options come before the environment. Of several options none is right; of the environment the first counts.
-fn origin(global: &Global) -> Result<Origin, Problem> {
-    let external = |unwrap| Origin::External(Commands { wrap: None, unwrap, timeout: global.key_timeout });
+fn origin(asked: &Asked<'_>) -> Result<Origin, Problem> {
+    let external = |unwrap| Origin::External(Commands { wrap: None, unwrap, timeout: asked.timeout });
     let options = [
-        global.key_file.clone().map(Origin::KeyFile),
-        global.password_file.clone().map(Origin::PasswordFile),
-        global.password_command.clone().map(Origin::PasswordCommand),
-        global.recovery_key.clone().map(Origin::RecoveryKey),
-        global.unwrap_command.clone().map(external),
+        asked.key_file.map(|path| Origin::KeyFile(path.to_path_buf())),
+        asked.password_file.map(|path| Origin::PasswordFile(path.to_path_buf())),
+        asked.password_command.map(|command| Origin::PasswordCommand(command.to_owned())),
+        asked.recovery_key.map(|path| Origin::RecoveryKey(path.to_path_buf())),
+        asked.unwrap_command.map(|command| external(command.to_owned())),
     ];
     let mut given = options.into_iter().flatten();
     match (given.next(), given.next()) {
-        (Some(_), Some(_)) => {
-            return Err(Problem::usage(
-                "more than one of --key-file, --password-file, --password-command, --recovery-key and --unwrap-command \
-                 is given",
-                "give one of them",
-            ));
-        }
+        (Some(_), Some(_)) => return Err(Problem::usage(asked.names.too_many, "give one of them")),
         (Some(origin), None) => return Ok(origin),
         (None, _) => {}
     }
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(path) = set("ICECORE_KEY_FILE") {
+    if let Some(path) = set(asked.names.key_file) {
         return Ok(Origin::KeyFile(path.into()));
     }
-    if let Some(path) = set("ICECORE_PASSWORD_FILE") {
+    if let Some(path) = set(asked.names.password_file) {
         return Ok(Origin::PasswordFile(path.into()));
     }
-    if let Some(command) = set("ICECORE_PASSWORD_COMMAND") {
+    if let Some(command) = set(asked.names.password_command) {
         let command = command.into_string();
-        let text = |_| Problem::usage("ICECORE_PASSWORD_COMMAND is not UTF-8", "set it to a shell command");
+        let text =
+            |_| Problem::usage(format!("{} is not UTF-8", asked.names.password_command), "set it to a shell command");
         return command.map(Origin::PasswordCommand).map_err(text);
     }
-    if let Some(command) = unwrap_command(global)? {
+    if let Some(command) = unwrap_command(asked)? {
         return Ok(external(command));
     }
     // Set and empty is an answer too: the password is empty, and opens no vault that we made.
-    if let Some(password) = std::env::var_os("ICECORE_PASSWORD") {
+    if let Some(password) = std::env::var_os(asked.names.password) {
         return Ok(Origin::Environment(std::os::unix::ffi::OsStringExt::into_vec(password)));
     }
     Ok(Origin::Prompt)
 }
 
 /// The command that unwraps keys, by option or environment.
-fn unwrap_command(global: &Global) -> Result<Option<String>, Problem> {
-    if global.unwrap_command.is_some() {
-        return Ok(global.unwrap_command.clone());
+fn unwrap_command(asked: &Asked<'_>) -> Result<Option<String>, Problem> {
+    if let Some(command) = asked.unwrap_command {
+        return Ok(Some(command.to_owned()));
     }
-    let Some(command) = std::env::var_os("ICECORE_UNWRAP_COMMAND").filter(|value| !value.is_empty()) else {
+    let name = asked.names.unwrap_command;
+    let Some(command) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
-    let text = |_| Problem::usage("ICECORE_UNWRAP_COMMAND is not UTF-8", "set it to a program and its arguments");
+    let text = |_| Problem::usage(format!("{name} is not UTF-8"), "set it to a program and its arguments");
     command.into_string().map(Some).map_err(text)
 }
 
-fn read(origin: &Origin, prompts: &[&str]) -> Result<Credential, Problem> {
+fn read(origin: &Origin, prompts: &[&str], names: &Names) -> Result<Credential, Problem> {
     match origin {
         Origin::KeyFile(path) => Ok(Credential::key_file(read_file("read the key file", path)?.to_vec())?),
         Origin::PasswordFile(path) => Ok(password(&read_file("read the password file", path)?)),
@@ -172,7 +248,7 @@ fn read(origin: &Origin, prompts: &[&str]) -> Result<Credential, Problem> {
             Ok(external::Commands { wrap, unwrap, timeout }.credential())
         }
         Origin::Environment(bytes) => Ok(Credential::password(bytes.clone())),
-        Origin::Prompt => prompt(prompts),
+        Origin::Prompt => prompt(prompts, names),
     }
 }
 
@@ -206,12 +282,9 @@ fn run(command: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if output.status.success() { Ok(stdout) } else { Err(failed(format!("ended with {}", output.status))) }
 }
 
-fn prompt(prompts: &[&str]) -> Result<Credential, Problem> {
+fn prompt(prompts: &[&str], names: &Names) -> Result<Credential, Problem> {
     if !io::stdin().is_terminal() {
-        return Err(Problem::usage(
-            "no password is given and there is no terminal to ask on",
-            "set ICECORE_PASSWORD_FILE, ICECORE_PASSWORD_COMMAND or ICECORE_KEY_FILE",
-        ));
+        return Err(Problem::usage("no password is given and there is no terminal to ask on", names.none_given));
     }
     let mut first: Option<Zeroizing<String>> = None;
     for prompt in prompts {

@@ -252,15 +252,21 @@ impl Catalog {
     }
 
     /// Appends that a point was made. `make` gets the hash of the entry before.
-    pub fn append(&self, machine: &str, make: &dyn Fn(Hash) -> PointMade) -> Result<Arc<PointInfo>> {
-        let id = self.keys.chain_of(machine);
+    ///
+    /// # Errors
+    /// [`Error::PointExists`] where the point is there, forgotten or purged: it was copied here before.
+    pub fn append(&self, machine: &str, point: Id, make: &dyn Fn(Hash) -> PointMade) -> Result<Arc<PointInfo>> {
+        let (id, wanted) = (self.keys.chain_of(machine), hex(&point));
         let entry = self.append_entry(&id, &|sequence, chain| {
+            // Asked anew where somebody else was faster: he may have copied the same.
+            if chain.purged.contains(&point) || chain.points.iter().any(|known| !known.is_found && known.id == wanted) {
+                return Err(Error::PointExists { machine: machine.to_owned(), point: wanted[..8].to_owned() });
+            }
             let entry = make(chain.head);
             Ok((self.keys.seal_entry(id, sequence, &entry)?, entry))
         })?;
-        let point = hex(&entry.point);
         let chains = self.chains();
-        let made = chains.get(&id).and_then(|chain| chain.points.iter().find(|info| info.id == point));
+        let made = chains.get(&id).and_then(|chain| chain.points.iter().find(|info| info.id == wanted));
         // The point is made, also where the medium did not give the entry back just now.
         Ok(made.cloned().unwrap_or_else(|| Arc::new(point_of(entry, &|_| false))))
     }
@@ -395,6 +401,12 @@ impl Catalog {
     /// Whether a point is purged.
     pub(crate) fn is_purged(&self, machine: &str, point: &Id) -> bool {
         self.chains().get(&self.keys.chain_of(machine)).is_some_and(|chain| chain.purged.contains(point))
+    }
+
+    /// A point of that id, also a forgotten one.
+    pub(crate) fn with_id(&self, machine: &str, id: &str) -> Option<Arc<PointInfo>> {
+        let chains = self.chains();
+        chains.get(&self.keys.chain_of(machine))?.points.iter().find(|point| point.id == id).cloned()
     }
 
     /// One point: by its name, `latest`, or at least the first four digits of its id.

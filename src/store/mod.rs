@@ -18,6 +18,7 @@ mod reader;
 mod rewrite;
 mod scratch;
 mod segments;
+mod whole;
 mod writer;
 
 use quick_cache::sync::Cache;
@@ -42,6 +43,7 @@ pub(crate) use segments::{
     plain_records,
 };
 pub use segments::{RecordFault, SegmentCheck, Segments};
+pub(crate) use whole::{Buffers, Found, Opened};
 pub use writer::{Stored, Writer};
 
 /// The lock that whoever writes records or the index shares, and that who takes any of them out has alone.

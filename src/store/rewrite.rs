@@ -10,11 +10,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::segments::RecordFault;
+use super::whole::{Buffers, Opened};
 use super::writer::Writer;
-use super::{Place, Store, decode};
+use super::{Place, Store};
 use crate::error::{Error, Problem, Result, worse};
-use crate::format::segment::{Encoding, RecordType, TableEntry};
+use crate::format::segment::TableEntry;
 use crate::format::{Hash, Id, segment};
 use crate::progress::Progress;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -43,22 +43,6 @@ pub struct Moved {
 
 /// Whether a record is needed.
 type Needs<'a> = &'a dyn Fn(&TableEntry) -> bool;
-
-/// A record as it is stored, opened.
-struct Opened<'a> {
-    kind: RecordType,
-    id: Hash,
-    encoding: Encoding,
-    plain_bytes: u32,
-    encoded: &'a [u8],
-}
-
-/// Buffers of one thread.
-#[derive(Default)]
-struct Buffers {
-    sealed: Vec<u8>,
-    plain: Vec<u8>,
-}
 
 impl Store {
     /// Cuts segments into batches that are moved one after the other.
@@ -220,8 +204,8 @@ impl Store {
             }
             let place = place_of(*id, entry);
             let opened = self.open_whole(entry.kind, &entry.id, &place, buffers).map_err(Fault::Source)?;
-            let Opened { kind, id, encoding, plain_bytes, encoded } = opened;
-            writer.copy(kind, &id, encoding, plain_bytes, encoded).map_err(Fault::Target)?;
+            let Opened { encoding, encoded, .. } = opened;
+            writer.copy(entry.kind, &entry.id, encoding, entry.plain_bytes, encoded).map_err(Fault::Target)?;
             copied += 1;
         }
         Ok(copied)
@@ -232,29 +216,6 @@ impl Store {
     fn is_whole_besides(&self, entry: &TableEntry, leaving: &HashSet<Id>, buffers: &mut Buffers) -> bool {
         let place = self.place_besides(&entry.id, leaving);
         place.is_some_and(|place| self.open_whole(entry.kind, &entry.id, &place, buffers).is_ok())
-    }
-
-    /// Opens a record, and makes sure that it is what its id says.
-    fn open_whole<'a>(
-        &self,
-        kind: RecordType,
-        id: &Hash,
-        place: &Place,
-        buffers: &'a mut Buffers,
-    ) -> Result<Opened<'a>> {
-        let Buffers { sealed, plain } = buffers;
-        let (header, encoded) = self.segments.open_record(kind, id, place, sealed).map_err(|fault| match fault {
-            RecordFault::Here(error) | RecordFault::Elsewhere(error) => error,
-        })?;
-        let unfit = |problem| Error::damaged(segment::object(&place.segment), place.offset, problem);
-        if !decode(header.encoding, encoded, header.plain_bytes, plain) {
-            return Err(unfit(Problem::Decompression(header.plain_bytes)));
-        }
-        if self.id_of(kind, plain) != *id {
-            return Err(unfit(Problem::Authentication("record id")));
-        }
-        let (encoding, plain_bytes) = (header.encoding, header.plain_bytes);
-        Ok(Opened { kind, id: *id, encoding, plain_bytes, encoded })
     }
 }
 

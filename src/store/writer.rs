@@ -129,19 +129,43 @@ impl Writer {
 
     /// Stores plain bytes under their id, unless the vault has them.
     pub fn store(&self, kind: RecordType, id: &Hash, plain: &[u8]) -> Result<Stored> {
-        self.check()?;
-        let tag = self.shared.store.keys.index_tag(id);
-        {
-            // Asked under the shard's lock: a segment's records leave this table only after they came into the index.
-            let mut claimed = lock(self.shared.shard(&tag));
-            let known = || claimed.contains(&tag) || self.shared.store.index.lookup(&tag).is_some();
-            if self.shared.store.meter.time(Stage::LookUp, plain.len(), known) {
-                return Ok(Stored::Known);
-            }
-            claimed.insert(tag);
+        if !self.claim(id, plain.len())? {
+            return Ok(Stored::Known);
         }
         let place = self.write(kind, id, plain).inspect_err(|_| self.shared.poison_quietly())?;
         Ok(Stored::New { place })
+    }
+
+    /// The same with bytes that another vault has encoded already: whoever decoded them found that they are what the id
+    /// says. The writer decodes them again, as it does with what it encoded itself.
+    pub(crate) fn store_encoded(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        encoding: Encoding,
+        plain_bytes: u32,
+        encoded: &[u8],
+    ) -> Result<Stored> {
+        if !self.claim(id, plain_bytes as usize)? {
+            return Ok(Stored::Known);
+        }
+        let check = if self.verify { Check::Decoded } else { Check::Nothing };
+        let place = self.seal_encoded(kind, id, encoding, plain_bytes, encoded, &check)?;
+        Ok(Stored::New { place })
+    }
+
+    /// Whether a record is new, and this thread the one to store it.
+    fn claim(&self, id: &Hash, plain_bytes: usize) -> Result<bool> {
+        self.check()?;
+        let tag = self.shared.store.keys.index_tag(id);
+        // Asked under the shard's lock: a segment's records leave this table only after they came into the index.
+        let mut claimed = lock(self.shared.shard(&tag));
+        let known = || claimed.contains(&tag) || self.shared.store.index.lookup(&tag).is_some();
+        if self.shared.store.meter.time(Stage::LookUp, plain_bytes, known) {
+            return Ok(false);
+        }
+        claimed.insert(tag);
+        Ok(true)
     }
 
     /// Bytes handed over for writing so far, with headers and padding.
@@ -180,13 +204,24 @@ impl Writer {
         encoded: &[u8],
     ) -> Result<Place> {
         self.check()?;
-        let copied = Scratch::with(|scratch| {
+        self.seal_encoded(kind, id, encoding, plain_bytes, encoded, &Check::Encoded(encoded))
+    }
+
+    fn seal_encoded(
+        &self,
+        kind: RecordType,
+        id: &Hash,
+        encoding: Encoding,
+        plain_bytes: u32,
+        encoded: &[u8],
+        check: &Check<'_>,
+    ) -> Result<Place> {
+        let sealed = Scratch::with(|scratch| {
             let room = scratch.sealed(RECORD_HEADER_BYTES + encoded.len() + TAG_BYTES + ALIGNMENT as usize);
             room[RECORD_HEADER_BYTES..][..encoded.len()].copy_from_slice(encoded);
-            let check = Check::Encoded(encoded);
-            self.seal_and_write(kind, id, encoding, plain_bytes, encoded.len(), scratch, &check)
+            self.seal_and_write(kind, id, encoding, plain_bytes, encoded.len(), scratch, check)
         });
-        copied.inspect_err(|_| self.shared.poison_quietly())
+        sealed.inspect_err(|_| self.shared.poison_quietly())
     }
 
     /// Seals an encoded record that lies behind the room for its header, for the next place, and writes it there.

@@ -2,6 +2,7 @@
 
 mod check;
 mod clock;
+mod copy;
 mod forget;
 mod gc;
 mod give_up;
@@ -17,6 +18,9 @@ pub use check::{
     Coverage, DamagedRange, DamagedSegment, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport,
 };
 pub use clock::ClockAhead;
+pub use copy::{
+    CopiedPoint, CopyFailure, CopyOptions, CopyPlan, CopyProgress, CopyReport, CopySkip, CopyWanted, CopyWay,
+};
 pub use forget::{SoftDelete, time_left};
 pub use gc::{GcOptions, GcProgress, GcReport};
 pub use keys::{KeyRequest, ListedSlot, NewSlot, RewriteProgress, RewriteReport, RotationReport, Standing};

@@ -352,7 +352,7 @@ impl Segments {
 }
 
 /// The opened payload of a record that lies opened in memory.
-fn encoded<'a>(header: &RecordHeader, record: &'a [u8]) -> &'a [u8] {
+pub(super) fn encoded<'a>(header: &RecordHeader, record: &'a [u8]) -> &'a [u8] {
     let length = (header.stored_bytes as usize).saturating_sub(TAG_BYTES);
     record.get(RECORD_HEADER_BYTES..).and_then(|payload| payload.get(..length)).expect("the record was opened there")
 }

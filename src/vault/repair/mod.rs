@@ -41,6 +41,7 @@ use records::Wanted;
 pub use report::{CopyFacts, Mended, RepairPlan, RepairReport, Restored};
 use segments::{Mendable, Pieces};
 pub use sources::RepairSources;
+pub(super) use sources::is_same_place;
 use sources::{CopyOfVault, Original, OwnParity, ParityOfCopy, Spare, refuse_nothing};
 
 /// What a person must decide.

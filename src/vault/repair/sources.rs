@@ -189,7 +189,7 @@ pub(super) fn refuse_nothing(media: &dyn Media) -> Result<()> {
 }
 
 /// Whether two paths lead to one directory.
-fn is_same_place(one: &Path, other: &Path) -> bool {
+pub(in crate::vault) fn is_same_place(one: &Path, other: &Path) -> bool {
     let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
     one == other || identity(one).is_some_and(|found| identity(other) == Some(found))
 }

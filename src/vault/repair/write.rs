@@ -203,12 +203,17 @@ impl Repair {
                 report.failures.push(vanished(format!("{} {point}", found.machine)));
                 continue;
             }
-            vault.catalog.append(&found.machine, &|predecessor| PointMade {
+            let entered = vault.catalog.append(&found.machine, found.point, &|predecessor| PointMade {
                 predecessor,
                 recorded_unix_seconds,
                 ..found.clone()
-            })?;
-            report.adopted += 1;
+            });
+            match entered {
+                Ok(_) => report.adopted += 1,
+                // Forgotten or purged, or somebody else was faster.
+                Err(Error::PointExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

@@ -1,0 +1,118 @@
+//! Adding one point to a vault: what comes before the first record, what makes the point, and what is done where that fails.
+//! A backup is one such session, and so is each point that is copied from another vault.
+//!
+//! Invariants:
+//! - from before the vault is asked what it has until the point is made, nobody removes any of it;
+//! - an entry never names what a power cut can take back: records are durable first, then the point is made.
+
+use jiff::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::format::catalog_entry::PointMade;
+use crate::format::{Hash, Id};
+use crate::media::{Lock, LockKind};
+use crate::point::vault_chain;
+use crate::point::{Catalog, Manifest, PointInfo};
+use crate::store::{Place, Store, WRITERS_LOCK, Writer, parity};
+use crate::sync::Arc;
+
+/// The right to add a point.
+pub(crate) struct Session<'a> {
+    store: &'a Arc<Store>,
+    catalog: &'a Catalog,
+    writer: Writer,
+    entries_before: u64,
+    lock: Option<Lock>,
+}
+
+impl<'a> Session<'a> {
+    /// Begins to write. With `verify`, each record is opened, decoded and compared before it is written.
+    pub(crate) fn begin(store: &'a Arc<Store>, catalog: &'a Catalog, verify: bool) -> Result<Self> {
+        clear_up(store)?;
+        // Shared with other backups; whoever removes segments waits until we are through, and we for them.
+        let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        // The lock keeps rotations out; one that was before it must have been seen by these keys.
+        vault_chain::check(store.media().as_ref(), store.keys())?;
+        store.refresh_for_writing()?;
+        catalog.refresh()?;
+        if catalog.has_newer() {
+            // Somebody put back the vault's own chain as it was before a rotation, and older slots: not to be written under.
+            return Err(Error::Rotated { since_unix_seconds: None });
+        }
+        let entries_before = catalog.entries();
+        let writer = Writer::start(Arc::clone(store), verify);
+        Ok(Self { store, catalog, writer, entries_before, lock })
+    }
+
+    /// Stores records.
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Makes the records durable. Returns the bytes added, everything included.
+    pub(crate) fn finish(&mut self) -> Result<u64> {
+        self.writer.finish()
+    }
+
+    /// Makes the point, of a manifest that is durable and all whose records are.
+    pub(crate) fn append(&self, manifest: &Manifest, id: Hash, place: Place) -> Result<Arc<PointInfo>> {
+        let point = crate::format::id_from_hex(&manifest.point).ok_or(Error::Poisoned)?;
+        let recorded = Timestamp::now().as_second();
+        self.catalog.append(&manifest.machine, point, &|predecessor| PointMade {
+            predecessor,
+            consistency: manifest.consistency,
+            point,
+            time_unix_seconds: manifest.time.as_second(),
+            recorded_unix_seconds: recorded,
+            segment: place.segment,
+            offset: place.offset,
+            manifest: id,
+            machine: manifest.machine.clone(),
+        })
+    }
+
+    /// Ends it. What was stored stays, whether a point needs it or not.
+    pub(crate) fn end(self) {
+        // An index that can't be written now is made again by the next open.
+        let _ = self.store.flush_index();
+    }
+
+    /// Ends it after a failure, and returns the error that began that.
+    pub(crate) fn give_up(self, error: Error) -> Error {
+        let Self { store, catalog, writer, entries_before, lock } = self;
+        // What a thread reports may be the echo of a failure that the writer saw first.
+        let error = match (writer.failure(), error) {
+            (Some(first), Error::Poisoned) => first,
+            (_, error) => error,
+        };
+        let published = writer.abandon();
+        drop(lock);
+        // The next backup would find these segments useful, but on a full medium their space is worth more. And a name whose
+        // sync failed may be lost although the folder's next sync succeeds: nobody must come to rely on it.
+        if error.is_out_of_space() || error.is_failed_sync() {
+            // What can't be given back stays known to the index.
+            let _ = give_back(store, catalog, &published, entries_before);
+        }
+        error
+    }
+}
+
+/// Removes what writers left that died. Their half segments tell that there may be parity without a segment too, which can
+/// be told from that of a living writer only while there is none.
+fn clear_up(store: &Store) -> Result<()> {
+    let alone = store.media().lock(WRITERS_LOCK, LockKind::Exclusive, false)?;
+    if store.media().clear_abandoned()? > 0 && alone.is_some() {
+        parity::remove_orphans(store.media().as_ref())?;
+    }
+    Ok(())
+}
+
+/// Removes the segments of a failed backup, if nobody else can be relying on them: no other backup runs, and none
+/// became a point since this one began (it would have found these segments in the index).
+fn give_back(store: &Store, catalog: &Catalog, published: &[Id], entries_before: u64) -> Result<()> {
+    let Some(_alone) = store.media().lock(WRITERS_LOCK, LockKind::Exclusive, false)? else {
+        return Ok(());
+    };
+    catalog.refresh()?;
+    if catalog.entries() == entries_before { store.remove_segments(published) } else { Ok(()) }
+}

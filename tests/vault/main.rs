@@ -5,6 +5,7 @@ mod common;
 
 mod backup_role;
 mod concurrency;
+mod copy;
 mod forget;
 mod gc;
 mod gc_safety;

@@ -2,7 +2,7 @@
 
 use crate::cli_support::Sandbox;
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "init",
     "backup",
     "points",
@@ -14,6 +14,7 @@ const VERBS: [&str; 22] = [
     "restore",
     "verify",
     "repair",
+    "copy",
     "forget",
     "undelete",
     "protect",

@@ -6,6 +6,7 @@ mod cli_support;
 mod backup;
 mod bad_input;
 mod bench;
+mod copy;
 mod forget;
 mod heads;
 mod help;

@@ -7,6 +7,7 @@ mod common;
 
 mod block_trace;
 mod cancel;
+mod copy;
 mod faults;
 mod gc;
 mod kill;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
+use icecore::point::PointInfo;
 use icecore::vault::{CopyOptions, CopyPlan, CopyReport, CopySkip, CopyWanted, CopyWay, OpenOptions};
 use icecore::{Error, Vault};
 use serde_json::{Value, json};
@@ -88,7 +89,11 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let options = CopyOptions { reads_all: arguments.read_all, verify: !arguments.no_verify };
     let report =
         progress::shown(global, &interrupt, "copying", |progress| vault.copy_to(&target, &plan, &options, progress));
-    let report = report.map_err(|problem| of_target(problem, &arguments.to))?;
+    // Where files are carried over, it may have been either.
+    let report = match is_same_vault(&plan) {
+        true => report?,
+        false => report.map_err(|problem| of_target(problem, &arguments.to))?,
+    };
     if !is_same_vault(&plan) {
         seen::look(&target, global.json, false);
     }
@@ -98,7 +103,17 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     for damage in vault.catalog_damage().iter().filter(|_| hides) {
         output::warning(&format!("{damage}; a point that it hides was not copied"), global.json);
     }
-    Ok(if report.is_complete() && !hides { Exit::Done } else { Exit::Incomplete })
+    let stays = plan.skipped.iter().any(|(point, skip)| *skip != CopySkip::Known && is_named(arguments, point));
+    Ok(if report.is_complete() && !hides && !stays { Exit::Done } else { Exit::Incomplete })
+}
+
+/// Whether a point of that machine was asked for by itself.
+fn is_named(arguments: &Arguments, point: &PointInfo) -> bool {
+    let names = |wanted: &CopyWanted| match &wanted.point {
+        None => false,
+        Some(named) => *named == point.name || named == "latest" || point.id.starts_with(&named.to_ascii_lowercase()),
+    };
+    arguments.what.iter().any(|wanted| wanted.machine == point.machine && names(wanted))
 }
 
 fn is_same_vault(plan: &CopyPlan) -> bool {
@@ -152,7 +167,7 @@ fn why(skip: CopySkip) -> &'static str {
 
 /// The exact list, before anything is done.
 fn tell_plan(plan: &CopyPlan, arguments: &Arguments, global: &Global) -> Result<(), Problem> {
-    let path = |point: &icecore::point::PointInfo| format!("{}/{}", point.machine, point.name);
+    let path = |point: &PointInfo| format!("{}/{}", point.machine, point.name);
     if global.json {
         if !arguments.dry_run {
             return Ok(());
@@ -178,21 +193,25 @@ fn tell_plan(plan: &CopyPlan, arguments: &Arguments, global: &Global) -> Result<
         }));
     }
     let mut out = Output::open();
-    // What was asked for by name is told; else all that is there would be.
+    let mut stay = 0;
     for (point, skip) in &plan.skipped {
-        if *skip != CopySkip::Known || !arguments.what.is_empty() {
+        if is_named(arguments, point) {
             let text = format!("{} is not copied: {}", path(point), why(*skip));
-            if *skip == CopySkip::Known {
-                if !global.quiet {
-                    out.line(&text)?
-                }
-            } else {
-                output::notice(&text, false)
+            match skip {
+                CopySkip::Known if global.quiet => {}
+                CopySkip::Known => out.line(&text)?,
+                _ => output::warning(&text, false),
             }
+        } else {
+            stay += u64::from(*skip != CopySkip::Known);
         }
     }
     if global.quiet {
         return out.flush();
+    }
+    if stay > 0 {
+        let points = human::count(stay, "point was", "points were");
+        out.line(&format!("{points} forgotten or purged in the target, and not copied again"))?;
     }
     let verb = if arguments.dry_run { "would copy" } else { "copying" };
     for point in &plan.points {
@@ -237,7 +256,7 @@ fn tell(plan: &CopyPlan, report: &CopyReport, global: &Global) -> Result<(), Pro
         read += copied.read_bytes;
         new += copied.new_bytes;
     }
-    let path = |point: &icecore::point::PointInfo| format!("{}/{}", point.machine, point.name);
+    let path = |point: &PointInfo| format!("{}/{}", point.machine, point.name);
     if global.json {
         let copied: Vec<Value> = (report.copied.iter())
             .map(|one| {

@@ -109,7 +109,8 @@ fn assert_copied(from: &Vault, to: &Vault) -> usize {
 
 fn assert_same_point(from: &Vault, to: &Vault, point: &PointInfo) {
     let there = to.point(&point.machine, &point.id).expect("it is there");
-    assert_eq!((&there.name, there.time, there.consistency), (&point.name, point.time, point.consistency));
+    // Of several points of one second, the names follow the order in which they came.
+    assert_eq!((&there.name[..20], there.time, there.consistency), (&point.name[..20], point.time, point.consistency));
     let (mut here, there_too) = (from.manifest(point).expect("manifest"), to.manifest(&there).expect("manifest"));
     assert_eq!((&here.tags, here.started, here.ended), (&there_too.tags, there_too.started, there_too.ended));
     for disk in here.disks.drain(..) {
@@ -464,10 +465,8 @@ fn a_copy_of_the_same_vault_gets_what_came_since_as_it_is() {
     let plan = from.plan_copy(&to, &[]).expect("planned");
     // Two points, protected, forgotten; the grace time, and the key that went.
     assert_eq!((plan.points.len(), plan.entries), (2, 6), "{plan:?}");
-    assert!(
-        plan.segments >= 4 && plan.segment_bytes > 2_000_000 && before == carried(&there),
-        "planning writes nothing"
-    );
+    assert!(plan.segments >= 4 && plan.segment_bytes > 1_500_000, "{plan:?}");
+    assert!(before == carried(&there), "planning writes nothing");
     let report = copy_planned(&from, &to, &plan);
     assert_eq!((report.copied.len(), report.entries, report.segments), (2, 6, plan.segments), "{report:?}");
     assert_eq!(carried(&here), carried(&there), "what is there now is what is here");
@@ -500,7 +499,7 @@ fn a_copy_that_went_another_way_is_refused_and_stays_as_it_is() {
         ("rotated", |from| from.rotate_keys(false).map(drop), |_| Ok(())),
     ];
     for (number, (word, change_here, change_there)) in changes.into_iter().enumerate() {
-        let (here, there) = (here.join(number.to_string()), there.join(number.to_string()));
+        let (here, there) = (here.with_extension(number.to_string()), there.with_extension(number.to_string()));
         let from = source(&here, &common::small());
         common::copy_folder(&here, &there);
         common::backup_bytes(&from, "web", &[("os", &disk(8))]).expect("backup");

@@ -8,10 +8,13 @@
 //! - while files are read here, nobody removes any: backups go on, and what they add is for the next copy.
 
 use super::CopyProgress;
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
 use super::report::{CopiedPoint, CopyPlan, CopyReport, CopySkip, CopyWanted, CopyWay};
 use crate::error::{Error, Problem, Result};
 use crate::format::{Hash, Id, catalog_entry, hex, key_slot, parity, segment};
-use crate::media::{LockKind, Media};
+use crate::media::{LockKind, Media, Object};
 use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{ChainHead, stored_entry};
 use crate::seal::VaultKeys;
@@ -77,16 +80,16 @@ impl Vault {
         let (here, there) = (self.reader.store(), target.reader.store());
         let invalid =
             |rule| Err(Error::Invalid { what: "target", value: target.location().display().to_string(), rule });
-        // What is damaged here would be missing there.
-        if let Some(damage) = self.catalog_damage().into_iter().next() {
+        // What is damaged here would be missing there, and what is damaged there may be another way that it went.
+        if let Some(damage) = self.catalog_damage().into_iter().chain(target.catalog_damage()).next() {
             return Err(Error::Damaged(damage));
         }
         match here.keys().epoch().cmp(&there.keys().epoch()) {
-            std::cmp::Ordering::Greater => {
+            Ordering::Greater => {
                 return invalid("it is a copy from before the vault's keys were rotated: make a new one in its place");
             }
-            std::cmp::Ordering::Less => return invalid("it is a copy that went another way: its keys were rotated"),
-            std::cmp::Ordering::Equal => {}
+            Ordering::Less => return invalid("it is a copy that went another way: its keys were rotated"),
+            Ordering::Equal => {}
         }
         let heads = target.heads();
         if !self.setbacks(&heads)?.is_empty() {
@@ -105,7 +108,7 @@ impl Vault {
         let chains: Vec<Behind> = chains.filter(|chain| chain.has < chain.head.entries).collect();
         let mut segments = Vec::new();
         if !chains.is_empty() {
-            let present: std::collections::HashSet<Id> = there.segments().list()?.into_iter().collect();
+            let present: HashSet<Id> = there.segments().list()?.into_iter().collect();
             for id in here.segments().list()?.into_iter().filter(|id| !present.contains(id)) {
                 // What opens with no key that counts is somebody else's.
                 if !here.segments().counts(&id) {
@@ -181,7 +184,7 @@ impl Vault {
     fn carry_segment(&self, target: &Self, id: &Id) -> Result<std::result::Result<u64, Error>> {
         let (from, to) = (self.media.as_ref(), target.media.as_ref());
         let vault = &self.header.vault;
-        let mut pieces: Vec<(Origin, Arc<dyn crate::media::Object>)> = Vec::new();
+        let mut pieces: Vec<(Origin, Arc<dyn Object>)> = Vec::new();
         if let Ok(object) = open_segment(from, id) {
             pieces.push((Origin::Copy, object));
         }
@@ -247,6 +250,11 @@ impl Vault {
             for sequence in chain.has..chain.head.entries {
                 let bytes = stored_entry(from, &id, sequence)??;
                 let name = catalog_entry::object(&id, sequence);
+                if chain.head.machine.is_some() {
+                    store.keys().open_entry(&id, sequence, &bytes)?;
+                } else {
+                    store.keys().open_event(sequence, &bytes)?;
+                }
                 let hash: Hash = *blake3::hash(&bytes).as_bytes();
                 if sequence + 1 == chain.head.entries && hash != chain.head.hash {
                     return Err(Error::damaged(name, 0, Problem::Unreadable("it changed meanwhile".to_owned())));

@@ -32,6 +32,16 @@ impl Memory {
     }
 }
 
+/// Nodes of the target below which everything is there, for as long as nobody may remove any of it: as while one point is
+/// made.
+pub(super) struct Whole(Cache<Hash, ()>);
+
+impl Whole {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(MOST_REMEMBERED))
+    }
+}
+
 /// A node of the source, and the one of the target that is the same.
 #[derive(Clone, Copy)]
 pub(super) struct Pair {
@@ -63,10 +73,8 @@ pub(super) struct Nodes<'a> {
     pub writer: &'a Writer,
     pub memory: &'a Memory,
     pub progress: &'a Progress,
-    lost: Mutex<Lost>,
-    /// Nodes of the target below which everything is there. For as long as nobody may remove any of it, as while one point
-    /// is made.
-    whole: Cache<Hash, ()>,
+    pub whole: &'a Whole,
+    pub lost: Mutex<Lost>,
 }
 
 /// A disk whose map is copied.
@@ -85,18 +93,7 @@ impl Disk<'_> {
     }
 }
 
-impl<'a> Nodes<'a> {
-    pub(super) fn new(
-        source: &'a Reader,
-        target: &'a Reader,
-        writer: &'a Writer,
-        memory: &'a Memory,
-        progress: &'a Progress,
-    ) -> Self {
-        let (lost, whole) = (Mutex::default(), Cache::new(MOST_REMEMBERED));
-        Self { source, target, writer, memory, progress, lost, whole }
-    }
-
+impl Nodes<'_> {
     fn lost(&self) -> MutexGuard<'_, Lost> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,7 +251,7 @@ impl<'a> Nodes<'a> {
 
     /// Fails where a node of the target, or anything below it, is not there.
     pub(super) fn look(&self, there: &Hash, level: u8) -> Result<()> {
-        if self.whole.get(there).is_some() {
+        if self.whole.0.get(there).is_some() {
             return Ok(());
         }
         self.progress.check()?;
@@ -267,7 +264,7 @@ impl<'a> Nodes<'a> {
             1 => drop(each(&children, self.progress, |child| self.look(child, 0))?),
             _ => children.iter().try_for_each(|child| self.look(child, level - 1))?,
         }
-        self.whole.insert(*there, ());
+        self.whole.0.insert(*there, ());
         Ok(())
     }
 

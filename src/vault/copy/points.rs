@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::nodes::{Counts, Disk, Lost, MOST_LOST, Memory, Nodes, Pair};
+use super::nodes::{Counts, Disk, Lost, MOST_LOST, Memory, Nodes, Pair, Whole};
 use super::report::{CopiedPoint, CopyFailure, CopyOptions, CopyPlan, CopyReport};
 use super::{CopyProgress, path_of};
 use crate::backup::Session;
@@ -11,8 +11,8 @@ use crate::format::segment::{self, RecordType};
 use crate::format::{Hash, hex, id_from_hex};
 use crate::point::{ByteRange, DiskMap, Manifest, ManifestDisk, PointInfo};
 use crate::store::{Reader, Stored};
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Mutex};
 use crate::vault::{DamagedRange, Vault};
 
 /// Chunks of an earlier point that are read and compared before what the target has of it is taken for the same.
@@ -113,14 +113,14 @@ impl Copier<'_> {
         manifest: &Manifest,
         report: &mut CopyReport,
     ) -> Result<Outcome> {
-        let (source, target) = (&self.source.reader, &self.target.reader);
         let bases = self.bases(point, manifest, report)?;
-        let nodes = Nodes::new(source, target, session.writer(), &self.memory, self.progress);
+        let whole = Whole::new();
+        let nodes = self.nodes(session, &whole);
         let mut made = manifest.clone();
         let (mut read_bytes, mut new_bytes) = (0, 0);
         for (number, (disk, base)) in made.disks.iter_mut().zip(bases).enumerate() {
             let counts = Counts::default();
-            let root = copy_disk(&nodes, source, number, disk, base, &counts)?;
+            let root = copy_disk(&nodes, &self.source.reader, number, disk, base, &counts)?;
             disk.map = ManifestDisk::map_text(root);
             disk.new_bytes = counts.new.load(Ordering::Relaxed);
             disk.stored_bytes = counts.stored.load(Ordering::Relaxed);
@@ -134,7 +134,7 @@ impl Copier<'_> {
             let is_all = ranges.len() < MOST_LOST;
             return Ok(Outcome::Failed(self.failure(point, error, damaged(point, manifest, ranges), is_all)));
         }
-        let store = target.store();
+        let store = self.target.reader.store();
         let plain = made.encode();
         let id = store.id_of(RecordType::Manifest, &plain);
         let stored = session.writer().store(RecordType::Manifest, &id, &plain)?;
@@ -147,23 +147,29 @@ impl Copier<'_> {
                 Error::damaged(segment::FOLDER, 0, Problem::Unreachable { what, id })
             })?,
         };
-        self.look(session, &made, &store.read(RecordType::Manifest, &id)?, &plain)?;
+        // Walked as by whoever reads it later: nothing is acknowledged that leads nowhere.
+        if store.read(RecordType::Manifest, &id)? != plain {
+            return Err(Error::damaged(segment::FOLDER, 0, Problem::Authentication("manifest just sealed")));
+        }
+        let nodes = self.nodes(session, &whole);
+        for disk in &made.disks {
+            disk.root().map_or(Ok(()), |root| nodes.look(&root, disk.map_level))?;
+        }
         self.progress.check()?;
         let point = session.append(&made, id, place)?;
         Ok(Outcome::Copied(CopiedPoint { point, read_bytes, new_bytes }))
     }
 
-    /// Walks what was made, as whoever reads it later: nothing is acknowledged that leads nowhere.
-    fn look(&self, session: &Session<'_>, made: &Manifest, found: &[u8], plain: &[u8]) -> Result<()> {
-        if found != plain {
-            return Err(Error::damaged(segment::FOLDER, 0, Problem::Authentication("manifest just sealed")));
+    fn nodes<'a>(&'a self, session: &'a Session<'_>, whole: &'a Whole) -> Nodes<'a> {
+        Nodes {
+            source: &self.source.reader,
+            target: &self.target.reader,
+            writer: session.writer(),
+            memory: &self.memory,
+            progress: self.progress,
+            whole,
+            lost: Mutex::default(),
         }
-        let (source, target) = (&self.source.reader, &self.target.reader);
-        let nodes = Nodes::new(source, target, session.writer(), &self.memory, self.progress);
-        made.disks
-            .iter()
-            .filter_map(|disk| Some((disk.root()?, disk.map_level)))
-            .try_for_each(|(root, level)| nodes.look(&root, level))
     }
 
     fn failure(&self, point: &PointInfo, mut error: Error, mut hit: Vec<DamagedRange>, is_all: bool) -> CopyFailure {

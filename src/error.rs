@@ -4,6 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::quiesce::{Phase, ScriptFailure};
+
 /// What every call of the engine returns on failure.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -26,6 +28,8 @@ pub enum ErrorKind {
     Busy,
     /// The call was cancelled.
     Interrupted,
+    /// A script of the caller's failed.
+    Script,
 }
 
 /// Why a call failed.
@@ -236,6 +240,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A script that is to make a disk hold still.
+    #[error("{phase} {failure}{}", said(.output))]
+    Script {
+        /// What it was run for.
+        phase: Phase,
+        /// Why it counts as failed.
+        failure: ScriptFailure,
+        /// The end of what it printed.
+        output: String,
+    },
     /// A restore target or another file of the caller's failed.
     #[error("cannot {operation} {path}: {source}")]
     File {
@@ -399,6 +413,7 @@ impl Error {
             Self::Damaged(_) | Self::SetBack(_) => ErrorKind::Damaged,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::Interrupted => ErrorKind::Interrupted,
+            Self::Script { .. } => ErrorKind::Script,
             _ => ErrorKind::Caller,
         }
     }
@@ -456,6 +471,11 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// What a script printed, for messages.
+fn said(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!(", after it printed {output:?}") }
 }
 
 /// A day, for messages.

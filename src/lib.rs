@@ -13,6 +13,7 @@ pub mod meter;
 pub mod point;
 pub mod policy;
 pub mod progress;
+pub mod quiesce;
 pub mod restore;
 pub mod seal;
 pub mod source;

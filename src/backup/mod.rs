@@ -31,6 +31,7 @@ use crate::format::Hash;
 use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
+use crate::quiesce::Claim;
 use crate::source::Source;
 use crate::store::{Place, Reader, Store, Stored, Writer};
 use crate::sync::channel::bounded;
@@ -123,10 +124,9 @@ impl BackupRequest {
     }
 
     fn check(&self) -> Result<()> {
-        check_name("machine name", &self.machine)?;
-        let invalid = |value: &str, rule| Err(Error::Invalid { what: "backup", value: value.to_owned(), rule });
+        self.check_labels()?;
         if self.disks.is_empty() {
-            return invalid(&self.machine, "it has no disks");
+            return Err(Self::invalid(&self.machine, "it has no disks"));
         }
         for (number, disk) in self.disks.iter().enumerate() {
             check_name("disk name", &disk.name)?;
@@ -134,10 +134,20 @@ impl BackupRequest {
                 return Err(Error::DuplicateDisk { name: disk.name.clone() });
             }
         }
+        Ok(())
+    }
+
+    /// Checks all but the disks.
+    pub(crate) fn check_labels(&self) -> Result<()> {
+        check_name("machine name", &self.machine)?;
         if self.tags.len() > MOST_TAGS || self.tags.iter().any(|tag| tag.is_empty() || tag.len() > MOST_TAG_BYTES) {
-            return invalid("--tag", "a point takes at most 64 tags of 1 to 256 bytes");
+            return Err(Self::invalid("--tag", "a point takes at most 64 tags of 1 to 256 bytes"));
         }
         Ok(())
+    }
+
+    pub(crate) fn invalid(value: &str, rule: &'static str) -> Error {
+        Error::Invalid { what: "backup", value: value.to_owned(), rule }
     }
 }
 
@@ -163,12 +173,14 @@ impl BackupReport {
     }
 }
 
-/// Backs up. `progress` shows how far it is and takes the wish to stop.
+/// Backs up. `progress` shows how far it is and takes the wish to stop. `read` is called once every disk was read, before the
+/// point is made: it tells how consistent that is.
 pub(crate) fn run(
     reader: &Arc<Reader>,
     catalog: &Catalog,
     request: &BackupRequest,
     progress: &Progress,
+    read: impl FnOnce() -> Result<Claim>,
 ) -> Result<BackupReport> {
     request.check()?;
     let store = reader.store();
@@ -176,7 +188,10 @@ pub(crate) fn run(
     let started = Timestamp::now();
     let mut session = Session::begin(store, catalog, request.verify)?;
     let outcome = transfer(reader, catalog, request, progress, session.writer())
-        .and_then(|disks| describe(store, request, progress, session.writer(), started, disks))
+        .and_then(|disks| {
+            let (ended, claim) = (Timestamp::now(), read()?);
+            describe(store, request, progress, session.writer(), (started, ended), claim, disks)
+        })
         .and_then(|(manifest, id, place)| {
             let added_bytes = session.finish()?;
             let point = session.append(&manifest, id, place)?;
@@ -198,7 +213,8 @@ fn describe(
     request: &BackupRequest,
     progress: &Progress,
     writer: &Writer,
-    started: Timestamp,
+    (started, ended): (Timestamp, Timestamp),
+    claim: Claim,
     disks: Vec<ManifestDisk>,
 ) -> Result<(Manifest, Hash, Place)> {
     progress.check()?;
@@ -209,10 +225,11 @@ fn describe(
         machine: request.machine.clone(),
         time: Timestamp::from_second(time.as_second()).unwrap_or(time),
         started,
-        ended: Timestamp::now(),
-        consistency: request.consistency,
+        ended,
+        consistency: claim.consistency,
         tags: request.tags.clone(),
         program: concat!("icecore ", env!("CARGO_PKG_VERSION")).to_owned(),
+        quiesced: claim.quiesced,
         disks,
     };
     let plain = manifest.encode();

@@ -34,6 +34,11 @@ impl Progress {
         self.cancelled.store(true, Ordering::Release);
     }
 
+    /// Whether it was asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
     /// The disks, once the backup has begun.
     pub fn disks(&self) -> &[DiskProgress] {
         self.disks.get().map_or(&[], Vec::as_slice)
@@ -68,7 +73,7 @@ impl Progress {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if self.cancelled.load(Ordering::Acquire) {
+        if self.is_cancelled() {
             return Err(Error::Interrupted);
         }
         if self.failed.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }

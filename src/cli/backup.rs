@@ -2,17 +2,18 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use icecore::Vault;
 use icecore::backup::{BackupReport, BackupRequest, Progress};
 use icecore::error::Error;
 use icecore::point::{Consistency, check_name};
-use icecore::source::RawSource;
+use icecore::quiesce::{DiskImage, Phase, Quiesce, QuiescedBackup, ScriptFailure, ScriptRun};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::arguments::Global;
 use super::exit::Exit;
@@ -21,13 +22,29 @@ use super::progress::{self, State};
 use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
 use super::watch::watched;
-use super::{human, output, seen, size};
+use super::{duration, human, output, seen, size};
 
 const EXAMPLES: &str = "\
 Examples:
   icecore backup web01 --disk os=/images/web01-os.raw --disk data=/dev/loop3
   icecore backup web01 --disk os=/dev/vg/web01-snap --tag before-upgrade --consistency file-system
-  icecore backup web01 --disk os=old.raw --time '2026-11-20 02:00'";
+  icecore backup web01 --disk os=old.raw --time '2026-11-20 02:00'
+  icecore backup web01 --disk os=/images/web01.raw --reflink --pre-script 'virsh domfsfreeze web01' \\
+      --post-script 'virsh domfsthaw web01' --consistency file-system";
+
+const AFTER_HELP: &str = "\
+Scripts: `sh -c` runs each, with ICECORE_PHASE (pre, post, snapshot, release), ICECORE_MACHINE, ICECORE_DISKS (names, one a \
+line), ICECORE_DISK_COUNT, ICECORE_DISK_1_NAME and ICECORE_DISK_1_PATH, ..._2_..., and for post and release ICECORE_RESULT (ok \
+or failed) in its environment; no other variable of ICECORE_... reaches it. It fails by its exit code or by taking longer than \
+--hook-timeout; then all that it started in its process group gets TERM, and KILL 5 s later.
+
+The order is pre-script, snapshot or reflink copy, post-script, reading. With neither of the two in the middle the pre-script \
+and the post-script enclose the whole reading. The post-script runs once the pre-script was started, also if that fails, if \
+anything else fails, and on Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; none of those cuts it short. Nothing can run it after a \
+`kill -9`.";
+
+/// Heading of the options that make disks hold still.
+const STILL: &str = "Disks that hold still";
 
 /// Back up a machine's disks as a new recovery point
 ///
@@ -36,7 +53,7 @@ Examples:
 ///
 /// Interrupted or failed, it leaves no point, and the vault as usable as before.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{AFTER_HELP}\n\n{EXAMPLES}"))]
 pub struct Arguments {
     /// The machine's name
     #[arg(value_parser = |text: &str| name("machine name", text))]
@@ -50,9 +67,33 @@ pub struct Arguments {
     /// The moment that the point stands for, in UTC unless it has an offset [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     time: Option<Timestamp>,
-    /// How consistent the disks are: as after a power cut, file systems frozen, or applications made ready too
-    #[arg(long, value_enum, default_value_t = Level::Crash, value_name = "LEVEL")]
-    consistency: Level,
+    /// How consistent the disks are: as after a power cut, file systems frozen, or applications made ready too [default:
+    /// application with a pre-script, else crash]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    consistency: Option<Level>,
+    /// Shell command that makes the machine hold still before its disks are read
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString, help_heading = STILL)]
+    pre_script: Option<String>,
+    /// Shell command that lets it go on; runs whenever the pre-script was started
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString, requires = "pre_script")]
+    #[arg(help_heading = STILL)]
+    post_script: Option<String>,
+    /// How long each command may take, as 90s or 5m
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse, help_heading = STILL)]
+    hook_timeout: Duration,
+    /// Where the pre-script or the post-script fails, make the point all the same, and call it crash-consistent
+    #[arg(long, requires = "pre_script", help_heading = STILL)]
+    allow_crash: bool,
+    /// Shell command that makes a snapshot, prints NAME=PATH for each disk, and is called again to remove it
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString, conflicts_with = "reflink")]
+    #[arg(help_heading = STILL)]
+    snapshot_command: Option<String>,
+    /// Read copies of the images that share their blocks, made in an instant on XFS and btrfs and never seen by anybody
+    #[arg(long, help_heading = STILL)]
+    reflink: bool,
+    /// Make those copies in this directory of the same file system, instead of beside each image
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "reflink", help_heading = STILL)]
+    snapshot_dir: Option<PathBuf>,
     /// Where a disk can't be read, leave that range out and say so, instead of making no point
     #[arg(long)]
     allow_incomplete: bool,
@@ -124,48 +165,63 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         }
     }
     let mut vault = global.open_with_signals_as_they_are(Salvage::default())?;
-    let interrupt = Interrupt::noted().map_err(signals::refused)?;
-    let request = request(arguments)?;
-    let report = match transfer(&vault, &request, global, &interrupt) {
+    let quiesce = quiesce(arguments);
+    let noted = if quiesce.is_something() { Interrupt::noted_to_the_end } else { Interrupt::noted };
+    let interrupt = noted().map_err(signals::refused)?;
+    let images: Vec<DiskImage> = arguments.disks.iter().map(|disk| DiskImage::new(&disk.name, &disk.path)).collect();
+    let mut backup = transfer(&vault, request(arguments), &images, &quiesce, global, &interrupt);
+    if matches!(&backup.outcome, Err(Error::Rotated { .. })) && backup.runs.is_empty() {
         // The keys were rotated since: it waited for that. The same key opens the vault with the new ones.
-        Err(Error::Rotated { .. }) => {
-            vault = global.open_with_signals_as_they_are(Salvage::default())?;
-            transfer(&vault, &request, global, &interrupt)?
-        }
-        transferred => transferred?,
-    };
+        vault = global.open_with_signals_as_they_are(Salvage::default())?;
+        backup = transfer(&vault, request(arguments), &images, &quiesce, global, &interrupt);
+    }
+    let QuiescedBackup { outcome, runs } = backup;
+    // What ended the backup is told as that; what failed besides must not be missed: a machine may still be frozen.
+    tell_runs(&runs, outcome.as_ref().err(), global);
+    let report = outcome?;
     seen::look(&vault, global.json, true);
-    tell(&report, global)?;
+    tell(&report, &runs, global)?;
     let latest = vault.point(&report.point.machine, "latest")?;
     if latest.id != report.point.id {
         let text = format!("{} is older than {}, which stays the latest", report.point.name, latest.name);
         output::warning(&text, global.json);
     }
-    Ok(if report.missing().next().is_some() { Exit::Incomplete } else { Exit::Done })
+    let all = report.missing().next().is_none() && runs.iter().all(|run| run.failure.is_none());
+    Ok(if all { Exit::Done } else { Exit::Incomplete })
 }
 
-fn request(arguments: &Arguments) -> Result<BackupRequest, Problem> {
-    let mut request = BackupRequest::new(&arguments.machine);
-    for disk in &arguments.disks {
-        let source = RawSource::open(&disk.path).map_err(Problem::file("open disk", &disk.path))?;
-        request = request.disk(&disk.name, source);
+fn quiesce(arguments: &Arguments) -> Quiesce {
+    Quiesce {
+        pre_script: arguments.pre_script.clone(),
+        post_script: arguments.post_script.clone(),
+        timeout: arguments.hook_timeout,
+        snapshot_command: arguments.snapshot_command.clone(),
+        reflink: arguments.reflink,
+        snapshot_dir: arguments.snapshot_dir.clone(),
+        consistency: arguments.consistency.map(Consistency::from),
+        allow_crash: arguments.allow_crash,
     }
+}
+
+fn request(arguments: &Arguments) -> BackupRequest {
+    let mut request = BackupRequest::new(&arguments.machine);
     request.time = arguments.time;
-    request.consistency = arguments.consistency.into();
     request.tags.clone_from(&arguments.tags);
     request.allow_incomplete = arguments.allow_incomplete;
     request.verify = !arguments.no_verify;
     request.workers = arguments.workers.map(NonZeroUsize::get);
     request.read_ahead_bytes = arguments.read_ahead;
-    Ok(request)
+    request
 }
 
 fn transfer(
     vault: &Vault,
-    request: &BackupRequest,
+    request: BackupRequest,
+    images: &[DiskImage],
+    quiesce: &Quiesce,
     global: &Global,
     interrupt: &Interrupt,
-) -> Result<BackupReport, Error> {
+) -> QuiescedBackup {
     let progress = Progress::default();
     let watcher = progress::watcher(global, || {
         let state = |disk: &icecore::backup::DiskProgress| State {
@@ -176,7 +232,28 @@ fn transfer(
         };
         progress.disks().iter().map(state).collect()
     });
-    watched(interrupt, watcher, || progress.cancel(), || vault.backup(request, &progress))
+    watched(interrupt, watcher, || progress.cancel(), || vault.backup_quiesced(request, images, quiesce, &progress))
+}
+
+/// Warns of what failed, but for the script that `error` tells of.
+fn tell_runs(runs: &[ScriptRun], error: Option<&Error>, global: &Global) {
+    let told = match error {
+        Some(Error::Script { phase, .. }) => Some(*phase),
+        // It was stopped because of the signal, which is told.
+        Some(Error::Interrupted) => {
+            runs.iter().find_map(|run| matches!(run.failure, Some(ScriptFailure::Interrupted)).then_some(run.phase))
+        }
+        _ => None,
+    };
+    for run in runs.iter().filter(|run| Some(run.phase) != told) {
+        let Some(error) = run.error() else { continue };
+        let then = match run.phase {
+            Phase::Post => "the machine may still be held",
+            Phase::Release => "the snapshot may still be there",
+            Phase::Pre | Phase::Snapshot => "the point is crash-consistent at most",
+        };
+        output::warning(&format!("{error}; {then}"), global.json);
+    }
 }
 
 /// What a backup did, in bytes.
@@ -206,7 +283,7 @@ impl Totals {
     }
 }
 
-fn tell(report: &BackupReport, global: &Global) -> Result<(), Problem> {
+fn tell(report: &BackupReport, runs: &[ScriptRun], global: &Global) -> Result<(), Problem> {
     let totals = Totals::of(report);
     let path = format!("{}/{}", report.point.machine, report.point.name);
     if global.json {
@@ -222,6 +299,8 @@ fn tell(report: &BackupReport, global: &Global) -> Result<(), Problem> {
             "path": path,
             "time": report.manifest.time,
             "consistency": report.manifest.consistency,
+            "quiesced": report.manifest.quiesced,
+            "scripts": runs.iter().map(run_json).collect::<Vec<_>>(),
             "tags": report.manifest.tags,
             "disks": report.manifest.disks,
             "total_bytes": totals.size,
@@ -255,6 +334,15 @@ fn tell(report: &BackupReport, global: &Global) -> Result<(), Problem> {
         human::size(totals.deduplicated()),
         human::size(totals.zero),
     ))
+}
+
+fn run_json(run: &ScriptRun) -> Value {
+    json!({
+        "phase": run.phase,
+        "failure": run.failure.as_ref().map(ToString::to_string),
+        "output": run.output,
+        "seconds": run.seconds,
+    })
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ fn tell(out: &mut Output, path: &str, json: &Value) -> Result<(), Problem> {
         ["point".to_owned(), path.to_owned()],
         ["id".to_owned(), text(json, "/point")],
         ["consistency".to_owned(), text(json, "/consistency")],
+        ["read from".to_owned(), text(json, "/quiesced/read")],
+        ["scripts".to_owned(), text(json, "/quiesced/scripts")],
+        ["script failure".to_owned(), text(json, "/quiesced/failure")],
     ];
     let guest = [
         ("system", "/guest/os"),

@@ -13,7 +13,8 @@ pub enum Exit {
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
-    /// Done in part: a point or a restored disk with ranges missing, or some files or points that could not be read.
+    /// Done in part: a point or a restored disk with ranges missing, or some files or points that could not be read;
+    /// a point that is less consistent than was asked for, or whose snapshot was not released.
     Incomplete = 3,
     /// There is no vault.
     NoVault = 10,
@@ -21,6 +22,8 @@ pub enum Exit {
     Busy = 11,
     /// Wrong password or key file, or its role may not do this.
     WrongPassword = 12,
+    /// A script that is to make a machine hold still failed, and there is no point.
+    Script = 13,
     /// Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -31,10 +34,12 @@ Exit codes:
   0    done
   1    failed, or verify found damage
   2    wrong usage
-  3    done in part: ranges or files are missing, and said so
+  3    done in part: ranges or files are missing, a point is less consistent than was asked for, or a snapshot was not
+       released; and said so
   10   no vault there
   11   busy
   12   wrong password or key file, or its role may not do this
+  13   a script before or after a backup, or its snapshot command, failed, and no point was made
   130  interrupted";
 
 impl Exit {
@@ -45,7 +50,7 @@ impl Exit {
 
     /// The way that a number stands for; another number is a failure.
     pub fn from_code(code: u8) -> Self {
-        const ALL: [Exit; 8] = [
+        const ALL: [Exit; 9] = [
             Exit::Done,
             Exit::Failed,
             Exit::Usage,
@@ -53,6 +58,7 @@ impl Exit {
             Exit::NoVault,
             Exit::Busy,
             Exit::WrongPassword,
+            Exit::Script,
             Exit::Interrupted,
         ];
         ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
@@ -64,6 +70,7 @@ impl Exit {
             (ErrorKind::NoVault, _) => Self::NoVault,
             (ErrorKind::KeyHolder, _) => Self::WrongPassword,
             (ErrorKind::Busy, _) => Self::Busy,
+            (ErrorKind::Script, _) => Self::Script,
             (ErrorKind::Interrupted, _) => Self::Interrupted,
             (_, Error::Invalid { .. } | Error::DuplicateDisk { .. }) => Self::Usage,
             _ => Self::Failed,

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use icecore::error::Error;
 use icecore::format::{catalog_entry, header};
+use icecore::quiesce::Phase;
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -272,6 +273,10 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::OwnSlot => "add --own to remove it all the same",
         Error::LastAdminSlot => "add another admin key with `icecore key add --role admin` first",
         Error::Vault { .. } if error.is_out_of_space() => "free some space there and run it again",
+        Error::Script { phase: Phase::Pre | Phase::Post, .. } => {
+            "run that script by itself, or have a crash-consistent point made all the same with --allow-crash"
+        }
+        Error::Script { .. } => "run that command by itself",
         Error::Source { .. } => "check that disk, or keep what can be read with --allow-incomplete",
         Error::Vault { source, .. } | Error::File { source, .. }
             if source.kind() == io::ErrorKind::PermissionDenied =>

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 
 use super::exit::Exit;
@@ -33,6 +33,16 @@ impl Interrupt {
     pub fn always_noted() -> io::Result<Self> {
         let noted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
+            flag::register(signal, Arc::clone(&noted))?;
+        }
+        Ok(Self(noted))
+    }
+
+    /// From now on no signal that can be caught ends the process, a terminal that goes away included: for work that holds
+    /// something outside of this machine's memory still, and has to let it go on.
+    pub fn noted_to_the_end() -> io::Result<Self> {
+        let noted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             flag::register(signal, Arc::clone(&noted))?;
         }
         Ok(Self(noted))

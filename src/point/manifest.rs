@@ -32,6 +32,9 @@ pub struct Manifest {
     pub tags: Vec<String>,
     /// The program that made it.
     pub program: String,
+    /// How the disks were made to hold still, where that was done by the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesced: Option<Quiesced>,
     /// The disks, in the order in which they were given.
     pub disks: Vec<ManifestDisk>,
 }
@@ -60,6 +63,41 @@ pub struct ManifestDisk {
     /// Ranges that could not be read; a read of them is an error, never zeros.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<ByteRange>,
+}
+
+/// How disks were made to hold still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiesced {
+    /// What was read.
+    pub read: ReadFrom,
+    /// How the scripts before and after ended, where there were some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scripts: Option<Scripts>,
+    /// Why they failed, and the point was made all the same: one line, a kilobyte at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// What the bytes of a point were read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadFrom {
+    /// The disks themselves.
+    Disks,
+    /// A snapshot that a command made.
+    Snapshot,
+    /// A copy that shares the blocks of an image file.
+    Reflink,
+}
+
+/// How scripts ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scripts {
+    /// All of them succeeded.
+    Succeeded,
+    /// One of them did not.
+    Failed,
 }
 
 /// Bytes from `start` up to, not including, `end`.
@@ -169,6 +207,7 @@ mod tests {
             consistency: Consistency::Crash,
             tags: Vec::new(),
             program: String::new(),
+            quiesced: None,
             disks: (0..disks).map(disk).collect(),
         }
     }

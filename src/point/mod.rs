@@ -17,7 +17,7 @@ pub use disk_map::{DiskMap, Extent};
 pub(crate) use entries::{sequences, stored as stored_entry};
 pub(crate) use heads::setbacks;
 pub use heads::{ChainHead, Found, Heads, MOST_HEADS_BYTES, Setback};
-pub use manifest::{ByteRange, Manifest, ManifestDisk};
+pub use manifest::{ByteRange, Manifest, ManifestDisk, Quiesced, ReadFrom, Scripts};
 pub use map_builder::MapBuilder;
 pub(crate) use scrub::scrub;
 

@@ -25,7 +25,11 @@ impl RawSource {
     pub fn open(path: &Path) -> io::Result<Self> {
         // Without waiting: the open of a pipe that nobody writes to would never end.
         let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-        let mut file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+        Self::of(OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?)
+    }
+
+    /// The disk in a file that is open, which may have no name.
+    pub fn of(mut file: File) -> io::Result<Self> {
         let kind = file.metadata()?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a regular file nor a block device"));

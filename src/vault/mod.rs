@@ -33,7 +33,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::backup::{self, BackupReport, BackupRequest, Progress};
+use crate::backup::{self, BackupDisk, BackupReport, BackupRequest, Progress};
 use crate::error::{Damage, Error, Problem, Result};
 use crate::format::Id;
 use crate::format::catalog_entry;
@@ -50,6 +50,7 @@ use crate::meter::Meter;
 use crate::point::hold::Hold;
 use crate::point::vault_chain::VaultChain;
 use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
+use crate::quiesce::{Claim, DiskImage, Freeze, Quiesce, QuiescedBackup, check_images};
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, Wish, random, wrap};
 use crate::store::parity::Correction;
@@ -296,13 +297,57 @@ impl Vault {
 
     /// Backs up a machine's disks as a new point.
     pub fn backup(&self, request: &BackupRequest, progress: &Progress) -> Result<BackupReport> {
+        let claim = || Ok(Claim { consistency: request.consistency, quiesced: None });
+        self.backup_read(request, progress, claim)
+    }
+
+    /// Backs up images and devices of a machine, which `quiesce` makes hold still, as a new point. To `request` the disks are
+    /// added, and its consistency is what `quiesce` says and its scripts achieve. Commands run until they have undone what was
+    /// begun, also after a wish to stop.
+    pub fn backup_quiesced(
+        &self,
+        mut request: BackupRequest,
+        images: &[DiskImage],
+        quiesce: &Quiesce,
+        progress: &Progress,
+    ) -> QuiescedBackup {
+        let checked = request.check_labels().and_then(|()| check_images(images)).and_then(|()| quiesce.check());
+        if let Err(error) = checked.and_then(|()| self.check_not_salvaged(&request)) {
+            return QuiescedBackup { outcome: Err(error), runs: Vec::new() };
+        }
+        let machine = request.machine.clone();
+        let mut freeze = Freeze::new(quiesce, &machine, images);
+        let outcome = freeze.begin(&|| progress.is_cancelled()).and_then(|still| {
+            request.time = request.time.or(still.moment);
+            for (image, source) in images.iter().zip(still.sources) {
+                request.disks.push(BackupDisk { name: image.name.clone(), source: Box::new(source), changed: None });
+            }
+            self.backup_read(&request, progress, || freeze.read())
+        });
+        // Before the release: a device that is open can't be removed.
+        drop(request);
+        let runs = freeze.end(outcome.is_ok());
+        QuiescedBackup { outcome, runs }
+    }
+
+    fn backup_read(
+        &self,
+        request: &BackupRequest,
+        progress: &Progress,
+        read: impl FnOnce() -> Result<Claim>,
+    ) -> Result<BackupReport> {
+        self.check_not_salvaged(request)?;
+        backup::run(&self.reader, &self.catalog, request, progress, read).map_err(|error| self.dated(error))
+    }
+
+    fn check_not_salvaged(&self, request: &BackupRequest) -> Result<()> {
         if self.salvaged.is_some() {
             // A header that was guessed, and points without entries, are good for reading and nothing else.
             let (value, rule) =
                 (request.machine.clone(), "a vault that is opened to salvage what is left is only read");
             return Err(Error::Invalid { what: "backup", value, rule });
         }
-        backup::run(&self.reader, &self.catalog, request, progress).map_err(|error| self.dated(error))
+        Ok(())
     }
 
     /// Restores one disk of a point to a file or a block device.

@@ -1,8 +1,7 @@
 //! File systems of an image, mounted by the kernel.
 
 use std::path::{Path, PathBuf};
-
-use super::{run, tool};
+use std::process::Command;
 
 /// A file system and how it is mounted.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +21,9 @@ pub const KINDS: [Kind; 3] = [
     // The smallest that mkfs.xfs makes.
     Kind { name: "xfs", options: "noatime", size_bytes: 300 << 20, make: &["-q", "-f", "-K"] },
 ];
+
+/// One that shares blocks between files, and that no power is cut below.
+pub const BTRFS: Kind = Kind { name: "btrfs", options: "noatime", size_bytes: 256 << 20, make: &["-q", "-f"] };
 
 impl Kind {
     /// Makes one in a new file.
@@ -64,4 +66,21 @@ impl Drop for Attached {
         }
         let _ = run(tool("losetup").arg("--detach").arg(&self.device));
     }
+}
+
+/// A tool, also where an ordinary user's `PATH` does not lead.
+pub fn tool(name: &str) -> Command {
+    let path = format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("env");
+    command.arg(format!("PATH={path}")).arg(name);
+    command
+}
+
+/// Runs a tool; where it fails, why.
+pub fn run(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -1,5 +1,8 @@
 //! The command line, driven as a person would.
 
+#[allow(missing_docs, dead_code, reason = "it is used in part")]
+#[path = "../block_support/attached.rs"]
+mod attached;
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
 
@@ -16,8 +19,12 @@ mod many_at_once;
 mod mount;
 mod parity;
 mod passwords;
+mod reflink;
 mod repair;
 mod salvage;
+mod scripts;
+mod scripts_interrupted;
+mod snapshots;
 mod states;
 mod terminal;
 mod tree;

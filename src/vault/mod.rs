@@ -45,10 +45,10 @@ use crate::format::inventory;
 use crate::format::key_slot::{self, Role};
 use crate::format::parity;
 use crate::format::segment::{self, RecordType};
-use crate::media::{DirectoryMedia, Media, ReadMode};
+use crate::media::{DirectoryMedia, LockKind, Media, ReadMode};
 use crate::meter::Meter;
 use crate::point::hold::Hold;
-use crate::point::vault_chain::VaultChain;
+use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
 use crate::quiesce::{Claim, DiskImage, Freeze, Quiesce, QuiescedBackup, check_images};
 use crate::restore::{self, RestoreOptions, RestoreReport};
@@ -312,7 +312,8 @@ impl Vault {
         progress: &Progress,
     ) -> QuiescedBackup {
         let checked = request.check_labels().and_then(|()| check_images(images)).and_then(|()| quiesce.check());
-        if let Err(error) = checked.and_then(|()| self.check_not_salvaged(&request)) {
+        let checked = checked.and_then(|()| self.check_not_salvaged(&request));
+        if let Err(error) = checked.and_then(|()| self.check_writable()) {
             return QuiescedBackup { outcome: Err(error), runs: Vec::new() };
         }
         let machine = request.machine.clone();
@@ -338,6 +339,13 @@ impl Vault {
     ) -> Result<BackupReport> {
         self.check_not_salvaged(request)?;
         backup::run(&self.reader, &self.catalog, request, progress, read).map_err(|error| self.dated(error))
+    }
+
+    /// Waits until nobody has the vault alone, and fails where these keys must not be written under: no machine is frozen for
+    /// that.
+    fn check_writable(&self) -> Result<()> {
+        let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        vault_chain::check(self.media.as_ref(), self.reader.store().keys()).map_err(|error| self.dated(error))
     }
 
     fn check_not_salvaged(&self, request: &BackupRequest) -> Result<()> {

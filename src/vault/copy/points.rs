@@ -78,6 +78,8 @@ impl Vault {
 impl Copier<'_> {
     fn point(&mut self, point: &Arc<PointInfo>, manifest: &Manifest, report: &mut CopyReport) -> Result<()> {
         let target = self.target;
+        // Of one that is purged, its records tell.
+        let _held = self.source.hold(point).ok();
         let mut session = Session::begin(target.reader.store(), &target.catalog, self.options.verify)?;
         if target.standing(point).is_some() {
             // Somebody else was faster.

@@ -177,6 +177,16 @@ pub enum Error {
         /// Bytes that are needed.
         needed: u64,
     },
+    /// A machine or the vault has reached what it may take; no point is made.
+    #[error("{} counts {counted_bytes} bytes, its quota is {hard_bytes}", quota_name(machine))]
+    OverQuota {
+        /// The machine; empty for the vault as a whole.
+        machine: String,
+        /// Bytes that it counts, or would with the new point.
+        counted_bytes: u64,
+        /// Bytes that it may.
+        hard_bytes: u64,
+    },
     /// A restore target that a file system is mounted from.
     #[error("{path} is in use: {use_}")]
     TargetInUse {
@@ -476,6 +486,11 @@ impl Error {
 /// What a script printed, for messages.
 fn said(output: &str) -> String {
     if output.is_empty() { String::new() } else { format!(", after it printed {output:?}") }
+}
+
+/// Whose quota it is, for messages.
+fn quota_name(machine: &str) -> String {
+    if machine.is_empty() { "the vault".to_owned() } else { format!("machine {machine:?}") }
 }
 
 /// A day, for messages.

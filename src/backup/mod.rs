@@ -9,11 +9,13 @@
 //! - a point exists when its catalog entry does; every record that it needs is durable before;
 //! - memory is bounded by the number of workers, each with one piece, however large the disks;
 //! - a chunk that is known is neither compressed nor sealed nor written;
+//! - no point is made beyond a hard quota (`quota.rs`);
 //! - on any failure, and on cancellation, no point is left and the vault is as usable as before.
 
 mod hints;
 mod mapper;
 mod progress;
+mod quota;
 mod scout;
 mod session;
 mod worker;
@@ -23,8 +25,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 pub use progress::{DiskProgress, Progress};
+pub use quota::QuotaUse;
+pub(crate) use quota::machine_bytes;
 pub(crate) use session::Session;
 pub(crate) use worker::is_zero;
+
+use quota::Limits;
 
 use crate::error::{Error, Result, worse};
 use crate::format::Hash;
@@ -162,6 +168,8 @@ pub struct BackupReport {
     pub added_bytes: u64,
     /// Disks whose list of changed ranges was wrong, with the byte that showed it; they were read whole.
     pub refuted: Vec<(String, u64)>,
+    /// Quotas that are taken so far that somebody should know.
+    pub quota_warnings: Vec<QuotaUse>,
     /// Seconds from the first read to the acknowledged point.
     pub seconds: f64,
 }
@@ -186,8 +194,8 @@ pub(crate) fn run(
     let store = reader.store();
     let began = Instant::now();
     let started = Timestamp::now();
-    let mut session = Session::begin(store, catalog, request.verify)?;
-    let outcome = transfer(reader, catalog, request, progress, session.writer())
+    let mut session = Session::begin(store, catalog, &request.machine, request.verify)?;
+    let outcome = transfer(reader, catalog, request, (progress, session.limits()), session.writer())
         .and_then(|disks| {
             let (ended, claim) = (Timestamp::now(), read()?);
             describe(store, request, progress, session.writer(), (started, ended), claim, disks)
@@ -199,9 +207,9 @@ pub(crate) fn run(
         });
     match outcome {
         Ok((point, manifest, added_bytes)) => {
-            session.end();
-            let refuted = progress.refuted();
-            Ok(BackupReport { point, manifest, added_bytes, refuted, seconds: began.elapsed().as_secs_f64() })
+            let quota_warnings = session.end();
+            let (refuted, seconds) = (progress.refuted(), began.elapsed().as_secs_f64());
+            Ok(BackupReport { point, manifest, added_bytes, refuted, quota_warnings, seconds })
         }
         Err(error) => Err(session.give_up(error)),
     }
@@ -249,7 +257,7 @@ fn transfer(
     reader: &Arc<Reader>,
     catalog: &Catalog,
     request: &BackupRequest,
-    progress: &Progress,
+    (progress, limits): (&Progress, &Limits),
     writer: &Writer,
 ) -> Result<Vec<ManifestDisk>> {
     let bases = bases(reader, catalog, request);
@@ -286,7 +294,7 @@ fn transfer(
             let (pieces, to_mapper) = (pieces.clone(), to_mapper.clone());
             threads.push(scope.spawn(move || {
                 let _guard = progress.fail_on_panic();
-                worker::run(&pieces, &to_mapper, jobs, writer, reader.store(), progress)
+                worker::run(&pieces, &to_mapper, jobs, writer, reader.store(), (progress, limits))
                     .inspect_err(|_| progress.fail())
             }));
         }

@@ -7,6 +7,7 @@
 
 use jiff::Timestamp;
 
+use super::quota::{Limits, QuotaUse};
 use crate::error::{Error, Result};
 use crate::format::catalog_entry::PointMade;
 use crate::format::{Hash, Id};
@@ -21,27 +22,30 @@ pub(crate) struct Session<'a> {
     store: &'a Arc<Store>,
     catalog: &'a Catalog,
     writer: Writer,
+    limits: Limits,
     entries_before: u64,
     lock: Option<Lock>,
 }
 
 impl<'a> Session<'a> {
-    /// Begins to write. With `verify`, each record is opened, decoded and compared before it is written.
-    pub(crate) fn begin(store: &'a Arc<Store>, catalog: &'a Catalog, verify: bool) -> Result<Self> {
+    /// Begins to write a point of a machine. With `verify`, each record is opened, decoded and compared before it is written.
+    pub(crate) fn begin(store: &'a Arc<Store>, catalog: &'a Catalog, machine: &str, verify: bool) -> Result<Self> {
         clear_up(store)?;
         // Shared with other backups; whoever removes segments waits until we are through, and we for them.
         let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
         // The lock keeps rotations out; one that was before it must have been seen by these keys.
-        vault_chain::check(store.media().as_ref(), store.keys())?;
+        let chain = vault_chain::check(store.media().as_ref(), store.keys())?;
         store.refresh_for_writing()?;
         catalog.refresh()?;
         if catalog.has_newer() {
             // Somebody put back the vault's own chain as it was before a rotation, and older slots: not to be written under.
             return Err(Error::Rotated { since_unix_seconds: None });
         }
+        let quota_of = |name: &str| chain.quotas.get(name).copied();
+        let limits = Limits::look(store, catalog, machine, &quota_of)?;
         let entries_before = catalog.entries();
         let writer = Writer::start(Arc::clone(store), verify);
-        Ok(Self { store, catalog, writer, entries_before, lock })
+        Ok(Self { store, catalog, writer, limits, entries_before, lock })
     }
 
     /// Stores records.
@@ -49,13 +53,21 @@ impl<'a> Session<'a> {
         &self.writer
     }
 
+    /// How much may be stored.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Makes the records durable. Returns the bytes added, everything included.
     pub(crate) fn finish(&mut self) -> Result<u64> {
         self.writer.finish()
     }
 
-    /// Makes the point, of a manifest that is durable and all whose records are.
-    pub(crate) fn append(&self, manifest: &Manifest, id: Hash, place: Place) -> Result<Arc<PointInfo>> {
+    /// Makes the point, of a manifest that is durable and all whose records are, unless that is more than a quota allows.
+    pub(crate) fn append(&mut self, manifest: &Manifest, id: Hash, place: Place) -> Result<Arc<PointInfo>> {
+        self.limits.add(manifest)?;
+        // With parity, and with what others stored meanwhile.
+        self.limits.check_vault(self.store)?;
         let point = crate::format::id_from_hex(&manifest.point).ok_or(Error::Poisoned)?;
         let recorded = Timestamp::now().as_second();
         self.catalog.append(&manifest.machine, point, &|predecessor| PointMade {
@@ -71,15 +83,16 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Ends it. What was stored stays, whether a point needs it or not.
-    pub(crate) fn end(self) {
+    /// Ends it. What was stored stays, whether a point needs it or not. Returns the quotas that are to be warned of.
+    pub(crate) fn end(self) -> Vec<QuotaUse> {
         // An index that can't be written now is made again by the next open.
         let _ = self.store.flush_index();
+        self.limits.warnings()
     }
 
     /// Ends it after a failure, and returns the error that began that.
     pub(crate) fn give_up(self, error: Error) -> Error {
-        let Self { store, catalog, writer, entries_before, lock } = self;
+        let Self { store, catalog, writer, entries_before, lock, .. } = self;
         // What a thread reports may be the echo of a failure that the writer saw first.
         let error = match (writer.failure(), error) {
             (Some(first), Error::Poisoned) => first,
@@ -87,9 +100,9 @@ impl<'a> Session<'a> {
         };
         let published = writer.abandon();
         drop(lock);
-        // The next backup would find these segments useful, but on a full medium their space is worth more. And a name whose
-        // sync failed may be lost although the folder's next sync succeeds: nobody must come to rely on it.
-        if error.is_out_of_space() || error.is_failed_sync() {
+        // The next backup would find these segments useful, but on a full medium, or beyond a quota, their space is worth more.
+        // And a name whose sync failed may be lost although the folder's next sync succeeds: nobody must come to rely on it.
+        if error.is_out_of_space() || error.is_failed_sync() || matches!(error, Error::OverQuota { .. }) {
             // What can't be given back stays known to the index.
             let _ = give_back(store, catalog, &published, entries_before);
         }

@@ -3,9 +3,10 @@
 
 use std::io;
 
-use super::Progress;
 use super::mapper::{Done, Ids};
+use super::quota::Limits;
 use super::scout::Job;
+use super::{DiskProgress, Progress};
 use crate::error::{Error, Result};
 use crate::format::Hash;
 use crate::format::segment::RecordType;
@@ -34,7 +35,7 @@ pub(super) fn run(
     jobs: &[Job<'_>],
     writer: &Writer,
     store: &Store,
-    progress: &Progress,
+    (progress, limits): (&Progress, &Limits),
 ) -> Result<()> {
     let mut buffer = Vec::new();
     for Piece { disk, start, length } in pieces {
@@ -49,6 +50,7 @@ pub(super) fn run(
         store.meter().time(Stage::Read, length, || read(job, start, bytes, &mut missing))?;
         progress.disks()[disk].add_read(length as u64);
         let ids = Ids::Chunks(store_chunks(job, bytes, writer, store, progress)?);
+        limits.check(writer.stored_bytes(), || progress.disks().iter().map(DiskProgress::stored_bytes).sum())?;
         let first = start / u64::from(job.chunk_bytes);
         done.send(Done { disk, first, ids, missing }).map_err(|_| Error::Poisoned)?;
     }

@@ -9,7 +9,7 @@ use icecore::media::ReadMode;
 use super::exit;
 use super::{
     backup, bench, cat, completions, copy, cp, diff, duration, find, forget, gc, init, key, ls, man, mount, points,
-    protect, repair, restore, soft_delete, stats, umount, undelete, verify,
+    protect, quota, repair, restore, soft_delete, stats, umount, undelete, verify,
 };
 
 /// The file of a recovery key that stands for asking for its words.
@@ -159,6 +159,7 @@ pub enum Verb {
     Undelete(undelete::Arguments),
     Protect(protect::Arguments),
     SoftDelete(soft_delete::Arguments),
+    Quota(quota::Arguments),
     Gc(gc::Arguments),
     Stats(stats::Arguments),
     Bench(bench::Arguments),

@@ -22,7 +22,7 @@ use super::progress::{self, State};
 use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
 use super::watch::watched;
-use super::{duration, human, output, seen, size};
+use super::{duration, human, output, quota, seen, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,7 +51,8 @@ const STILL: &str = "Disks that hold still";
 /// Reads disks and adds them to the vault as one new recovery point. What the vault has already costs nothing. All
 /// disks are read at once. A disk may be a raw image file or a block device.
 ///
-/// Interrupted or failed, it leaves no point, and the vault as usable as before.
+/// Interrupted or failed, it leaves no point, and the vault as usable as before. So it does where it would go beyond a hard
+/// quota (`icecore quota`).
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{AFTER_HELP}\n\n{EXAMPLES}"))]
 pub struct Arguments {
@@ -286,6 +287,9 @@ impl Totals {
 fn tell(report: &BackupReport, runs: &[ScriptRun], global: &Global) -> Result<(), Problem> {
     let totals = Totals::of(report);
     let path = format!("{}/{}", report.point.machine, report.point.name);
+    for known in &report.quota_warnings {
+        output::notice(&quota::sentence(known), global.json);
+    }
     if global.json {
         let missing: Vec<_> = report
             .missing()
@@ -312,6 +316,7 @@ fn tell(report: &BackupReport, runs: &[ScriptRun], global: &Global) -> Result<()
             "added_bytes": report.added_bytes,
             "seconds": report.seconds,
             "missing": missing,
+            "quota_warnings": report.quota_warnings.iter().map(quota::value).collect::<Vec<_>>(),
         }));
     }
     for (disk, range) in report.missing() {

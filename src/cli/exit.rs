@@ -24,6 +24,8 @@ pub enum Exit {
     WrongPassword = 12,
     /// A script that is to make a machine hold still failed, and there is no point.
     Script = 13,
+    /// A quota is reached: no point was made.
+    OverQuota = 14,
     /// Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -40,6 +42,7 @@ Exit codes:
   11   busy
   12   wrong password or key file, or its role may not do this
   13   a script before or after a backup, or its snapshot command, failed, and no point was made
+  14   a quota is reached, no point was made
   130  interrupted";
 
 impl Exit {
@@ -59,6 +62,7 @@ impl Exit {
             Exit::Busy,
             Exit::WrongPassword,
             Exit::Script,
+            Exit::OverQuota,
             Exit::Interrupted,
         ];
         ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
@@ -72,6 +76,7 @@ impl Exit {
             (ErrorKind::Busy, _) => Self::Busy,
             (ErrorKind::Script, _) => Self::Script,
             (ErrorKind::Interrupted, _) => Self::Interrupted,
+            (_, Error::OverQuota { .. }) => Self::OverQuota,
             (_, Error::Invalid { .. } | Error::DuplicateDisk { .. }) => Self::Usage,
             _ => Self::Failed,
         }

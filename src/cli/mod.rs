@@ -33,6 +33,7 @@ mod points;
 mod problem;
 mod progress;
 mod protect;
+mod quota;
 mod recovery;
 mod repair;
 mod restore;
@@ -109,6 +110,7 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Undelete(arguments) => (undelete::run(arguments, global), Doing::Retaining),
         Verb::Protect(arguments) => (protect::run(arguments, global), Doing::Retaining),
         Verb::SoftDelete(arguments) => (soft_delete::run(arguments, global), Doing::Retaining),
+        Verb::Quota(arguments) => (quota::run(arguments, global), Doing::Retaining),
         Verb::Gc(arguments) => (gc::run(arguments, global), Doing::Collecting),
         Verb::Stats(arguments) => (stats::run(arguments, global), Doing::Reading),
         Verb::Bench(arguments) => (bench::run(arguments, global), Doing::Bench),

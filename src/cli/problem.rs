@@ -147,6 +147,11 @@ pub fn sentence(error: &Error, doing: Doing) -> Sentence {
             let (available, needed) = (human::size(*available), human::size(*needed));
             format!("{} has {available} free, {needed} are needed", path.display())
         }
+        Error::OverQuota { machine, counted_bytes, hard_bytes } => {
+            let whose = if machine.is_empty() { "the vault" } else { machine };
+            let (counted, hard) = (human::size(*counted_bytes), human::size(*hard_bytes));
+            format!("the quota of {whose} is reached: {counted} of {hard}")
+        }
         error => error.to_string(),
     };
     Sentence { happened, safe: safe(error, doing).to_owned(), next: next(error, doing) }
@@ -196,7 +201,7 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             "nothing in it was changed"
         }
         Doing::Init => "no vault was made",
-        Doing::Backup if error.is_out_of_space() => {
+        Doing::Backup if error.is_out_of_space() || matches!(error, Error::OverQuota { .. }) => {
             "no point was made, earlier points are intact and the space of this attempt was given back"
         }
         _ if matches!(error, Error::NoVault { .. }) => "nothing was done",
@@ -235,6 +240,9 @@ fn next(error: &Error, doing: Doing) -> String {
             "look at what is there, with `icecore points` or `icecore key list`, before running it again"
         }
         Error::NoRoom { .. } => "choose another directory with --dir, or a smaller disk with --size",
+        Error::OverQuota { .. } => {
+            "see `icecore quota`: an administrator raises it, or forgets points and gives back space with `icecore gc`"
+        }
         Error::TargetInUse { .. } if doing == Doing::Bench => "choose another directory with --dir",
         Error::Source { .. } if doing == Doing::Bench => "check that disk, or measure without --disk",
         Error::NoVault { .. } => "check --vault or ICECORE_VAULT, or make a vault there with `icecore init`",
@@ -363,6 +371,7 @@ mod tests {
         assert_eq!(of(Error::NoVault { path: "x".into() }), 10);
         assert_eq!(of(Error::Busy { what: "x" }), 11);
         assert_eq!(of(Error::WrongKey { slots: 1 }), 12);
+        assert_eq!(of(Error::OverQuota { machine: String::new(), counted_bytes: 2, hard_bytes: 1 }), 13);
         assert_eq!(of(Error::Interrupted), 130);
         assert_eq!(of(Error::DuplicateDisk { name: "x".into() }), 2);
         assert_eq!(of(Error::UnknownMachine { name: "x".into() }), 1);

@@ -6,7 +6,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 32 | BLAKE3 of the whole entry before, zero for the first |
-//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set, 6 entry given up, 7 time noted |
+//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set, 5 quota set, 6 entry given up, 7 time noted |
 //! | 33 | 7 | reserved, zero |
 //! | 40 | 8 | time the entry was made, Unix seconds, signed |
 //! | 48 | n | what the event says |
@@ -35,6 +35,16 @@
 //! | 48 | 8 | that time in seconds |
 //! | 56 | 8 | until when it is locked, Unix seconds, signed; 0 for not at all, the largest number for ever |
 //!
+//! Event 5, how much a machine or the vault may take; the last one for a name counts, and takes the place of those before:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 48 | 8 | bytes from which on a backup warns; 0 for none |
+//! | 56 | 8 | bytes beyond which no point is made; 0 for none |
+//! | 64 | 2 | length `n` of the machine's name, up to 128; 0 for the vault as a whole |
+//! | 66 | 6 | reserved, zero |
+//! | 72 | n | the machine's name, UTF-8 |
+//!
 //! Event 6, an entry of any chain that is damaged or lost is given up: nobody waits for what it said. One that comes back
 //! all the same counts as if this had not been:
 //!
@@ -47,13 +57,14 @@
 
 use super::{FormatError, Hash, Id, check_zero, exactly, field, put, u32_at, u64_at};
 use crate::error::Problem;
-use crate::format::catalog_entry::{MOST_ENTRIES, SIGNATURE_BYTES};
+use crate::format::catalog_entry::{MOST_ENTRIES, MOST_NAME_BYTES, SIGNATURE_BYTES};
 
 const FIXED: usize = 48;
 const EPOCH_BEGAN: usize = FIXED + 40;
 const SLOT_REMOVED: usize = FIXED + 8;
 const SOFT_DELETE: usize = FIXED + 16;
 const GIVEN_UP: usize = FIXED + 24;
+const QUOTA: usize = FIXED + 24;
 
 /// What happened to the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +94,22 @@ pub enum Event {
     },
     /// The time was noted.
     TimeNoted,
+    /// How much a machine or the vault may take was set.
+    QuotaSet {
+        /// The machine's name; empty for the vault as a whole.
+        machine: String,
+        /// How much that is.
+        quota: Quota,
+    },
+}
+
+/// How much a machine or the vault may take, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// From here on a backup warns; 0 for never.
+    pub warn_bytes: u64,
+    /// Beyond this no point is made; 0 for no such limit.
+    pub hard_bytes: u64,
 }
 
 /// How long forgotten points can be brought back.
@@ -114,31 +141,41 @@ pub struct VaultEvent {
 impl VaultEvent {
     /// The payload before sealing.
     pub fn encode(&self) -> Vec<u8> {
-        match self.event {
-            Event::EpochBegan { epoch, inventory, rewrites } => {
+        match &self.event {
+            &Event::EpochBegan { epoch, inventory, rewrites } => {
                 let mut bytes = self.begin::<EPOCH_BEGAN>(1);
                 put::<48, 4, EPOCH_BEGAN>(&mut bytes, epoch.to_le_bytes());
                 put::<52, 1, EPOCH_BEGAN>(&mut bytes, [u8::from(rewrites)]);
                 put::<56, 32, EPOCH_BEGAN>(&mut bytes, inventory);
                 bytes.to_vec()
             }
-            Event::SoftDeleteSet(SoftDelete { grace_seconds, locked_until_unix_seconds }) => {
+            &Event::SoftDeleteSet(SoftDelete { grace_seconds, locked_until_unix_seconds }) => {
                 let mut bytes = self.begin::<SOFT_DELETE>(3);
                 put::<48, 8, SOFT_DELETE>(&mut bytes, grace_seconds.to_le_bytes());
                 put::<56, 8, SOFT_DELETE>(&mut bytes, locked_until_unix_seconds.to_le_bytes());
                 bytes.to_vec()
             }
-            Event::GivenUp { chain, sequence } => {
+            &Event::GivenUp { chain, sequence } => {
                 let mut bytes = self.begin::<GIVEN_UP>(6);
                 put::<48, 16, GIVEN_UP>(&mut bytes, chain);
                 put::<64, 8, GIVEN_UP>(&mut bytes, sequence.to_le_bytes());
                 bytes.to_vec()
             }
             Event::TimeNoted => self.begin::<FIXED>(7).to_vec(),
-            Event::SlotRemoved { slot } => {
+            &Event::SlotRemoved { slot } => {
                 let mut bytes = self.begin::<SLOT_REMOVED>(2);
                 put::<48, 8, SLOT_REMOVED>(&mut bytes, slot);
                 bytes.to_vec()
+            }
+            Event::QuotaSet { machine, quota } => {
+                assert!(machine.len() <= MOST_NAME_BYTES, "names are checked before");
+                #[expect(clippy::cast_possible_truncation, reason = "at most 128")]
+                let length = machine.len() as u16;
+                let mut bytes = self.begin::<QUOTA>(5);
+                put::<48, 8, QUOTA>(&mut bytes, quota.warn_bytes.to_le_bytes());
+                put::<56, 8, QUOTA>(&mut bytes, quota.hard_bytes.to_le_bytes());
+                put::<64, 2, QUOTA>(&mut bytes, length.to_le_bytes());
+                [bytes.as_slice(), machine.as_bytes()].concat()
             }
         }
     }
@@ -190,6 +227,20 @@ impl VaultEvent {
             7 => {
                 exactly::<FIXED>(bytes)?;
                 Event::TimeNoted
+            }
+            5 => {
+                let short = || Problem::Length { expected: QUOTA as u64, found: bytes.len() as u64 };
+                let (bytes, name) = bytes.split_first_chunk::<QUOTA>().ok_or_else(short)?;
+                check_zero(&bytes[66..], "reserved")?;
+                if usize::from(u16::from_le_bytes(field::<64, 2, QUOTA>(bytes))) != name.len()
+                    || name.len() > MOST_NAME_BYTES
+                {
+                    return Err(Problem::Field("length of the machine name").into());
+                }
+                Event::QuotaSet {
+                    machine: String::from_utf8(name.to_vec()).map_err(|_| Problem::Field("machine name"))?,
+                    quota: Quota { warn_bytes: u64_at::<48, QUOTA>(bytes), hard_bytes: u64_at::<56, QUOTA>(bytes) },
+                }
             }
             _ => return Err(Problem::Field("event").into()),
         };

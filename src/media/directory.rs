@@ -105,6 +105,10 @@ impl Media for DirectoryMedia {
         self.mode
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        self.files.free_bytes(&self.root)
+    }
+
     fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>> {
         loop {
             let temporary = self.root.join(TEMPORARY).join(crate::seal::random_name()?);

@@ -42,6 +42,11 @@ pub trait Files: Send + Sync {
     /// Makes the entries of a directory survive power loss.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
+    /// Bytes that may still be written where a path is, as far as that is known.
+    fn free_bytes(&self, _: &Path) -> Option<u64> {
+        None
+    }
+
     /// Locks a file by its open description; `None` where somebody else holds it and `wait` is false.
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>>;
 

@@ -67,6 +67,11 @@ pub trait Media: Send + Sync {
         ReadMode::Pread
     }
 
+    /// Bytes that may still be written, as far as that is known.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Begins an object; it is invisible until published, and gone if it never is.
     fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>>;
 

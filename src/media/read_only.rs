@@ -24,6 +24,10 @@ impl Media for ReadOnlyMedia {
         self.0.read_mode()
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        self.0.free_bytes()
+    }
+
     fn create(&self, name: &str) -> Result<Arc<dyn ObjectWriter>> {
         Err(refused("create", name))
     }

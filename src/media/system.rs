@@ -79,6 +79,11 @@ impl Drop for HeldPart {
 }
 
 impl Files for SystemFiles {
+    fn free_bytes(&self, path: &Path) -> Option<u64> {
+        let space = rustix::fs::statvfs(path).ok()?;
+        Some(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
         Ok(Arc::new(SystemFile { file, map: None }))

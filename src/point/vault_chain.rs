@@ -11,7 +11,7 @@ use super::entries;
 use super::heads::ChainHead;
 use crate::error::{Damage, Error, ErrorKind, Problem, Result};
 use crate::format::catalog_entry::{self, split};
-use crate::format::vault_event::{Event, SoftDelete, VaultEvent};
+use crate::format::vault_event::{Event, Quota, SoftDelete, VaultEvent};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex, inventory};
 use crate::media::Media;
 use crate::seal::{Earlier, VaultKeys, open_inventory};
@@ -30,6 +30,8 @@ pub(crate) struct VaultChain {
     pub recorded: Vec<i64>,
     /// Objects of entries, of any chain, that are given up.
     pub given_up: HashSet<String>,
+    /// How much machines, by their names, and the vault, by the empty name, may take.
+    pub quotas: BTreeMap<String, Quota>,
     /// The newest time that an administrator's entry tells, Unix seconds: what he does later is not from before.
     pub latest_unix_seconds: i64,
     /// Whether there are entries under keys that came after those at hand.
@@ -57,6 +59,7 @@ impl VaultChain {
             soft_delete: SoftDelete::default(),
             recorded: Vec::new(),
             given_up: HashSet::new(),
+            quotas: BTreeMap::new(),
             latest_unix_seconds: 0,
             is_newer: false,
             next: 0,
@@ -143,9 +146,11 @@ impl VaultChain {
                 }
                 // Under older keys, only who lost his can have made it. Behind damage, which may hide that an epoch began, the
                 // newest keys alone tell that it was not so.
-                Event::SlotRemoved { .. } | Event::SoftDeleteSet(_) | Event::GivenUp { .. } | Event::TimeNoted => {
-                    epoch == if self.hides.is_some() { keys.epoch() } else { self.epoch }
-                }
+                Event::SlotRemoved { .. }
+                | Event::SoftDeleteSet(_)
+                | Event::QuotaSet { .. }
+                | Event::GivenUp { .. }
+                | Event::TimeNoted => epoch == if self.hides.is_some() { keys.epoch() } else { self.epoch },
             };
             if !fits && self.hides.is_some() && epoch != keys.epoch() {
                 // It counts for nothing, and may be as it should: what hides that is told.
@@ -175,6 +180,12 @@ impl VaultChain {
             Ok(Some(Event::GivenUp { chain, sequence })) => {
                 self.given_up.insert(catalog_entry::object(&chain, sequence));
             }
+            Ok(Some(Event::QuotaSet { machine, quota })) if quota == Quota::default() => {
+                self.quotas.remove(&machine);
+            }
+            Ok(Some(Event::QuotaSet { machine, quota })) => {
+                self.quotas.insert(machine, quota);
+            }
             Err(Error::Damaged(damage)) => self.is_damaged(damage),
             Err(Error::UnsupportedVersion { object, found, .. }) => {
                 self.is_damaged(Damage { object, offset: 0, problem: Problem::Version(found) });
@@ -196,9 +207,9 @@ pub(crate) fn weakens(new: &SoftDelete, old: &SoftDelete) -> bool {
 }
 
 /// Fails where the keys at hand must not be written under: a newer epoch has begun, or may have. The caller holds the lock
-/// that keeps rotations out.
-pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<()> {
-    let chain = VaultChain::read_to_append(media, keys)?;
+/// that keeps rotations out. Returns the chain, which is whole then.
+pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<VaultChain> {
+    let mut chain = VaultChain::read_to_append(media, keys)?;
     if chain.is_newer {
         return Err(Error::Rotated { since_unix_seconds: None });
     }
@@ -209,7 +220,7 @@ pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<()> {
         // That the epoch began is known by what came after it. The chain lost that.
         return Err(Error::damaged(catalog_entry::object(&keys.own_chain(), chain.next), 0, Problem::Absent));
     }
-    chain.hides.map_or(Ok(()), |damage| Err(Error::Damaged(damage)))
+    chain.hides.take().map_or(Ok(chain), |damage| Err(Error::Damaged(damage)))
 }
 
 /// Appends an event. That an epoch began, the newest of `keys`, is the commit of a rotation.

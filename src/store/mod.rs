@@ -18,6 +18,7 @@ mod reader;
 mod rewrite;
 mod scratch;
 mod segments;
+mod space;
 mod whole;
 mod writer;
 
@@ -43,6 +44,7 @@ pub(crate) use segments::{
     plain_records,
 };
 pub use segments::{RecordFault, SegmentCheck, Segments};
+pub use space::Space;
 pub(crate) use whole::{Buffers, Found, Opened};
 pub use writer::{Stored, Writer};
 

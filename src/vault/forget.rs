@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog_entry::{Change, is_reason};
 use crate::format::id_from_hex;
 use crate::format::vault_event::Event;
-use crate::media::LockKind;
+use crate::media::{Lock, LockKind};
 use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{Allows, PointInfo, Until};
 use crate::sync::Arc;
@@ -60,14 +60,7 @@ impl Vault {
         if set.grace_seconds > MOST_GRACE_SECONDS {
             return Err(invalid(format!("{} s", set.grace_seconds), "it is at most a hundred years"));
         }
-        let (media, keys) = (self.media.as_ref(), self.reader.store().keys());
-        let _alone = media.lock(KEYS_LOCK, LockKind::Exclusive, true)?;
-        self.refresh()?;
-        let chain = VaultChain::read_to_append(media, keys)?;
-        if chain.is_newer {
-            return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
-        }
-        self.is_own_slot_there(&chain)?;
+        let (_alone, chain) = self.own_chain_alone()?;
         let old = chain.soft_delete;
         if vault_chain::is_locked(&old, Timestamp::now().as_second()) && vault_chain::weakens(&set, &old) {
             let locked = Until::of(old.locked_until_unix_seconds);
@@ -80,7 +73,20 @@ impl Vault {
         if set == old {
             return Ok(());
         }
-        vault_chain::append(media, keys, &chain, Event::SoftDeleteSet(set))
+        vault_chain::append(self.media.as_ref(), self.reader.store().keys(), &chain, Event::SoftDeleteSet(set))
+    }
+
+    /// The vault's own chain for who sets something for the vault as a whole, and the lock that keeps others who do away.
+    pub(super) fn own_chain_alone(&self) -> Result<(Option<Lock>, VaultChain)> {
+        let (media, keys) = (self.media.as_ref(), self.reader.store().keys());
+        let alone = media.lock(KEYS_LOCK, LockKind::Exclusive, true)?;
+        self.refresh()?;
+        let chain = VaultChain::read_to_append(media, keys)?;
+        if chain.is_newer {
+            return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
+        }
+        self.is_own_slot_there(&chain)?;
+        Ok((alone, chain))
     }
 
     /// Forgets a point: it is listed no more, and can be brought back for the vault's grace time. Needs the role `admin`.

@@ -3,16 +3,19 @@
 mod check;
 mod clock;
 mod copy;
+mod forecast;
 mod forget;
 mod gc;
 mod give_up;
 mod keys;
 mod options;
 mod parallel;
+mod quota;
 mod repair;
 mod salvage;
 mod stats;
 mod unlock;
+mod usage;
 
 pub use check::{
     Coverage, DamagedRange, DamagedSegment, ScrubReport, Subset, VerifyOptions, VerifyProgress, VerifyReport,
@@ -21,13 +24,16 @@ pub use clock::ClockAhead;
 pub use copy::{
     CopiedPoint, CopyFailure, CopyOptions, CopyPlan, CopyProgress, CopyReport, CopySkip, CopyWanted, CopyWay,
 };
+pub use forecast::{Forecast, Growth, Limit};
 pub use forget::{SoftDelete, time_left};
 pub use gc::{GcOptions, GcProgress, GcReport};
 pub use keys::{KeyRequest, ListedSlot, NewSlot, RewriteProgress, RewriteReport, RotationReport, Standing};
 pub use options::{InitOptions, OpenOptions};
+pub use quota::{Quota, QuotaUse};
 pub use repair::{CopyFacts, Mended, Repair, RepairPlan, RepairProgress, RepairReport, RepairSources, Restored};
 pub use salvage::Salvaged;
 pub use stats::{MachineStats, Stats};
+pub use usage::{MachineUsage, PointUsage, Usage, UsageDamage};
 
 use std::path::Path;
 
@@ -345,7 +351,7 @@ impl Vault {
     /// that.
     fn check_writable(&self) -> Result<()> {
         let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
-        vault_chain::check(self.media.as_ref(), self.reader.store().keys()).map_err(|error| self.dated(error))
+        vault_chain::check(self.media.as_ref(), self.reader.store().keys()).map(drop).map_err(|error| self.dated(error))
     }
 
     fn check_not_salvaged(&self, request: &BackupRequest) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::cli_support::Sandbox;
 
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 24] = [
     "init",
     "backup",
     "points",
@@ -19,6 +19,7 @@ const VERBS: [&str; 23] = [
     "undelete",
     "protect",
     "soft-delete",
+    "quota",
     "gc",
     "stats",
     "bench",

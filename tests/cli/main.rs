@@ -19,6 +19,7 @@ mod many_at_once;
 mod mount;
 mod parity;
 mod passwords;
+mod quota;
 mod reflink;
 mod repair;
 mod salvage;

@@ -11,7 +11,7 @@ use icecore::backup::Progress;
 use icecore::format::key_slot::Role;
 use icecore::point::PointInfo;
 use icecore::seal::{Credential, RecoveryKey};
-use icecore::vault::{KeyRequest, RewriteProgress};
+use icecore::vault::{KeyRequest, Quota, RewriteProgress};
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second_reader/read_vault.py");
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/golden/v1");
@@ -90,6 +90,10 @@ fn a_vault_of_today_reads_as_the_document_says_with_any_key() {
     let credential = Credential::key_file(common::noise(4, 64)).expect("long enough");
     vault.add_key(Role::Restore, &credential, common::CHEAP).expect("a slot");
     vault.add_key(Role::Backup, &Credential::password(*b"backup only"), common::CHEAP).expect("a slot");
+    vault.set_quota(None, Quota { warn_bytes: 5 << 20, hard_bytes: 1 << 40 }).expect("set");
+    vault.set_quota(Some("web01"), Quota { warn_bytes: 0, hard_bytes: 7 << 20 }).expect("set");
+    vault.set_quota(Some("gone"), Quota { warn_bytes: 1, hard_bytes: 0 }).expect("set");
+    vault.set_quota(Some("gone"), Quota::default()).expect("taken away");
     // Two levels of the map, zeros, what compresses and what does not, an odd end.
     let bytes = [common::text(1, 30_000), vec![0; 3 << 20], common::noise(2, 9001)].concat();
     let mut changed = bytes.clone();
@@ -99,6 +103,9 @@ fn a_vault_of_today_reads_as_the_document_says_with_any_key() {
     let key = ["--key-file", key.to_str().expect("UTF-8")];
     assert!(restored(&path, &["--password", "correct horse"], "web01", &point.name, "os") == bytes);
     assert!(restored(&path, &key, "web01", &newer.name, "os") == changed);
+
+    let quotas = reader(&path, &key, &["quotas"]);
+    assert_eq!(said(&quotas), "(vault) 5242880 1099511627776\nweb01 0 7340032\n");
 
     // A key of the role `backup` sees the points and opens no chunk, whoever tries.
     let backup_only = ["--password", "backup only"];

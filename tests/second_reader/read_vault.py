@@ -259,14 +259,21 @@ class Vault:
 
     def begun(self):
         """The newest epoch that has begun, by the vault's own chain."""
-        begun, before = 0, bytes(32)
+        begun, before, self.quotas = 0, bytes(32), {}
         chain = self.path / "catalog" / self.keys.chain_of("").hex()
         for _, own_hash, epoch, payload in self.entries(chain):
             predecessor, event, zero, _ = struct.unpack_from("<32sB7sq", payload)
-            demand(predecessor == before and event in (1, 2, 3) and not any(zero), "the vault's own chain does not hold")
+            demand(predecessor == before and event in (1, 2, 3, 5) and not any(zero), "the vault's own chain does not hold")
             before = own_hash
             if event == 3:
                 demand(epoch == begun and len(payload) == 64, "an event of soft delete")
+                continue
+            if event == 5:
+                warn, hard, length, zero = struct.unpack_from("<QQH6s", payload, 48)
+                name = payload[72:].decode()
+                demand(epoch == begun and len(payload) == 72 + length and not any(zero), "an event of a quota")
+                demand(length <= 128, "the name of a quota")
+                self.quotas[name] = warn, hard
                 continue
             if event == 2:
                 demand(epoch == begun and payload[48:] != self.keys.slot, "this key was removed")
@@ -369,6 +376,7 @@ def main():
     way.add_argument("--recovery", type=bytes.fromhex, help="the 32 bytes that the words stand for")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("points")
+    verbs.add_parser("quotas")
     restore = verbs.add_parser("restore")
     for name in ("machine", "point", "disk", "output"):
         restore.add_argument(name)
@@ -383,6 +391,11 @@ def main():
         vault = Vault(arguments.vault, credential)
         if arguments.verb == "restore":
             vault.restore(arguments.machine, arguments.point, arguments.disk, arguments.output)
+            return
+        if arguments.verb == "quotas":
+            for machine, levels in sorted(vault.quotas.items()):
+                if any(levels):
+                    print(machine or "(vault)", *levels)
             return
         for machine, time, manifest in vault.points():
             print(f"{machine}/{time}", *(f"{disk['name']}:{disk['size_bytes']}" for disk in manifest["disks"]))

@@ -30,6 +30,8 @@ pub const HEADER_BYTES: usize = header::SIZE;
 pub const RECORD_HEADER_BYTES: usize = record::SIZE;
 /// Length of a trailer in bytes.
 pub const TRAILER_BYTES: usize = table::TRAILER_SIZE;
+/// Length of a record's entry in the table in bytes.
+pub const TABLE_ENTRY_BYTES: usize = table::ENTRY;
 /// Records begin at multiples of this, in bytes.
 pub const ALIGNMENT: u64 = 16;
 /// Longest plain payload of a record in bytes: a chunk of the largest size, or a manifest.

@@ -39,7 +39,7 @@ const MAGIC: [u8; 8] = *b"ICETRAIL";
 pub(crate) const BOUND: usize = 48;
 const CHECKSUMMED: usize = 80;
 pub(super) const TRAILER_SIZE: usize = 96;
-const ENTRY: usize = 48;
+pub(super) const ENTRY: usize = 48;
 /// No table lies farther: its entries count offsets in 32 bits, and behind the last there is one record.
 const MOST_TABLE_OFFSET: u64 = ALIGNMENT << 33;
 

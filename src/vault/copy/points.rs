@@ -80,7 +80,7 @@ impl Copier<'_> {
         let target = self.target;
         // Of one that is purged, its records tell.
         let _held = self.source.hold(point).ok();
-        let mut session = Session::begin(target.reader.store(), &target.catalog, self.options.verify)?;
+        let mut session = Session::begin(target.reader.store(), &target.catalog, &point.machine, self.options.verify)?;
         if target.standing(point).is_some() {
             // Somebody else was faster.
             self.progress.add_done(manifest.disks.iter().map(|disk| disk.size_bytes).sum());

@@ -53,7 +53,7 @@ impl Exit {
 
     /// The way that a number stands for; another number is a failure.
     pub fn from_code(code: u8) -> Self {
-        const ALL: [Exit; 9] = [
+        const ALL: [Exit; 10] = [
             Exit::Done,
             Exit::Failed,
             Exit::Usage,

@@ -130,15 +130,15 @@ fn tell_usage(out: &mut Output, usage: &Usage) -> Result<(), Problem> {
 fn outlook(stats: &Stats) -> Vec<[String; 2]> {
     let told = |growth: &icecore::vault::Growth| {
         let of = format!(
-            "by {} of {}",
+            "{} of {}",
             human::count(growth.points, "point", "points"),
             human::count(growth.days + 1, "day", "days")
         );
         match growth.bytes_per_day {
-            None => format!("unknown: points of four days at least are needed; there are {of}"),
+            None => format!("unknown: points of four days at least are needed, and there are {of}"),
             Some(bytes) => {
                 let rough = if growth.is_rough { ": roughly, for so few" } else { "" };
-                format!("{} a day if nothing is forgotten, {of}{rough}", human::size(bytes))
+                format!("{} a day if nothing is forgotten, by {of}{rough}", human::size(bytes))
             }
         }
     };

@@ -202,7 +202,7 @@ struct Walk<'a> {
     share: u64,
     /// Bytes of the records that the point at hand needs.
     set_bytes: u64,
-    /// The point at hand, for messages.
+    /// The point at hand, for messages; nothing where it has no entry.
     point: String,
 }
 
@@ -214,7 +214,7 @@ impl Walk<'_> {
         let mut before: Option<(Hash, Manifest)> = None;
         for point in &group.points {
             self.progress.check()?;
-            self.point = format!("{}/{}", point.machine, point.name);
+            self.point = if is_listed { format!("{}/{}", point.machine, point.name) } else { String::new() };
             let mut known = PointUsage {
                 point: point.name.clone(),
                 id: point.id.clone(),
@@ -261,8 +261,9 @@ impl Walk<'_> {
         match read {
             Ok(read) => Ok(Some(read)),
             Err(Error::Damaged(damage)) => {
-                // Once for each point: a damaged segment may hold thousands of nodes.
-                if self.usage.damaged.last().is_none_or(|last| last.what != self.point) {
+                // Once for each point: a damaged segment may hold thousands of nodes. What has no entry may never have been
+                // whole.
+                if !self.point.is_empty() && self.usage.damaged.last().is_none_or(|last| last.what != self.point) {
                     self.usage.damaged.push(UsageDamage { what: self.point.clone(), why: damage.to_string() });
                 }
                 Ok(None)

@@ -51,7 +51,7 @@ fn the_vaults_quota_stops_a_backup_gives_its_space_back_and_harms_nothing() {
     assert_eq!(taken(&path), before, "its space is given back");
     // What fits but for its parity is refused at the end.
     let room = usize::try_from(limit - before).expect("small");
-    refused(backup(&vault, "db", 5, room - 40_000), "");
+    refused(backup(&vault, "db", 5, room / 100 * 95), "");
     assert_eq!((taken(&path), vault.points("db").expect("points").len()), (before, 1));
     // Lower than what is there: nothing is made, all else goes on.
     assert!(vault.set_quota(None, hard(before / 2)).expect("set").is_full());

@@ -97,6 +97,42 @@ pub enum Error {
     /// A chain of the catalog went back behind what the caller has seen of it.
     #[error("{0}")]
     SetBack(Box<crate::point::Setback>),
+    /// No document of that kind and name.
+    #[error("this vault has no {kind} {name:?}")]
+    NoDocument {
+        /// `policy` or `machine`.
+        kind: &'static str,
+        /// The name asked for.
+        name: String,
+    },
+    /// A document that this program does not understand whole.
+    #[error("the document of {kind} {name:?}, version {version}, can't be read: {problem}")]
+    Document {
+        /// `policy` or `machine`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The version that it tells, 0 where it tells none.
+        version: u64,
+        /// What is not understood.
+        problem: String,
+    },
+    /// A policy that machines are under was to be removed.
+    #[error("machine {machine:?} is under policy {policy:?}")]
+    PolicyInUse {
+        /// The policy.
+        policy: String,
+        /// The first such machine.
+        machine: String,
+    },
+    /// What a locked policy promises was to be taken away.
+    #[error("policy {policy:?} is locked until {until}, and that would take away from it")]
+    PolicyLocked {
+        /// The policy.
+        policy: String,
+        /// Until when.
+        until: crate::policy::LockEnd,
+    },
     /// No such point of that machine.
     #[error("machine {machine:?} has no recovery point {point:?}")]
     UnknownPoint {
@@ -418,7 +454,7 @@ impl Error {
             Self::Vault { .. } | Self::Source { .. } | Self::File { .. } | Self::Missing { .. } | Self::Poisoned => {
                 ErrorKind::Medium
             }
-            Self::UnsupportedVersion { .. } => ErrorKind::Unsupported,
+            Self::UnsupportedVersion { .. } | Self::Document { .. } => ErrorKind::Unsupported,
             Self::Guest(error) => error.kind(),
             Self::Damaged(_) | Self::SetBack(_) => ErrorKind::Damaged,
             Self::Busy { .. } => ErrorKind::Busy,
@@ -435,6 +471,7 @@ impl Error {
             Self::NoVault { .. }
             | Self::UnknownMachine { .. }
             | Self::UnknownPoint { .. }
+            | Self::NoDocument { .. }
             | Self::Forgotten { .. }
             | Self::Protected { .. }
             | Self::LastPoint { .. }

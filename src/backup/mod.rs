@@ -37,7 +37,7 @@ use crate::format::Hash;
 use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
 use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
-use crate::quiesce::Claim;
+use crate::quiesce::Achieved;
 use crate::source::Source;
 use crate::store::{Place, Reader, Store, Stored, Writer};
 use crate::sync::channel::bounded;
@@ -188,7 +188,7 @@ pub(crate) fn run(
     catalog: &Catalog,
     request: &BackupRequest,
     progress: &Progress,
-    read: impl FnOnce() -> Result<Claim>,
+    read: impl FnOnce() -> Result<Achieved>,
 ) -> Result<BackupReport> {
     request.check()?;
     let store = reader.store();
@@ -222,7 +222,7 @@ fn describe(
     progress: &Progress,
     writer: &Writer,
     (started, ended): (Timestamp, Timestamp),
-    claim: Claim,
+    claim: Achieved,
     disks: Vec<ManifestDisk>,
 ) -> Result<(Manifest, Hash, Place)> {
     progress.check()?;

@@ -75,9 +75,12 @@ pub const MOST_REASON_BYTES: usize = 256;
 pub const SIGNATURE_BYTES: usize = 64;
 const CHANGE_FIXED: usize = 72;
 /// Longest stored form in bytes.
-pub const MOST_BYTES: usize =
-    PREFIX + CHANGE_FIXED + MOST_NAME_BYTES + MOST_REASON_BYTES + SIGNATURE_BYTES + TAG_BYTES + HASH_BYTES;
+pub const MOST_BYTES: usize = PREFIX + super::vault_event::MOST_EVENT_BYTES + SIGNATURE_BYTES + TAG_BYTES + HASH_BYTES;
 const _: () = assert!(MOST_BYTES >= PREFIX + FIXED + MOST_NAME_BYTES + TAG_BYTES + HASH_BYTES);
+const _: () = assert!(
+    MOST_BYTES
+        >= PREFIX + CHANGE_FIXED + MOST_NAME_BYTES + MOST_REASON_BYTES + SIGNATURE_BYTES + TAG_BYTES + HASH_BYTES
+);
 
 /// How consistent a point is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

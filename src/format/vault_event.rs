@@ -6,7 +6,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 32 | BLAKE3 of the whole entry before, zero for the first |
-//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set, 5 quota set, 6 entry given up, 7 time noted |
+//! | 32 | 1 | event: 1 epoch began, 2 key slot removed, 3 soft delete set, 4 document set, 5 quota set, 6 entry given up, 7 time noted |
 //! | 33 | 7 | reserved, zero |
 //! | 40 | 8 | time the entry was made, Unix seconds, signed |
 //! | 48 | n | what the event says |
@@ -34,6 +34,47 @@
 //! |---|---|---|
 //! | 48 | 8 | that time in seconds |
 //! | 56 | 8 | until when it is locked, Unix seconds, signed; 0 for not at all, the largest number for ever |
+//!
+//! Event 4, a document was set, in place of the one of that kind and name before:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 48 | 1 | kind: 1 policy, 2 machine |
+//! | 49 | 1 | length `n` of the name, 1 to 128 |
+//! | 50 | 2 | reserved, zero |
+//! | 52 | 4 | length `d` of the document, up to 65536; 0 where it was removed |
+//! | 56 | n | the name, UTF-8 |
+//! | 56 + n | d | the document, a JSON object |
+//!
+//! A document's field `version` is 1; what it says beyond these fields, or in another version, is refused. A policy:
+//!
+//! | field | value |
+//! |---|---|
+//! | `schedule` | when a point is due, as `daily 02:00,14:00 spread 2h`; absent where never by itself |
+//! | `timeZone` | IANA name of the zone of its clock and days; absent for UTC |
+//! | `retention` | what is kept, as `last=5,daily=7,max-age=10y` |
+//! | `includeDisks`, `excludeDisks` | lists of names of disks |
+//! | `consistency` | `crash`, `file-system` or `application` |
+//! | `allowCrash` | whether a point is made all the same where it can't be that consistent |
+//! | `tags` | object of texts |
+//! | `lockedUntil` | Unix seconds, or `"ever"`; absent where it is not locked |
+//!
+//! A machine:
+//!
+//! | field | value |
+//! |---|---|
+//! | `disks` | object: of each disk's name the absolute path |
+//! | `excludedDisks` | list of names of disks |
+//! | `policy` | name of its policy |
+//! | `tags` | object of texts |
+//! | `hooks` | object: `preScript`, `postScript`, `timeoutSeconds` |
+//! | `snapshotCommand` | a command |
+//! | `reflink` | whether files are read from a reflinked copy |
+//!
+//! While a policy's `lockedUntil` is later than the time of an entry, that entry does not count and is damage where it removes
+//! the policy, or sets it so that a number of its retention is smaller (or gone), its `min-age` is smaller, its `max-age` is
+//! smaller (or newly there), or `lockedUntil` is earlier; and where it removes a machine that is under it, or puts it under
+//! a policy that is weaker in one of these. An entry's time counts as no later than the reader's clock and 5 minutes.
 //!
 //! Event 5, how much a machine or the vault may take; the last one for a name counts, and takes the place of those before:
 //!
@@ -65,6 +106,12 @@ const SLOT_REMOVED: usize = FIXED + 8;
 const SOFT_DELETE: usize = FIXED + 16;
 const GIVEN_UP: usize = FIXED + 24;
 const QUOTA: usize = FIXED + 24;
+const DOCUMENT_SET: usize = FIXED + 8;
+/// Longest document in bytes.
+pub const MOST_DOCUMENT_BYTES: usize = 64 << 10;
+/// Longest payload before its signature, in bytes.
+pub(super) const MOST_EVENT_BYTES: usize = DOCUMENT_SET + MOST_NAME_BYTES + MOST_DOCUMENT_BYTES;
+const _: () = assert!(MOST_EVENT_BYTES >= EPOCH_BEGAN && MOST_NAME_BYTES <= u8::MAX as usize);
 
 /// What happened to the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +148,8 @@ pub enum Event {
         /// How much that is.
         quota: Quota,
     },
+    /// A document was set or removed.
+    DocumentSet(DocumentSet),
 }
 
 /// How much a machine or the vault may take, in bytes.
@@ -110,6 +159,26 @@ pub struct Quota {
     pub warn_bytes: u64,
     /// Beyond this no point is made; 0 for no such limit.
     pub hard_bytes: u64,
+}
+
+/// What a document is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DocumentKind {
+    /// A policy.
+    Policy,
+    /// A machine.
+    Machine,
+}
+
+/// A document of the vault's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentSet {
+    /// What it is of.
+    pub kind: DocumentKind,
+    /// The name of that.
+    pub name: String,
+    /// What it says, JSON; empty where it was removed.
+    pub document: Vec<u8>,
 }
 
 /// How long forgotten points can be brought back.
@@ -142,6 +211,20 @@ impl VaultEvent {
     /// The payload before sealing.
     pub fn encode(&self) -> Vec<u8> {
         match &self.event {
+            Event::DocumentSet(DocumentSet { kind, name, document }) => {
+                assert!(
+                    !name.is_empty() && name.len() <= MOST_NAME_BYTES && document.len() <= MOST_DOCUMENT_BYTES,
+                    "both are checked before"
+                );
+                let kind = match kind {
+                    DocumentKind::Policy => 1,
+                    DocumentKind::Machine => 2,
+                };
+                let mut bytes = self.begin::<DOCUMENT_SET>(4);
+                put::<48, 2, DOCUMENT_SET>(&mut bytes, [kind, name.len() as u8]);
+                put::<52, 4, DOCUMENT_SET>(&mut bytes, (document.len() as u32).to_le_bytes());
+                [bytes.as_slice(), name.as_bytes(), document].concat()
+            }
             &Event::EpochBegan { epoch, inventory, rewrites } => {
                 let mut bytes = self.begin::<EPOCH_BEGAN>(1);
                 put::<48, 4, EPOCH_BEGAN>(&mut bytes, epoch.to_le_bytes());
@@ -242,6 +325,7 @@ impl VaultEvent {
                     quota: Quota { warn_bytes: u64_at::<48, QUOTA>(bytes), hard_bytes: u64_at::<56, QUOTA>(bytes) },
                 }
             }
+            4 => Event::DocumentSet(DocumentSet::decode(bytes)?),
             _ => return Err(Problem::Field("event").into()),
         };
         let event = Self {
@@ -250,5 +334,29 @@ impl VaultEvent {
             event,
         };
         Ok((event, signature))
+    }
+}
+
+impl DocumentSet {
+    /// Reads an event's bytes before its signature.
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let short = || Problem::Length { expected: DOCUMENT_SET as u64, found: bytes.len() as u64 };
+        let (fixed, texts) = bytes.split_first_chunk::<DOCUMENT_SET>().ok_or_else(short)?;
+        check_zero(&fixed[50..52], "reserved")?;
+        let [kind, name_bytes] = field::<48, 2, DOCUMENT_SET>(fixed);
+        let kind = match kind {
+            1 => DocumentKind::Policy,
+            2 => DocumentKind::Machine,
+            _ => return Err(Problem::Field("kind").into()),
+        };
+        let (name, document) = texts.split_at_checked(name_bytes.into()).ok_or(Problem::Field("name length"))?;
+        if name.is_empty() || name.len() > MOST_NAME_BYTES {
+            return Err(Problem::Field("name length").into());
+        }
+        if u32_at::<52, DOCUMENT_SET>(fixed) as usize != document.len() || document.len() > MOST_DOCUMENT_BYTES {
+            return Err(Problem::Field("document's length").into());
+        }
+        let name = String::from_utf8(name.to_vec()).map_err(|_| Problem::Field("name"))?;
+        Ok(Self { kind, name, document: document.to_vec() })
     }
 }

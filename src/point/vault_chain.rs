@@ -3,17 +3,21 @@
 //! Invariants:
 //! - an epoch of the keys has begun when its event is in this chain; slots of a rotation that did not get so far hold
 //!   keys that nobody writes under;
-//! - nobody writes while it can't be known which epoch is the newest, or what was there when that began.
+//! - nobody writes while it can't be known which epoch is the newest, or what was there when that began;
+//! - what is locked is weakened by no entry, whoever made it and whatever time that tells: a time that is still to come by the
+//!   reader's clock ends no lock.
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::check_name;
 use super::entries;
 use super::heads::ChainHead;
 use crate::error::{Damage, Error, ErrorKind, Problem, Result};
 use crate::format::catalog_entry::{self, split};
-use crate::format::vault_event::{Event, Quota, SoftDelete, VaultEvent};
+use crate::format::vault_event::{DocumentKind, DocumentSet, Event, Quota, SoftDelete, VaultEvent};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex, inventory};
 use crate::media::Media;
+use crate::policy::{LockEnd, Promise, not_after, policy_of};
 use crate::seal::{Earlier, VaultKeys, open_inventory};
 
 /// What the chain says.
@@ -32,6 +36,8 @@ pub(crate) struct VaultChain {
     pub given_up: HashSet<String>,
     /// How much machines, by their names, and the vault, by the empty name, may take.
     pub quotas: BTreeMap<String, Quota>,
+    /// Policies and machines, as their JSON documents.
+    pub documents: BTreeMap<(DocumentKind, String), Vec<u8>>,
     /// The newest time that an administrator's entry tells, Unix seconds: what he does later is not from before.
     pub latest_unix_seconds: i64,
     /// Whether there are entries under keys that came after those at hand.
@@ -60,6 +66,7 @@ impl VaultChain {
             recorded: Vec::new(),
             given_up: HashSet::new(),
             quotas: BTreeMap::new(),
+            documents: BTreeMap::new(),
             latest_unix_seconds: 0,
             is_newer: false,
             next: 0,
@@ -149,6 +156,7 @@ impl VaultChain {
                 Event::SlotRemoved { .. }
                 | Event::SoftDeleteSet(_)
                 | Event::QuotaSet { .. }
+                | Event::DocumentSet(_)
                 | Event::GivenUp { .. }
                 | Event::TimeNoted => epoch == if self.hides.is_some() { keys.epoch() } else { self.epoch },
             };
@@ -160,12 +168,20 @@ impl VaultChain {
                 return Err(unfit(Problem::Field("epoch")));
             }
             self.recorded.push(entry.recorded_unix_seconds);
-            if let Event::SoftDeleteSet(set) = &entry.event {
-                // What nobody signed moves no time.
-                self.latest_unix_seconds = self.latest_unix_seconds.max(entry.recorded_unix_seconds);
-                if is_locked(&self.soft_delete, entry.recorded_unix_seconds) && weakens(set, &self.soft_delete) {
-                    return Err(unfit(Problem::Chain("shortens what is locked", sequence)));
+            // A lock ends when its time has come: not by an entry that says that it has.
+            let at = not_after(entry.recorded_unix_seconds, jiff::Timestamp::now());
+            let weakens_locked = match &entry.event {
+                Event::SoftDeleteSet(set) => is_locked(&self.soft_delete, at) && weakens(set, &self.soft_delete),
+                Event::DocumentSet(set) => {
+                    check_name("name", &set.name).map_err(|_| unfit(Problem::Field("name")))?;
+                    self.lock_against(set, at).is_some()
                 }
+                _ => return Ok(Some(entry.event)),
+            };
+            // What nobody signed moves no time.
+            self.latest_unix_seconds = self.latest_unix_seconds.max(entry.recorded_unix_seconds);
+            if weakens_locked {
+                return Err(unfit(Problem::Chain("shortens what is locked", sequence)));
             }
             Ok(Some(entry.event))
         });
@@ -186,6 +202,10 @@ impl VaultChain {
             Ok(Some(Event::QuotaSet { machine, quota })) => {
                 self.quotas.insert(machine, quota);
             }
+            Ok(Some(Event::DocumentSet(DocumentSet { kind, name, document }))) => match document.is_empty() {
+                true => drop(self.documents.remove(&(kind, name))),
+                false => drop(self.documents.insert((kind, name), document)),
+            },
             Err(Error::Damaged(damage)) => self.is_damaged(damage),
             Err(Error::UnsupportedVersion { object, found, .. }) => {
                 self.is_damaged(Damage { object, offset: 0, problem: Problem::Version(found) });
@@ -193,6 +213,27 @@ impl VaultChain {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+impl VaultChain {
+    /// The locked policy from which a document would take away at that time, and until when it is locked. A policy may be
+    /// set so that it keeps more, never less; a machine that is under it stays, or goes to one that promises no less.
+    pub(crate) fn lock_against(&self, set: &DocumentSet, unix_seconds: i64) -> Option<(String, LockEnd)> {
+        let document = |kind, name: String| self.documents.get(&(kind, name));
+        let promise = |name: String| document(DocumentKind::Policy, name).map(|document| Promise::of(document));
+        let policy = match set.kind {
+            DocumentKind::Policy => set.name.clone(),
+            DocumentKind::Machine => policy_of(document(DocumentKind::Machine, set.name.clone())?)?,
+        };
+        let old = promise(policy.clone())?;
+        let end = old.locked_at(unix_seconds)?;
+        let new = match (set.kind, set.document.is_empty()) {
+            (_, true) => None,
+            (DocumentKind::Policy, false) => Some(Promise::of(&set.document)),
+            (DocumentKind::Machine, false) => policy_of(&set.document).and_then(promise),
+        };
+        new.is_none_or(|new| new.weakens(&old)).then_some((policy, end))
     }
 }
 

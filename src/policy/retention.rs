@@ -8,6 +8,8 @@
 //! - the newest point of a machine is kept whatever a policy says, and so is what is protected;
 //! - what keeps nothing but that is no policy;
 //! - a point that could not be read whole stands for a period only where no other does;
+//! - a point of a time that is still to come is kept and stands for nothing: neither is it the newest, nor does it take the
+//!   place of a true one in any count. A wrong clock makes such points, and so can whoever has a key that adds points;
 //! - the decision depends on nothing but the points, the time and the zone; not on the order in which they are given.
 
 use std::fmt;
@@ -23,6 +25,11 @@ const MOST: u32 = 1_000_000;
 
 /// Longest age, in seconds: a thousand years of 365 days.
 const MOST_AGE_SECONDS: i64 = 1000 * 365 * DAY;
+
+/// By how much a point's time may be ahead of the clock of whoever decides, in seconds: clocks that are set by the network
+/// differ by less, and it is what Kerberos allows. It is far shorter than any period, so that who makes points of a time to
+/// come gains nothing by it: he could as well make them now.
+const TOLERANCE_SECONDS: i64 = 300;
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -99,6 +106,8 @@ pub struct Facts {
 pub enum Reason {
     /// No other of its machine is newer.
     Newest,
+    /// Its time is still to come: it stands for nothing.
+    Future,
     /// Somebody holds it.
     Protected,
     /// It is younger than the least age, in seconds.
@@ -125,18 +134,22 @@ pub struct Decision {
 impl Retention {
     /// Decides on all points of one machine; the decisions in the order of the points. Periods are those of `zone`.
     pub fn decide(&self, points: &[Facts], now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
-        let mut newest_first: Vec<usize> = (0..points.len()).collect();
+        let mut newest_first: Vec<usize> =
+            (0..points.len()).filter(|number| !is_future(points[*number].time, now)).collect();
         newest_first.sort_by_key(|number| std::cmp::Reverse((points[*number].time, points[*number].order)));
         let mut why: Vec<Vec<Reason>> = vec![Vec::new(); points.len()];
         if let Some(newest) = newest_first.first() {
             why[*newest].push(Reason::Newest);
         }
         for (reasons, point) in why.iter_mut().zip(points) {
+            if is_future(point.time, now) {
+                reasons.push(Reason::Future);
+            }
             let age = now.duration_since(point.time).as_secs();
             if point.is_protected {
                 reasons.push(Reason::Protected);
             }
-            if let Some(least) = self.min_age_seconds.filter(|least| age < *least) {
+            if let Some(least) = self.min_age_seconds.filter(|least| age < *least && !is_future(point.time, now)) {
                 reasons.push(Reason::Young(least));
             }
         }
@@ -161,6 +174,19 @@ impl Retention {
     }
 }
 
+impl Retention {
+    /// Whether this keeps less than another in anything: fewer of the newest points, fewer of any period, a smaller least
+    /// age, or a smaller greatest age. What is not said is none of those, and no greatest age at all. What it keeps more of
+    /// makes up for nothing.
+    pub fn shortens(&self, other: &Self) -> bool {
+        let greatest = |retention: &Self| retention.max_age_seconds.unwrap_or(i64::MAX);
+        self.last < other.last
+            || self.periods.iter().zip(other.periods).any(|(own, others)| *own < others)
+            || self.min_age_seconds < other.min_age_seconds
+            || greatest(self) < greatest(other)
+    }
+}
+
 /// The points that stand for periods, the newest period first.
 fn standing<'a>(
     newest_first: &'a [usize],
@@ -182,6 +208,16 @@ fn standing<'a>(
         }
         Some(stands)
     })
+}
+
+/// Whether a point's time is later than now, and by more than clocks differ. Nothing may be decided by such a time.
+pub fn is_future(time: Timestamp, now: Timestamp) -> bool {
+    time.duration_since(now).as_secs() > TOLERANCE_SECONDS
+}
+
+/// A time that an entry tells, as far as the clock at hand lets it be: what is to come has not been yet.
+pub(crate) fn not_after(unix_seconds: i64, now: Timestamp) -> i64 {
+    unix_seconds.min(now.as_second().saturating_add(TOLERANCE_SECONDS))
 }
 
 impl FromStr for Retention {
@@ -278,6 +314,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Newest => formatter.write_str("newest of its machine"),
+            Self::Future => formatter.write_str("of a time to come, stands for nothing"),
             Self::Protected => formatter.write_str("protected"),
             Self::Young(least) => write!(formatter, "younger than {}", age_in_words(*least)),
             Self::Last(number, most) => write!(formatter, "last {number} of {most}"),
@@ -400,6 +437,48 @@ mod tests {
                 "older than 30 days"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_of_a_time_to_come_is_kept_and_stands_for_nothing() {
+        let now = "2026-11-25T03:00:00Z";
+        let mut points: Vec<Facts> = (0..3).map(|day| facts(before(at(now), 3600 + day * DAY))).collect();
+        let true_ones = kept("last=1,daily=2", &points, now);
+        assert_eq!(true_ones, [0, 1]);
+        // As many as somebody likes to make, of this hour, of days, of years to come.
+        for ahead in [301, 3000, DAY, 2 * DAY, 40 * DAY, 400 * DAY, 4000 * DAY] {
+            points.push(facts(before(at(now), -ahead)));
+        }
+        let decisions = retention("last=1,daily=2,max-age=10d").decide(&points, at(now), &TimeZone::UTC);
+        let kept: Vec<usize> = (0..3).filter(|number| decisions[*number].keep).collect();
+        assert_eq!(kept, true_ones, "they push nothing out");
+        assert_eq!(decisions[0].why[0], Reason::Newest);
+        assert!(decisions[3..].iter().all(|one| one.keep && one.why == [Reason::Future]), "{decisions:?}");
+        // A clock that is a little ahead is as good as another.
+        points[3].time = before(at(now), -300);
+        let decisions = retention("last=1").decide(&points, at(now), &TimeZone::UTC);
+        assert_eq!(decisions.iter().map(|one| one.keep).take(4).collect::<Vec<_>>(), [false, false, false, true]);
+        // Where nothing else is there, nothing goes.
+        assert!(retention("last=1").decide(&points[4..], at(now), &TimeZone::UTC).iter().all(|one| one.keep));
+    }
+
+    #[test]
+    fn what_keeps_less_in_anything_shortens() {
+        let full = "last=5,hourly=24,daily=7,min-age=2d,max-age=10y";
+        for (text, shortens) in [
+            (full, false),
+            ("last=6,hourly=24,daily=7,weekly=1,min-age=3d,max-age=11y", false),
+            ("last=5,hourly=24,daily=7,min-age=2d", false),
+            ("last=4,hourly=24,daily=70,min-age=2d,max-age=10y", true),
+            ("last=5,hourly=23,daily=7,min-age=2d,max-age=10y", true),
+            ("last=5,hourly=24,min-age=2d,max-age=10y", true),
+            ("last=5,hourly=24,daily=7,min-age=47h,max-age=10y", true),
+            ("last=5,hourly=24,daily=7,max-age=10y", true),
+            ("last=5,hourly=24,daily=7,min-age=2d,max-age=3649d", true),
+        ] {
+            assert_eq!(retention(text).shortens(&retention(full)), shortens, "{text}");
+        }
+        assert!(retention("last=1,max-age=10y").shortens(&retention("last=1")));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(crate) struct Still {
 }
 
 /// What a point that was read may be called.
-pub(crate) struct Claim {
+pub(crate) struct Achieved {
     pub consistency: Consistency,
     pub quiesced: Option<Quiesced>,
 }
@@ -69,11 +69,11 @@ impl<'a> Freeze<'a> {
     }
 
     /// Lets the machine go on, where it still holds still, since every disk was read. Tells what the point may be called.
-    pub(crate) fn read(&mut self) -> Result<Claim> {
+    pub(crate) fn read(&mut self) -> Result<Achieved> {
         self.post(true)?;
         let quiesce = self.quiesce;
         if !quiesce.is_something() {
-            return Ok(Claim { consistency: quiesce.level(), quiesced: None });
+            return Ok(Achieved { consistency: quiesce.level(), quiesced: None });
         }
         let scripts = quiesce.pre_script.as_ref().map(|_| match self.failed {
             Some(_) => Scripts::Failed,
@@ -85,7 +85,7 @@ impl<'a> Freeze<'a> {
             (None, false) => ReadFrom::Disks,
         };
         let consistency = if self.failed.is_some() { Consistency::Crash } else { quiesce.level() };
-        Ok(Claim { consistency, quiesced: Some(Quiesced { read, scripts, failure: self.failed.clone() }) })
+        Ok(Achieved { consistency, quiesced: Some(Quiesced { read, scripts, failure: self.failed.clone() }) })
     }
 
     /// Undoes what is left, once nothing of it is read any more, and tells what was run.

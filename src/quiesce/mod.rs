@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use freeze::{Claim, Freeze};
+pub(crate) use freeze::{Achieved, Freeze};
 use serde::Serialize;
 
 use crate::backup::BackupReport;

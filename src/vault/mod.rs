@@ -3,6 +3,8 @@
 mod check;
 mod clock;
 mod copy;
+mod documents;
+mod due;
 mod forecast;
 mod forget;
 mod gc;
@@ -24,6 +26,8 @@ pub use clock::ClockAhead;
 pub use copy::{
     CopiedPoint, CopyFailure, CopyOptions, CopyPlan, CopyProgress, CopyReport, CopySkip, CopyWanted, CopyWay,
 };
+pub use documents::Documents;
+pub use due::{Claim, Due, request_of};
 pub use forecast::{Forecast, Growth, Limit};
 pub use forget::{SoftDelete, time_left};
 pub use gc::{GcOptions, GcProgress, GcReport};
@@ -56,7 +60,7 @@ use crate::meter::Meter;
 use crate::point::hold::Hold;
 use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{self, ByteRange, Catalog, DiskMap, Heads, Manifest, PointInfo, Setback};
-use crate::quiesce::{Claim, DiskImage, Freeze, Quiesce, QuiescedBackup, check_images};
+use crate::quiesce::{Achieved, DiskImage, Freeze, Quiesce, QuiescedBackup, check_images};
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, Wish, random, wrap};
 use crate::store::parity::Correction;
@@ -303,7 +307,7 @@ impl Vault {
 
     /// Backs up a machine's disks as a new point.
     pub fn backup(&self, request: &BackupRequest, progress: &Progress) -> Result<BackupReport> {
-        let claim = || Ok(Claim { consistency: request.consistency, quiesced: None });
+        let claim = || Ok(Achieved { consistency: request.consistency, quiesced: None });
         self.backup_read(request, progress, claim)
     }
 
@@ -341,7 +345,7 @@ impl Vault {
         &self,
         request: &BackupRequest,
         progress: &Progress,
-        read: impl FnOnce() -> Result<Claim>,
+        read: impl FnOnce() -> Result<Achieved>,
     ) -> Result<BackupReport> {
         self.check_not_salvaged(request)?;
         backup::run(&self.reader, &self.catalog, request, progress, read).map_err(|error| self.dated(error))

@@ -8,8 +8,8 @@ use icecore::media::ReadMode;
 
 use super::exit;
 use super::{
-    backup, bench, cat, completions, copy, cp, diff, duration, find, forget, gc, init, key, ls, man, mount, points,
-    protect, quota, repair, restore, soft_delete, stats, umount, undelete, verify,
+    backup, bench, cat, completions, copy, cp, diff, duration, find, forget, gc, init, key, ls, machine, man, mount,
+    points, policy, protect, quota, repair, restore, soft_delete, stats, umount, undelete, verify,
 };
 
 /// The file of a recovery key that stands for asking for its words.
@@ -160,6 +160,8 @@ pub enum Verb {
     Protect(protect::Arguments),
     SoftDelete(soft_delete::Arguments),
     Quota(quota::Arguments),
+    Policy(policy::Arguments),
+    Machine(machine::Arguments),
     Gc(gc::Arguments),
     Stats(stats::Arguments),
     Bench(bench::Arguments),

@@ -22,13 +22,14 @@ use super::progress::{self, State};
 use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
 use super::watch::watched;
-use super::{duration, human, output, quota, seen, size};
+use super::{due, duration, human, output, quota, seen, size};
 
 const EXAMPLES: &str = "\
 Examples:
   icecore backup web01 --disk os=/images/web01-os.raw --disk data=/dev/loop3
   icecore backup web01 --disk os=/dev/vg/web01-snap --tag before-upgrade --consistency file-system
   icecore backup web01 --disk os=old.raw --time '2026-11-20 02:00'
+  icecore backup --due
   icecore backup web01 --disk os=/images/web01.raw --reflink --pre-script 'virsh domfsfreeze web01' \\
       --post-script 'virsh domfsthaw web01' --consistency file-system";
 
@@ -53,15 +54,27 @@ const STILL: &str = "Disks that hold still";
 ///
 /// Interrupted or failed, it leaves no point, and the vault as usable as before. So it does where it would go beyond a hard
 /// quota (`icecore quota`).
+///
+/// With --due, it backs up every machine that `icecore machine set` put under a policy and that is due: the policy's schedule
+/// says so, and no point was made since. Start it as often as points may be due, from a timer or from cron: when nothing is
+/// due, it says so and ends with 0. A machine that fails does not stop the others; two that run at once make no point twice.
+/// Ends with 3 where some machines failed, with 1 where all did. Needs a key of role backup, no more.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{AFTER_HELP}\n\n{EXAMPLES}"))]
 pub struct Arguments {
     /// The machine's name
-    #[arg(value_parser = |text: &str| name("machine name", text))]
-    machine: String,
+    #[arg(value_parser = |text: &str| name("machine name", text), required_unless_present = "due")]
+    pub(super) machine: Option<String>,
     /// A disk: the name that it gets in the point, and the file or device to read; give it once for each disk
-    #[arg(long = "disk", value_name = "NAME=PATH", required = true, value_parser = parse_disk, value_hint = ValueHint::FilePath)]
+    #[arg(long = "disk", value_name = "NAME=PATH", value_parser = parse_disk, value_hint = ValueHint::FilePath)]
+    #[arg(required_unless_present = "due")]
     disks: Vec<Disk>,
+    /// Back up the machines that are due by their policies; or the one that is named, if it is
+    #[arg(long, conflicts_with_all = ["disks", "tags", "time", "consistency", "pre_script", "snapshot_command", "reflink"])]
+    due: bool,
+    /// Only list the machines that are due
+    #[arg(short = 'n', long, requires = "due")]
+    pub(super) dry_run: bool,
     /// A label for the point; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -118,10 +131,14 @@ pub struct Disk {
     pub path: PathBuf,
 }
 
+/// How consistent disks are.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Level {
+pub enum Level {
+    /// As after a power cut.
     Crash,
+    /// File systems frozen.
     FileSystem,
+    /// Applications made ready too.
     Application,
 }
 
@@ -135,7 +152,8 @@ impl From<Level> for Consistency {
     }
 }
 
-fn name(what: &'static str, text: &str) -> Result<String, String> {
+/// The name of a machine or disk.
+pub fn name(what: &'static str, text: &str) -> Result<String, String> {
     check_name(what, text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
 }
@@ -159,6 +177,9 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
 
 /// Backs up.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
+    if arguments.due {
+        return due::run(arguments, global);
+    }
     // Before anybody is asked for a password; the engine checks it again.
     for (number, disk) in arguments.disks.iter().enumerate() {
         if arguments.disks.iter().take(number).any(|before| before.name == disk.name) {
@@ -205,17 +226,23 @@ fn quiesce(arguments: &Arguments) -> Quiesce {
 }
 
 fn request(arguments: &Arguments) -> BackupRequest {
-    let mut request = BackupRequest::new(&arguments.machine);
+    let mut request = BackupRequest::new(arguments.machine.as_deref().unwrap_or_default());
     request.time = arguments.time;
     request.tags.clone_from(&arguments.tags);
+    set_ways(arguments, &mut request);
+    request
+}
+
+/// How a backup is made, whatever it is of.
+pub(super) fn set_ways(arguments: &Arguments, request: &mut BackupRequest) {
     request.allow_incomplete = arguments.allow_incomplete;
     request.verify = !arguments.no_verify;
     request.workers = arguments.workers.map(NonZeroUsize::get);
     request.read_ahead_bytes = arguments.read_ahead;
-    request
 }
 
-fn transfer(
+/// Backs up, and shows how far it is.
+pub(super) fn transfer(
     vault: &Vault,
     request: BackupRequest,
     images: &[DiskImage],
@@ -237,7 +264,7 @@ fn transfer(
 }
 
 /// Warns of what failed, but for the script that `error` tells of.
-fn tell_runs(runs: &[ScriptRun], error: Option<&Error>, global: &Global) {
+pub(super) fn tell_runs(runs: &[ScriptRun], error: Option<&Error>, global: &Global) {
     let told = match error {
         Some(Error::Script { phase, .. }) => Some(*phase),
         // It was stopped because of the signal, which is told.
@@ -284,7 +311,8 @@ impl Totals {
     }
 }
 
-fn tell(report: &BackupReport, runs: &[ScriptRun], global: &Global) -> Result<(), Problem> {
+/// Tells what a backup did.
+pub(super) fn tell(report: &BackupReport, runs: &[ScriptRun], global: &Global) -> Result<(), Problem> {
     let totals = Totals::of(report);
     let path = format!("{}/{}", report.point.machine, report.point.name);
     for known in &report.quota_warnings {

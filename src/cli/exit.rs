@@ -14,7 +14,8 @@ pub enum Exit {
     /// The command line makes no sense.
     Usage = 2,
     /// Done in part: a point or a restored disk with ranges missing, or some files or points that could not be read;
-    /// a point that is less consistent than was asked for, or whose snapshot was not released.
+    /// a point that is less consistent than was asked for, or whose snapshot was not released; or some of the machines
+    /// that were due.
     Incomplete = 3,
     /// There is no vault.
     NoVault = 10,
@@ -36,7 +37,7 @@ Exit codes:
   0    done
   1    failed, or verify found damage
   2    wrong usage
-  3    done in part: ranges or files are missing, a point is less consistent than was asked for, or a snapshot was not
+  3    done in part: ranges, files or machines are missing, a point is less consistent than was asked for, or a snapshot was not
        released; and said so
   10   no vault there
   11   busy

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use icecore::point::{Manifest, PointInfo};
-use icecore::policy::{Decision, Facts, Retention};
+use icecore::policy::{Decision, Facts, Retention, is_future};
+use icecore::vault::Documents;
 use icecore::{Error, Vault};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -23,7 +24,8 @@ const EXAMPLES: &str = "\
 Examples:
   icecore forget web01/2026-11-20T02-00-00Z
   icecore forget web01 --keep daily=7,weekly=4,monthly=12 --dry-run
-  icecore forget web01 --older-than 90d --reason 'kept for 90 days' && icecore gc";
+  icecore forget web01 --older-than 90d --reason 'kept for 90 days' && icecore gc
+  icecore forget --all-machines --policy && icecore gc";
 
 /// Forget points; they can be brought back for a time
 ///
@@ -32,15 +34,16 @@ Examples:
 /// After that, `icecore gc` purges it and gives back its space.
 ///
 /// With --keep, of each hour, day, week, month and year the last point stands for it, and so many of them stay: the list
-/// says of every point why it stays or goes, and the reason is recorded.
+/// says of every point why it stays or goes, and the reason is recorded. With --policy, the rules and the time zone are those
+/// of each machine's policy, whose name is recorded too. A point of a time that is still to come stays, and stands for nothing.
 ///
 /// Prints the exact list before it does anything. Protected points stay, and so does the last point of a machine, unless
 /// --all says so. Needs a key of role admin, whose signature others can check: a stolen backup key forgets nothing.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The points, as MACHINE/POINT; or machines, with --older-than or --keep
-    #[arg(value_name = "MACHINE[/POINT]", required = true)]
+    /// The points, as MACHINE/POINT; or machines, with --older-than, --keep or --policy
+    #[arg(value_name = "MACHINE[/POINT]", required_unless_present = "all_machines")]
     what: Vec<String>,
     /// Of the machines that are named, forget the points that are older than that, as 90d or 8w
     #[arg(long, value_name = "AGE", value_parser = duration::parse_days)]
@@ -49,6 +52,12 @@ pub struct Arguments {
     /// min-age=2d and max-age=10y
     #[arg(long, value_name = "RULES", value_parser = parse_keep, conflicts_with = "older_than")]
     keep: Option<Retention>,
+    /// Of the machines that are named, forget what their policies do not keep
+    #[arg(long, conflicts_with_all = ["older_than", "keep"])]
+    policy: bool,
+    /// Of all machines that are under a policy
+    #[arg(long, requires = "policy", conflicts_with = "what")]
+    all_machines: bool,
     /// Whose days and weeks those are, as Europe/Berlin
     #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = parse_zone, requires = "keep")]
     time_zone: TimeZone,
@@ -63,7 +72,8 @@ pub struct Arguments {
     dry_run: bool,
 }
 
-fn parse_keep(text: &str) -> Result<Retention, String> {
+/// Rules for what to keep.
+pub(super) fn parse_keep(text: &str) -> Result<Retention, String> {
     text.parse().map_err(|error: Error| match error {
         Error::Invalid { value, rule, .. } => format!("{value}: {rule}"),
         other => other.to_string(),
@@ -162,20 +172,27 @@ fn tell_list(out: &mut Output, chosen: &[Chosen], arguments: &Arguments, global:
 /// The points that are meant, each once; with rules for what to keep also those that stay.
 fn chosen(arguments: &Arguments, vault: &Vault) -> Result<Vec<Chosen>, Problem> {
     let mut chosen: Vec<Chosen> = Vec::new();
-    let by_rule = arguments.older_than.is_some() || arguments.keep.is_some();
-    for what in &arguments.what {
+    let by_rule = arguments.older_than.is_some() || arguments.keep.is_some() || arguments.policy;
+    let documents = if arguments.policy { vault.documents()? } else { Documents::default() };
+    let described = if arguments.all_machines { under_policies(vault, &documents)? } else { Vec::new() };
+    for what in arguments.what.iter().chain(&described) {
         match what.parse::<PointPath>() {
             Ok(path) if !by_rule => {
                 chosen.push(Chosen { point: path.find(vault)?, goes: true, why: arguments.reason.clone() });
             }
             Ok(_) => return Err(Problem::usage("that is a point, and a rule chooses points", "name its machine")),
             Err(_) if !by_rule => {
-                return Err(Problem::usage("that is a machine", "name points of it, or add --older-than or --keep"));
+                return Err(Problem::usage(
+                    "that is a machine",
+                    "name points of it, or add --policy, --keep or --older-than",
+                ));
             }
             Err(_) => {
-                let points = vault.points(what.trim_end_matches('/'))?;
+                let machine = what.trim_end_matches('/');
+                let points = vault.points(machine)?;
                 chosen.extend(match (&arguments.keep, arguments.older_than) {
-                    (Some(keep), _) => by_rules(keep, arguments, vault, points),
+                    _ if arguments.policy => by_policy(&documents, machine, arguments, vault, points)?,
+                    (Some(keep), _) => by_rules(keep, &arguments.time_zone, arguments, vault, points),
                     (None, age) => by_age(age.unwrap_or_default(), arguments, points),
                 });
             }
@@ -186,17 +203,54 @@ fn chosen(arguments: &Arguments, vault: &Vault) -> Result<Vec<Chosen>, Problem> 
     Ok(chosen)
 }
 
-/// What rules for what to keep say of the points of a machine.
-fn by_rules(keep: &Retention, arguments: &Arguments, vault: &Vault, points: Vec<Arc<PointInfo>>) -> Vec<Chosen> {
-    let now = Timestamp::now();
+/// The machines that are under a policy and have points.
+fn under_policies(vault: &Vault, documents: &Documents) -> Result<Vec<String>, Problem> {
+    let mut machines = Vec::new();
+    for name in documents.machines() {
+        if documents.machine(name)?.policy.is_some() && !vault.points(name).unwrap_or_default().is_empty() {
+            machines.push(name.to_owned());
+        }
+    }
+    Ok(machines)
+}
+
+/// What a machine's policy says of its points.
+fn by_policy(
+    documents: &Documents,
+    machine: &str,
+    arguments: &Arguments,
+    vault: &Vault,
+    points: Vec<Arc<PointInfo>>,
+) -> Result<Vec<Chosen>, Problem> {
+    let (name, policy) = documents.policy_of(machine)?;
+    let mut chosen = by_rules(&policy.retention, &policy.zone()?, arguments, vault, points);
+    for one in &mut chosen {
+        one.why = format!("{} (policy {name})", one.why);
+    }
+    Ok(chosen)
+}
+
+/// What is known of the points of a machine, for who decides which are kept.
+pub(super) fn facts_of(vault: &Vault, points: &[Arc<PointInfo>], now: Timestamp) -> Vec<Facts> {
     let facts = |(order, point): (u64, &Arc<PointInfo>)| {
         // One whose manifest can't be read stands for nothing that a readable one could.
         let is_whole = |manifest: Manifest| manifest.disks.iter().all(|disk| disk.missing.is_empty());
         let is_incomplete = !vault.manifest(point).is_ok_and(is_whole);
         Facts { time: point.time, order, is_protected: point.is_protected(now), is_incomplete }
     };
-    let facts: Vec<Facts> = (0..).zip(&points).map(facts).collect();
-    let decisions = keep.decide(&facts, now, &arguments.time_zone);
+    (0..).zip(points).map(facts).collect()
+}
+
+/// What rules for what to keep say of the points of a machine.
+fn by_rules(
+    keep: &Retention,
+    zone: &TimeZone,
+    arguments: &Arguments,
+    vault: &Vault,
+    points: Vec<Arc<PointInfo>>,
+) -> Vec<Chosen> {
+    let now = Timestamp::now();
+    let decisions = keep.decide(&facts_of(vault, &points, now), now, zone);
     let decided = |(point, decision): (Arc<PointInfo>, Decision)| {
         let said =
             if decision.keep || arguments.reason.is_empty() { decision.reasons() } else { arguments.reason.clone() };
@@ -210,7 +264,8 @@ fn by_age(age: Duration, arguments: &Arguments, mut points: Vec<Arc<PointInfo>>)
     let now = Timestamp::now();
     let before =
         now.checked_sub(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MIN);
-    let newest = points.last().map(|point| point.id.clone());
+    // One of a time to come is not the newest: what is older would go.
+    let newest = points.iter().rfind(|point| !is_future(point.time, now)).map(|point| point.id.clone());
     // What is protected is not asked for, nor is the newest, so that something is left to restore.
     points.retain(|point| point.time < before && !point.is_protected(now));
     points.retain(|point| arguments.all || newest.as_ref() != Some(&point.id));

@@ -12,6 +12,7 @@ mod copy;
 mod cp;
 mod details;
 mod diff;
+mod due;
 mod duration;
 mod exit;
 mod external;
@@ -23,6 +24,7 @@ mod human;
 mod init;
 mod key;
 mod ls;
+mod machine;
 mod man;
 mod mount;
 mod node;
@@ -30,6 +32,7 @@ mod opening;
 mod output;
 mod paths;
 mod points;
+mod policy;
 mod problem;
 mod progress;
 mod protect;
@@ -111,6 +114,8 @@ fn run(verb: &Verb, global: &Global) -> (Result<Exit, Problem>, Doing) {
         Verb::Protect(arguments) => (protect::run(arguments, global), Doing::Retaining),
         Verb::SoftDelete(arguments) => (soft_delete::run(arguments, global), Doing::Retaining),
         Verb::Quota(arguments) => (quota::run(arguments, global), Doing::Retaining),
+        Verb::Policy(arguments) => (policy::run(arguments, global), policy::doing(arguments)),
+        Verb::Machine(arguments) => (machine::run(arguments, global), machine::doing(arguments)),
         Verb::Gc(arguments) => (gc::run(arguments, global), Doing::Collecting),
         Verb::Stats(arguments) => (stats::run(arguments, global), Doing::Reading),
         Verb::Bench(arguments) => (bench::run(arguments, global), Doing::Bench),

@@ -57,6 +57,8 @@ pub enum Doing {
     Repair,
     /// Forgetting points, bringing them back, protecting them.
     Retaining,
+    /// Setting and removing policies and machines.
+    Describing,
     /// Giving back space.
     Collecting,
     /// Copying points into another vault.
@@ -174,6 +176,7 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             | Doing::Rotating
             | Doing::Repair
             | Doing::Retaining
+            | Doing::Describing
             | Doing::Collecting
             | Doing::Replicating
     );
@@ -219,6 +222,7 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
         Doing::Repair if matches!(error, Error::WrongKey { .. } | Error::Invalid { .. }) => "nothing was changed",
         Doing::Repair => "what was whole is whole, and what was repaired until then stays repaired",
         Doing::Retaining => "every point is whole, and what was done before is told above",
+        Doing::Describing => "policies and machines are as they were",
         Doing::Collecting if matches!(error, Error::Damaged(_) | Error::SetBack(_)) => {
             "nothing was removed, since it may hide what is needed"
         }
@@ -263,6 +267,10 @@ fn next(error: &Error, doing: Doing) -> String {
             return format!("an administrator ends that with `icecore protect --release {machine}/{point}`");
         }
         Error::PointExists { .. } => "see it with `icecore points`, and `icecore points --deleted`",
+        Error::NoDocument { kind, .. } => return format!("see what there is with `icecore {kind} list`"),
+        Error::Document { .. } => "use a newer icecore, or have an administrator remove it",
+        Error::PolicyInUse { .. } => "put its machines under another policy first, with `icecore machine set`",
+        Error::PolicyLocked { .. } => "until then it can be made to keep more, never less, by nobody",
         Error::LastPoint { .. } => "add --all to forget it all the same",
         Error::AmbiguousPoint { .. } => "give more digits of the id, or the point's time",
         Error::UnknownDisk { .. } => "see its disks with `icecore points --json`",

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use super::{Retention, Schedule};
 use crate::error::{Error, Result};
 use crate::format::catalog_entry::Consistency;
+use crate::quiesce::{DEFAULT_TIMEOUT, Quiesce};
 
 /// The version that this program writes and reads.
 const VERSION: u64 = 1;
@@ -33,9 +35,6 @@ const MOST_TAG_BYTES: usize = 256;
 
 /// Most disks of a machine.
 const MOST_DISKS: usize = 256;
-
-/// Longest time that a hook may take, in seconds: a day.
-const MOST_TIMEOUT_SECONDS: u32 = 86_400;
 
 /// When points of machines are made, and how long they are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,10 +249,7 @@ impl Document for Machine {
         ] {
             text.as_ref().map_or(Ok(()), |text| check_text(what, text))?;
         }
-        if hooks.timeout_seconds.is_some_and(|seconds| !(1..=MOST_TIMEOUT_SECONDS).contains(&seconds)) {
-            return Err(invalid("time for a script", "it", "it is a second to a day"));
-        }
-        Ok(())
+        self.quiesce().check()
     }
 }
 
@@ -289,6 +285,19 @@ impl Machine {
             .iter()
             .filter(move |(name, _)| is_in(name) && !is_out(name))
             .map(|(name, path)| (name.as_str(), path.as_path()))
+    }
+
+    /// How its disks are made to hold still, whatever a policy wants of that.
+    pub fn quiesce(&self) -> Quiesce {
+        let seconds = self.hooks.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        Quiesce {
+            pre_script: self.hooks.pre_script.clone(),
+            post_script: self.hooks.post_script.clone(),
+            timeout: seconds.unwrap_or(DEFAULT_TIMEOUT),
+            snapshot_command: self.snapshot_command.clone(),
+            reflink: self.reflink,
+            ..Quiesce::default()
+        }
     }
 
     /// The labels of its points under a policy.

@@ -18,7 +18,7 @@ use crate::format::hex;
 use crate::media::{Lock, LockKind};
 use crate::point::Consistency;
 use crate::policy::{Machine, Policy, is_future};
-use crate::source::RawSource;
+use crate::quiesce::{DiskImage, Quiesce};
 
 /// That a machine is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,29 +59,35 @@ impl Vault {
     }
 }
 
+/// A backup that is due.
+pub struct DueBackup {
+    /// What is to be made of the disks.
+    pub request: BackupRequest,
+    /// The disks.
+    pub images: Vec<DiskImage>,
+    /// How they are made to hold still.
+    pub quiesce: Quiesce,
+}
+
 /// What is to be backed up of a machine under its policy: the one place where a machine's document becomes a backup.
 ///
 /// # Errors
 /// [`Error::Invalid`] where no disk is left, or where its disks are to be more consistent than this can make them, and the
-/// policy does not allow less; [`Error::File`] for a disk that can't be opened.
-pub fn request_of(name: &str, machine: &Machine, policy: &Policy) -> Result<BackupRequest> {
+/// policy does not allow less.
+pub fn request_of(name: &str, machine: &Machine, policy: &Policy) -> Result<DueBackup> {
     let invalid = |rule| Error::Invalid { what: "machine", value: name.to_owned(), rule };
-    if !machine.hooks.is_empty() || machine.snapshot_command.is_some() || machine.reflink {
-        // Never passed over: its points would not be what somebody believes that they are.
-        return Err(invalid("due backups run no scripts and make no snapshots"));
-    }
-    if policy.consistency != Consistency::Crash && !policy.allow_crash {
+    if machine.hooks.pre_script.is_none() && policy.consistency != Consistency::Crash && !policy.allow_crash {
         let rule = "nothing brings its disks into the order that its policy wants, and that does not allow crash-consistent points";
         return Err(invalid(rule));
     }
-    let mut request = BackupRequest::new(name);
-    for (disk, path) in machine.disks_under(policy) {
-        let failed = |source| Error::File { operation: "open disk", path: path.to_path_buf(), source };
-        request = request.disk(disk, RawSource::open(path).map_err(failed)?);
-    }
-    if request.disks.is_empty() {
+    let images: Vec<DiskImage> = machine.disks_under(policy).map(|(disk, path)| DiskImage::new(disk, path)).collect();
+    if images.is_empty() {
         return Err(invalid("none of its disks is to be backed up"));
     }
+    let mut request = BackupRequest::new(name);
     request.tags = machine.tags_under(policy);
-    Ok(request)
+    let wanted =
+        (machine.hooks.pre_script.is_some() && policy.consistency != Consistency::Crash).then_some(policy.consistency);
+    let quiesce = Quiesce { consistency: wanted, allow_crash: policy.allow_crash, ..machine.quiesce() };
+    Ok(DueBackup { request, images, quiesce })
 }

@@ -27,7 +27,7 @@ pub use copy::{
     CopiedPoint, CopyFailure, CopyOptions, CopyPlan, CopyProgress, CopyReport, CopySkip, CopyWanted, CopyWay,
 };
 pub use documents::Documents;
-pub use due::{Claim, Due, request_of};
+pub use due::{Claim, Due, DueBackup, request_of};
 pub use forecast::{Forecast, Growth, Limit};
 pub use forget::{SoftDelete, time_left};
 pub use gc::{GcOptions, GcProgress, GcReport};

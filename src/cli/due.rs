@@ -54,8 +54,10 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let (mut due, mut next) = (Vec::new(), None::<Timestamp>);
     for name in wanted(arguments, &documents)? {
         match is_due(&vault, &documents, name) {
-            Ok((Some(one), ..)) => due.push(one),
-            Ok((None, after)) => next = next.into_iter().chain(after).min(),
+            Ok((one, after)) => {
+                due.extend(one);
+                next = next.into_iter().chain(after).min();
+            }
             Err(error) => {
                 tell_failed(name, &error, global);
                 count.failed += 1;

@@ -1,6 +1,7 @@
 """A second reader of icecore's vaults, written after FORMAT.md alone, so that the format can't drift in silence.
 
     read_vault.py VAULT (--password TEXT | --key-file FILE | --recovery HEX) points
+    read_vault.py VAULT (--password TEXT | --key-file FILE | --recovery HEX) documents
     read_vault.py VAULT (--password TEXT | --key-file FILE | --recovery HEX) restore MACHINE POINT DISK OUTPUT
 
 It checks all that FORMAT.md says can be checked, uses neither index nor notes, and is slow. Needs Python 3.9 and the
@@ -259,11 +260,11 @@ class Vault:
 
     def begun(self):
         """The newest epoch that has begun, by the vault's own chain."""
-        begun, before, self.quotas = 0, bytes(32), {}
+        begun, before, self.quotas, self.documents, self.given_up = 0, bytes(32), {}, {}, set()
         chain = self.path / "catalog" / self.keys.chain_of("").hex()
         for _, own_hash, epoch, payload in self.entries(chain):
             predecessor, event, zero, _ = struct.unpack_from("<32sB7sq", payload)
-            demand(predecessor == before and event in (1, 2, 3, 5) and not any(zero), "the vault's own chain does not hold")
+            demand(predecessor == before and 1 <= event <= 7 and not any(zero), "the vault's own chain does not hold")
             before = own_hash
             if event == 3:
                 demand(epoch == begun and len(payload) == 64, "an event of soft delete")
@@ -275,6 +276,17 @@ class Vault:
                 demand(length <= 128, "the name of a quota")
                 self.quotas[name] = warn, hard
                 continue
+            if event == 4:
+                self.take_document(payload, epoch == begun)
+                continue
+            if event == 6:
+                chain_id, number = struct.unpack_from("<16sQ", payload, 48)
+                demand(epoch == begun and len(payload) == 72, "an event of an entry that is given up")
+                self.given_up.add((chain_id, number))
+                continue
+            if event == 7:
+                demand(epoch == begun and len(payload) == 48, "an event of the time")
+                continue
             if event == 2:
                 demand(epoch == begun and payload[48:] != self.keys.slot, "this key was removed")
                 continue
@@ -283,6 +295,18 @@ class Vault:
             demand(self.keys.epochs[began][2] == inventory, "an epoch that the slot does not know")
             begun = began
         return begun
+
+    def take_document(self, payload, is_of_its_epoch):
+        """A policy or a machine; read so far that all of it is where FORMAT.md says."""
+        kind, name_length, zero, length = struct.unpack_from("<BBHI", payload, 48)
+        demand(is_of_its_epoch and kind in (1, 2) and zero == 0, "an event of a document")
+        demand(0 < name_length <= 128 and length <= 65536, "the lengths of a document's event")
+        demand(len(payload) == 56 + name_length + length, "the lengths of a document's event")
+        name, document = payload[56:56 + name_length].decode(), payload[56 + name_length:]
+        self.documents.pop((kind, name), None)
+        if document:
+            self.documents[kind, name] = json.loads(document)
+            demand(self.documents[kind, name]["version"] == 1, "a document of version 1")
 
     def record(self, kind, record_id):
         for segment in self.segments:
@@ -377,6 +401,7 @@ def main():
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("points")
     verbs.add_parser("quotas")
+    verbs.add_parser("documents")
     restore = verbs.add_parser("restore")
     for name in ("machine", "point", "disk", "output"):
         restore.add_argument(name)
@@ -396,6 +421,10 @@ def main():
             for machine, levels in sorted(vault.quotas.items()):
                 if any(levels):
                     print(machine or "(vault)", *levels)
+            return
+        if arguments.verb == "documents":
+            for (kind, name), document in sorted(vault.documents.items()):
+                print("policy" if kind == 1 else "machine", name, json.dumps(document, sort_keys=True))
             return
         for machine, time, manifest in vault.points():
             print(f"{machine}/{time}", *(f"{disk['name']}:{disk['size_bytes']}" for disk in manifest["disks"]))

@@ -4,7 +4,7 @@ mod support;
 
 use icecore::Error;
 use icecore::backup::Progress;
-use icecore::vault::request_of;
+use icecore::vault::{DueBackup, request_of};
 use jiff::Timestamp;
 
 fn main() -> support::Outcome {
@@ -20,7 +20,8 @@ fn main() -> support::Outcome {
         let Some(_claim) = vault.claim(name)? else { continue };
         vault.refresh()?;
         if vault.due(name, &policy, Timestamp::now())?.is_some() {
-            let report = vault.backup(&request_of(name, &machine, &policy)?, &Progress::default())?;
+            let DueBackup { request, images, quiesce } = request_of(name, &machine, &policy)?;
+            let report = vault.backup_quiesced(request, &images, &quiesce, &Progress::default()).outcome?;
             println!("{} {}", report.point.machine, report.point.name);
         }
     }

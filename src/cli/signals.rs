@@ -43,7 +43,10 @@ impl Interrupt {
     pub fn noted_to_the_end() -> io::Result<Self> {
         let noted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
-            flag::register(signal, Arc::clone(&noted))?;
+            // What `nohup` keeps away is not let in.
+            if signal != SIGHUP || !is_ignored(signal)? {
+                flag::register(signal, Arc::clone(&noted))?;
+            }
         }
         Ok(Self(noted))
     }
@@ -52,6 +55,16 @@ impl Interrupt {
     pub fn came(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
+}
+
+fn is_ignored(signal: i32) -> io::Result<bool> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: it writes what is set into memory for just that, and changes nothing.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all zeros is a value of it, and the call filled it in.
+    Ok(unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN)
 }
 
 /// From now on a signal ends the process at once with the code for it: for verbs that leave nothing half done.

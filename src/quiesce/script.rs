@@ -83,8 +83,8 @@ fn start(script: &Script<'_>, heard: &mut Heard) -> io::Result<Child> {
     let mut child = command.spawn()?;
     let (stdout, stderr) = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
     for (pipe, is_answer) in [(stdout, script.answers), (stderr, false)] {
-        if let Some(pipe) = pipe {
-            ioctl_fionbio(&pipe, true)?;
+        // One that could make us wait is not listened to.
+        if let Some(pipe) = pipe.filter(|pipe| ioctl_fionbio(pipe, true).is_ok()) {
             heard.pipes.push((pipe, is_answer));
         }
     }

@@ -14,6 +14,7 @@ mod insiders;
 mod keys;
 mod points;
 mod quota;
+mod quiesce;
 mod retention;
 mod roles;
 mod rotation;

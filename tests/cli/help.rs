@@ -2,7 +2,7 @@
 
 use crate::cli_support::Sandbox;
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 26] = [
     "init",
     "backup",
     "points",
@@ -20,6 +20,8 @@ const VERBS: [&str; 24] = [
     "protect",
     "soft-delete",
     "quota",
+    "policy",
+    "machine",
     "gc",
     "stats",
     "bench",

@@ -21,6 +21,7 @@ mod parity;
 mod passwords;
 mod quota;
 mod reflink;
+mod policies;
 mod repair;
 mod salvage;
 mod scripts;

@@ -10,6 +10,7 @@ use icecore::Vault;
 use icecore::backup::Progress;
 use icecore::format::key_slot::Role;
 use icecore::point::PointInfo;
+use icecore::policy::{Machine, Policy};
 use icecore::seal::{Credential, RecoveryKey};
 use icecore::vault::{KeyRequest, Quota, RewriteProgress};
 
@@ -115,6 +116,18 @@ fn a_vault_of_today_reads_as_the_document_says_with_any_key() {
     let target = target.to_str().expect("UTF-8");
     let refused = reader(&path, &backup_only, &["restore", "web01", &point.name, "os", target]);
     assert!(!refused.status.success() && said(&refused).contains("reads no data"), "{}", said(&refused));
+    // So does it the policies and machines, signed as they must be.
+    let policy = Policy::new("daily=7".parse().expect("a retention"));
+    vault.set_policy("gold", &policy).expect("set");
+    vault.set_policy("gone", &policy).expect("set");
+    let disks = [("os".to_owned(), "/images/os.raw".into())].into();
+    let machine = Machine { disks, policy: Some("gold".to_owned()), ..Machine::default() };
+    vault.set_machine("web01", &machine).expect("set");
+    vault.remove_policy("gone").expect("removed");
+    let read = said(&reader(&path, &backup_only, &["documents"]));
+    let expected = "policy gold {\"consistency\": \"crash\", \"retention\": \"daily=7\", \"timeZone\": \"UTC\", \"version\": 1}\n\
+                    machine web01 {\"disks\": {\"os\": \"/images/os.raw\"}, \"policy\": \"gold\", \"version\": 1}\n";
+    assert_eq!(read, expected);
     let wrong = reader(&path, &["--password", "wrong"], &["points"]);
     assert!(!wrong.status.success() && said(&wrong).contains("no key slot opens"), "{}", said(&wrong));
 }

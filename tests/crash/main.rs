@@ -14,5 +14,6 @@ mod kill;
 mod kill_many;
 mod no_space;
 mod order;
+mod policies;
 mod power;
 mod repair;

@@ -18,7 +18,7 @@ use icecore::store::{Store, Writer};
 use icecore::vault::{GcOptions, GcProgress, OpenOptions, SoftDelete};
 use icecore::{Error, Result, Vault};
 
-fn open(path: &Path, credential: &Credential) -> Result<Vault> {
+pub(super) fn open(path: &Path, credential: &Credential) -> Result<Vault> {
     Vault::open(path, credential, &OpenOptions::default())
 }
 
@@ -26,12 +26,12 @@ fn salvage(path: &Path) -> Result<Vault> {
     Vault::open(path, &common::password(), &OpenOptions { salvage: true, ..OpenOptions::default() })
 }
 
-fn key_file(seed: u64) -> Credential {
+pub(super) fn key_file(seed: u64) -> Credential {
     Credential::key_file(common::noise(seed, 64)).expect("long enough")
 }
 
 /// All keys that a slot's holder has.
-fn keys_of(path: &Path, vault: Id, credential: &Credential) -> VaultKeys {
+pub(super) fn keys_of(path: &Path, vault: Id, credential: &Credential) -> VaultKeys {
     let slot = |file: &PathBuf| {
         (common::object(path, file), KeySlot::decode(&std::fs::read(file).expect("read")).expect("a slot"))
     };
@@ -39,11 +39,11 @@ fn keys_of(path: &Path, vault: Id, credential: &Credential) -> VaultKeys {
     open_any(&slots, &vault, credential, |slot, keys| Ok(VaultKeys::new(vault, slot.role, keys))).expect("it opens")
 }
 
-fn own_chain(path: &Path, keys: &VaultKeys) -> PathBuf {
+pub(super) fn own_chain(path: &Path, keys: &VaultKeys) -> PathBuf {
     path.join("catalog").join(hex(&keys.own_chain()))
 }
 
-fn place(path: &Path, chain: &Id, sequence: u64, bytes: &[u8]) {
+pub(super) fn place(path: &Path, chain: &Id, sequence: u64, bytes: &[u8]) {
     let file = path.join(catalog_entry::object(chain, sequence));
     std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
     std::fs::write(file, bytes).expect("written");

@@ -15,6 +15,7 @@ mod keys;
 mod points;
 mod quota;
 mod quiesce;
+mod policies;
 mod retention;
 mod roles;
 mod rotation;

@@ -16,7 +16,7 @@ use icecore::format::inventory::{Inventory, Prefix};
 use icecore::format::key_slot::{KeySlot, Role, SlotKind};
 use icecore::format::map_node::MapNode;
 use icecore::format::segment::{HEADER_BYTES, RECORD_HEADER_BYTES, RecordType, TRAILER_BYTES, Trailer, encode_table};
-use icecore::format::vault_event::{Event, Quota, SoftDelete, VaultEvent};
+use icecore::format::vault_event::{DocumentKind, DocumentSet, Event, Quota, SoftDelete, VaultEvent};
 use icecore::format::{header, index_run, key_slot, segment, with_hash};
 use icecore::media::{DirectoryMedia, Media, ReadMode};
 use icecore::seal::SegmentSeal;
@@ -366,11 +366,16 @@ fn of_events() -> Vec<Seed> {
         |name: &str, event: VaultEvent| seed("vault_event", name, [event.encode().as_slice(), &[9; 64]].concat());
     let quota = Quota { warn_bytes: 1 << 39, hard_bytes: 1 << 40 };
     let of = |machine: &str| Event::QuotaSet { machine: machine.to_owned(), quota };
+    let document = |kind, document: &[u8]| {
+        Event::DocumentSet(DocumentSet { kind, name: "web01".to_owned(), document: document.to_vec() })
+    };
     let soft_delete = SoftDelete { grace_seconds: 86_400, locked_until_unix_seconds: i64::MAX };
     vec![
         seed("epoch", began(1, false)),
         seed("epoch-rewritten", began(2, true)),
         seed("slot", VaultEvent { event: Event::SlotRemoved { slot: [3; 8] }, ..began(1, false) }),
+        seed("policy", VaultEvent { event: document(DocumentKind::Policy, b"{\"version\":1}"), ..began(1, false) }),
+        seed("machine-removed", VaultEvent { event: document(DocumentKind::Machine, b""), ..began(1, false) }),
         seed("soft-delete", VaultEvent { event: Event::SoftDeleteSet(soft_delete), ..began(1, false) }),
         seed("time", VaultEvent { event: Event::TimeNoted, ..began(1, false) }),
         seed("given-up", VaultEvent { event: Event::GivenUp { chain: [4; 16], sequence: 7 }, ..began(1, false) }),

@@ -96,7 +96,7 @@ fn wrong_input_is_refused_in_a_sentence() {
         (vec!["machine", "set", "new", "--policy", "gold"], "none"),
         (vec!["machine", "set", "web", "--clear", "disks"], "none"),
         (vec!["machine", "set", "web", "--disk", "os"], "NAME=PATH"),
-        (vec!["machine", "set", "web", "--hook-timeout", "0s"], "a second to a day"),
+        (vec!["machine", "set", "web", "--hook-timeout", "0s"], "needs some time"),
         (vec!["machine", "set", "web", "--pre-script", " "], "empty"),
         (vec!["policy", "plan", "web", "--for", "20000d"], "ten years"),
         (vec!["backup", "--due", "--disk", "os=web.raw"], "cannot be used"),
@@ -151,16 +151,40 @@ fn what_is_due_is_made_once_by_a_key_that_only_backs_up() {
 fn a_machine_that_fails_stops_no_other() {
     let sandbox = sandbox();
     sandbox.ok(&["machine", "set", "aaa", "--disk", "os=absent.raw", "--policy", "gold"]);
-    sandbox.ok(&["machine", "set", "bbb", "--disk", "os=web.raw", "--policy", "gold", "--pre-script", "/bin/true"]);
+    sandbox.ok(&["machine", "set", "bbb", "--disk", "os=web.raw", "--policy", "gold", "--pre-script", "/bin/false"]);
     let ran = sandbox.run(&["backup", "--due"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
-    assert!(ran.stderr.contains("aaa: cannot open disk") && ran.stderr.contains("bbb: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("aaa: cannot open disk") && ran.stderr.contains("bbb: the pre-script ended with"),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.text().contains("2 points made of what was due, 2 failed"), "{}", ran.text());
     assert_eq!(sandbox.points(), 2);
     // Those that failed are due again; where all fail, that is a failure.
     let ran = sandbox.run(&["backup", "--due", "--json"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert_eq!(ran.json()["failed"], 2);
+}
+
+#[test]
+fn what_a_machine_needs_to_hold_still_is_run_for_due_backups_too() {
+    let sandbox = sandbox();
+    let log = sandbox.path("log");
+    let script =
+        |what: &str| format!("echo {what} $ICECORE_MACHINE $ICECORE_DISKS $ICECORE_RESULT >> {}", log.display());
+    let (pre, post) = (script("pre"), script("post"));
+    sandbox.ok(&["machine", "set", "web", "--pre-script", &pre, "--post-script", &post, "--policy", "gold"]);
+    sandbox.ok(&["policy", "set", "gold", "--consistency", "file-system"]);
+    // Of `db` nothing makes the disks hold still, and the policy allows no less.
+    let ran = sandbox.run(&["backup", "--due", "--json"]);
+    assert!(ran.code == 3 && ran.stderr.contains("nothing brings its disks into the order"), "{}", ran.stderr);
+    let made = ran.json_lines();
+    assert_eq!((&made[0]["machine"], &made[0]["consistency"]), (&"web".into(), &"file-system".into()));
+    assert_eq!(std::fs::read_to_string(&log).expect("it ran"), "pre web os\npost web os ok\n");
+    sandbox.ok(&["policy", "set", "gold", "--allow-crash"]);
+    let made = sandbox.ok(&["backup", "--due", "--json"]).json_lines();
+    assert_eq!((&made[0]["machine"], &made[0]["consistency"]), (&"db".into(), &"crash".into()));
 }
 
 #[test]

@@ -70,7 +70,8 @@ fn seen(vault: &Vault) -> usize {
 fn power_is_lost_at_any_call() {
     let disk = SimulatedFiles::new();
     drop(FaultyFiles::over(Arc::new(disk.clone()), Plan::NONE).init(Path::new(VAULT), &common::small()).expect("init"));
-    let mut crash = Crash::before(&disk.trace());
+    let made = disk.trace();
+    let mut crash = Crash::before(&made);
     while crash.step().is_some() {}
     let disk = SimulatedFiles::from_image(crash.image(icecore::media::simulated::Left::Everything)).expect("an image");
     let vault = vault_on(&disk);

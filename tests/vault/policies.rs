@@ -296,9 +296,9 @@ fn a_machine_is_due_until_a_point_is_made_and_claimed_by_one_at_a_time() {
     let first = due(now).expect("never backed up").since;
     assert!(first <= now && due(now).expect("due").newest.is_none());
     let make = |time| {
-        let mut request = request_of("web", &machine, &policy).expect("a request");
-        request.time = Some(time);
-        vault.backup(&request, &Progress::default()).expect("backup")
+        let mut due = request_of("web", &machine, &policy).expect("a request");
+        due.request.time = Some(time);
+        vault.backup_quiesced(due.request, &due.images, &due.quiesce, &Progress::default()).outcome.expect("backup")
     };
     make(ago(48));
     assert!(due(now).is_some(), "an older point is not it");

@@ -35,9 +35,10 @@ Examples:
 
 const AFTER_HELP: &str = "\
 Scripts: `sh -c` runs each, with ICECORE_PHASE (pre, post, snapshot, release), ICECORE_MACHINE, ICECORE_DISKS (names, one a \
-line), ICECORE_DISK_COUNT, ICECORE_DISK_1_NAME and ICECORE_DISK_1_PATH, ..._2_..., and for post and release ICECORE_RESULT (ok \
-or failed) in its environment; no other variable of ICECORE_... reaches it. It fails by its exit code or by taking longer than \
---hook-timeout; then all that it started in its process group gets TERM, and KILL 5 s later.
+line), ICECORE_DISK_COUNT, ICECORE_DISK_1_NAME and ICECORE_DISK_1_PATH, ..._2_..., for post and release ICECORE_RESULT (ok or \
+failed), and for release ICECORE_DISK_1_SNAPSHOT (what was printed) in its environment; no other variable of ICECORE_... reaches \
+it. It fails by its exit code, or by taking longer than --hook-timeout: then it gets TERM with all of its process group, and \
+KILL 5 s later.
 
 The order is pre-script, snapshot or reflink copy, post-script, reading. With neither of the two in the middle the pre-script \
 and the post-script enclose the whole reading. The post-script runs once the pre-script was started, also if that fails, if \

@@ -273,7 +273,12 @@ pub struct QuiescedBackup {
 /// Text as one line without control characters, of so many bytes at most.
 fn one_line(text: &str, most_bytes: usize) -> String {
     let plain = |character: char| if character.is_control() { ' ' } else { character };
-    let mut line: String = text.trim().chars().map(plain).collect();
-    line.truncate(line.floor_char_boundary(most_bytes));
+    let mut line = String::new();
+    for character in text.trim().chars().map(plain) {
+        if line.len() + character.len_utf8() > most_bytes {
+            break;
+        }
+        line.push(character);
+    }
     line
 }

@@ -14,7 +14,7 @@ use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
 use crate::point::vault_chain;
 use crate::point::{Catalog, Manifest, PointInfo};
-use crate::store::{Place, Store, WRITERS_LOCK, Writer, parity};
+use crate::store::{GATE_LOCK, Place, Store, WRITERS_LOCK, Writer, parity};
 use crate::sync::Arc;
 
 /// The right to add a point.
@@ -31,8 +31,11 @@ impl<'a> Session<'a> {
     /// Begins to write a point of a machine. With `verify`, each record is opened, decoded and compared before it is written.
     pub(crate) fn begin(store: &'a Arc<Store>, catalog: &'a Catalog, machine: &str, verify: bool) -> Result<Self> {
         clear_up(store)?;
-        // Shared with other backups; whoever removes segments waits until we are through, and we for them.
+        // Shared with other backups; whoever removes segments waits until we are through, and we for them. Where many backups
+        // overlap, he would wait for ever: so he may hold back for a moment those that are about to begin.
+        let gate = store.media().lock(GATE_LOCK, LockKind::Shared, true)?;
         let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        drop(gate);
         // The lock keeps rotations out; one that was before it must have been seen by these keys.
         let chain = vault_chain::check(store.media().as_ref(), store.keys())?;
         store.refresh_for_writing()?;

@@ -1,10 +1,13 @@
 //! `icecore gc`
 
+use std::time::Duration;
+
 use clap::Args;
 use icecore::vault::{ClockAhead, GcOptions, GcReport};
 use serde_json::json;
 
 use super::arguments::Global;
+use super::duration;
 use super::exit::Exit;
 use super::human;
 use super::output::{self, Output};
@@ -25,7 +28,8 @@ Examples:
 ///
 /// Purges forgotten points whose time is over, then removes every segment of which nothing is needed, and moves the rest
 /// out of those that are mostly not needed. Space is back when it returns. Backups, mounts and restores go on meanwhile; it
-/// waits for a moment in which no backup runs, and what runs then waits shortly.
+/// waits for a moment in which no backup runs, and holds new ones back for some seconds where they never pause; what begins
+/// in that moment waits shortly.
 ///
 /// Where the catalog or a map is damaged, nothing is removed: `icecore repair` comes first. It may end at any moment, also
 /// by a kill or power loss; run again it goes on. Needs a key of role admin.
@@ -41,6 +45,9 @@ pub struct Arguments {
     /// Rewrite segments of which at least so many hundredths are not needed
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
     min_dead: u8,
+    /// Wait so long for a moment in which no backup runs
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
+    wait: Duration,
     /// Remove points without a catalog entry too, as a backup leaves that was interrupted at its end
     #[arg(long)]
     drop_unlisted: bool,
@@ -55,6 +62,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
         least_dead_percent: arguments.min_dead,
         drops_unlisted: arguments.drop_unlisted,
         seen: seen::known(&vault),
+        most_wait: arguments.wait,
         dry_run: arguments.dry_run,
     };
     let report = progress::shown(global, &interrupt, "segments", |progress| vault.gc(&options, progress))?;

@@ -51,6 +51,9 @@ pub use writer::{Stored, Writer};
 /// The lock that whoever writes records or the index shares, and that who takes any of them out has alone.
 pub(crate) const WRITERS_LOCK: &str = "writers";
 
+/// The lock that a backup passes through before it begins, and that who waits for all of them to end may hold for a moment.
+pub(crate) const GATE_LOCK: &str = "gate";
+
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -13,11 +13,10 @@
 //! - whoever is killed at any moment loses time: the next call finds the same things, and ends it.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::check::writers_lock_alone;
 use super::clock::ClockAhead;
 use super::parallel::each;
 use super::{Vault, checked_manifest};
@@ -29,8 +28,8 @@ use crate::format::segment::{RecordType, TableEntry};
 use crate::media::{Lock, LockKind};
 use crate::point::{Heads, hold};
 pub use crate::progress::Progress as GcProgress;
-use crate::store::{Moved, WRITERS_LOCK};
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::store::{GATE_LOCK, Moved, WRITERS_LOCK};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, thread};
 
 /// How far to go.
 #[derive(Clone, Debug)]
@@ -44,6 +43,8 @@ pub struct GcOptions {
     /// How far the chains had come, as the caller has seen it: behind that, somebody may have brought back or made what this
     /// vault does not tell of.
     pub seen: Option<Heads>,
+    /// How long a moment is waited for in which no backup runs.
+    pub most_wait: Duration,
     /// Only tells.
     pub dry_run: bool,
 }
@@ -56,6 +57,7 @@ impl Default for GcOptions {
             least_dead_percent: 50,
             drops_unlisted: false,
             seen: None,
+            most_wait: Duration::from_secs(3600),
             dry_run: false,
         }
     }
@@ -376,7 +378,7 @@ impl Vault {
         loop {
             // Marked while others go on, so that they need not wait for much.
             self.mark_new(options, marks, progress, report)?;
-            let alone = writers_lock_alone(self.media.as_ref(), progress)??;
+            let alone = self.no_backups(options, progress)?;
             // Keys that were rotated meanwhile open nothing of what was moved under the new ones.
             let store = self.reader.store();
             crate::point::vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error))?;
@@ -390,6 +392,30 @@ impl Vault {
                 self.mark_new(options, marks, progress, report)?;
                 return Ok(alone);
             }
+        }
+    }
+
+    /// Waits for a moment in which no backup runs. Where none comes by itself, those that are about to begin are held back, for
+    /// so short that nobody minds: then the ones that run have a chance to end.
+    fn no_backups(&self, options: &GcOptions, progress: &GcProgress) -> Result<Lock> {
+        let media = self.media.as_ref();
+        let began = Instant::now();
+        let mut gate = None;
+        loop {
+            if let Some(lock) = media.lock(WRITERS_LOCK, LockKind::Exclusive, false)? {
+                return Ok(lock);
+            }
+            progress.check()?;
+            let waited = began.elapsed();
+            if waited >= options.most_wait {
+                return Err(Error::Busy { what: "a backup runs, and space is given back only once it has ended" });
+            }
+            match waited.as_secs() % (OPEN_SECONDS + HELD_SECONDS) < OPEN_SECONDS {
+                true => gate = None,
+                false if gate.is_none() => gate = media.lock(GATE_LOCK, LockKind::Exclusive, false)?,
+                false => {}
+            }
+            thread::sleep(BETWEEN_TRIES);
         }
     }
 
@@ -477,6 +503,13 @@ impl Vault {
         Ok(())
     }
 }
+
+/// How long backups may begin while somebody waits for them to end, in seconds; then for how long they are held back.
+const OPEN_SECONDS: u64 = 10;
+const HELD_SECONDS: u64 = 5;
+
+/// How long who waits sleeps before he looks again.
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 /// So many new points are marked while others wait.
 const FEW: usize = 4;

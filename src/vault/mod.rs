@@ -64,7 +64,7 @@ use crate::quiesce::{Achieved, DiskImage, Freeze, Quiesce, QuiescedBackup, check
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, Wish, random, wrap};
 use crate::store::parity::Correction;
-use crate::store::{Reader, Store, WRITERS_LOCK};
+use crate::store::{GATE_LOCK, Reader, Store, WRITERS_LOCK};
 use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
 use unlock::Unlocked;
@@ -81,7 +81,7 @@ pub const FOLDERS: [&str; 7] = [
 ];
 
 /// Lock files of a vault.
-pub const LOCKS: [&str; 3] = [WRITERS_LOCK, keys::KEYS_LOCK, point::hold::POINTS_LOCK];
+pub const LOCKS: [&str; 4] = [WRITERS_LOCK, GATE_LOCK, keys::KEYS_LOCK, point::hold::POINTS_LOCK];
 
 /// An open vault. Any number of calls may run at once, from any number of threads and processes.
 pub struct Vault {

@@ -8,6 +8,7 @@ use crate::common;
 use crate::common::faults::{Call, Fault, FaultyFiles, Plan};
 use crate::common::files;
 use icecore::error::Problem;
+use icecore::media::{DirectoryMedia, LockKind, Media, ReadMode};
 use icecore::point::PointInfo;
 use icecore::seal::Credential;
 use icecore::vault::{GcOptions, GcProgress, GcReport, InitOptions, OpenOptions, RewriteProgress, SoftDelete};
@@ -254,4 +255,56 @@ fn two_at_once_purge_and_remove_everything_once() {
     assert!(vault.forgotten("web").is_empty());
     assert_eq!(gc(&vault).expect("gc").removed_segments, 0);
     assert_whole(&path, "two at once");
+}
+
+#[test]
+fn a_backup_that_does_not_end_is_waited_for_no_longer_than_is_said() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    let lost = backup(&vault, "web", &common::noise(1, 100_000));
+    backup(&vault, "web", &common::noise(2, 100_000));
+    vault.forget(&lost, "", false).expect("forgotten");
+    let media = DirectoryMedia::new(&path, ReadMode::Pread);
+    let running = media.lock("writers", LockKind::Shared, true).expect("locked");
+    let options = GcOptions { most_wait: std::time::Duration::ZERO, ..GcOptions::default() };
+    let error = vault.gc(&options, &GcProgress::default()).expect_err("it runs");
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+    drop(running);
+    assert!(vault.gc(&options, &GcProgress::default()).expect("nothing runs").removed_segments > 0);
+}
+
+#[test]
+fn backups_that_never_pause_let_it_come_through() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    let lost = backup(&vault, "web", &common::noise(1, 100_000));
+    backup(&vault, "web", &common::noise(2, 100_000));
+    vault.forget(&lost, "", false).expect("forgotten");
+    let ended = AtomicBool::new(false);
+    let media = DirectoryMedia::new(&path, ReadMode::Pread);
+    let wait = || std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::scope(|scope| {
+        // As backups do: through the gate, and each begins before another ends.
+        for first in [true, false] {
+            let (media, ended) = (&media, &ended);
+            scope.spawn(move || {
+                if !first {
+                    std::thread::sleep(std::time::Duration::from_millis(150));
+                }
+                while !ended.load(Ordering::Relaxed) {
+                    let gate = media.lock("gate", LockKind::Shared, true).expect("locked");
+                    let running = media.lock("writers", LockKind::Shared, true).expect("locked");
+                    drop(gate);
+                    wait();
+                    drop(running);
+                }
+            });
+        }
+        wait();
+        let report = gc(&common::open(&path));
+        ended.store(true, Ordering::Relaxed);
+        assert!(report.expect("it comes through").removed_segments > 0);
+    });
 }

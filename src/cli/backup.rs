@@ -73,8 +73,8 @@ pub struct Arguments {
     /// Back up the machines that are due by their policies; or the one that is named, if it is
     #[arg(long, conflicts_with_all = ["disks", "tags", "time", "consistency", "pre_script", "snapshot_command", "reflink"])]
     due: bool,
-    /// Only list the machines that are due
-    #[arg(short = 'n', long, requires = "due")]
+    /// With --due, only list the machines that are
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
     /// A label for the point; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
@@ -180,6 +180,9 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     if arguments.due {
         return due::run(arguments, global);
+    }
+    if arguments.dry_run {
+        return Err(Problem::usage("--dry-run lists what is due", "add --due, or leave it out"));
     }
     // Before anybody is asked for a password; the engine checks it again.
     for (number, disk) in arguments.disks.iter().enumerate() {

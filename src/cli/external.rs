@@ -101,6 +101,10 @@ fn ask(command: &str, request: Zeroizing<String>, timeout: Duration) -> Result<V
     // What it says on standard error is shown as it says it.
     let mut starting = Command::new(program);
     starting.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+    // It gets one key to wrap, and no other secret.
+    for variable in ["ICECORE_PASSWORD", "ICECORE_TO_PASSWORD"] {
+        starting.env_remove(variable);
+    }
     // One that may ask a person must stay in the terminal's group; elsewhere, what it started goes with it.
     let in_group = !io::stdin().is_terminal();
     if in_group {

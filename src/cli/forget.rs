@@ -189,6 +189,9 @@ fn chosen(arguments: &Arguments, vault: &Vault) -> Result<Vec<Chosen>, Problem> 
             }
             Err(_) => {
                 let machine = what.trim_end_matches('/');
+                if arguments.policy {
+                    documents.policy_of(machine)?;
+                }
                 let points = vault.points(machine)?;
                 chosen.extend(match (&arguments.keep, arguments.older_than) {
                     _ if arguments.policy => by_policy(&documents, machine, arguments, vault, points)?,

@@ -73,6 +73,15 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     if let Some(clock) = &report.clock_ahead {
         output::warning(&not_believed(clock), global.json);
     }
+    for point in &report.doubtful {
+        output::notice(
+            &format!(
+                "{point} is kept: an entry that was given up may have brought it back; if it was not, `icecore undelete` it and \
+                 forget it again"
+            ),
+            global.json,
+        );
+    }
     for point in &report.in_use {
         output::warning(&format!("{point} is being read; the next run purges it"), global.json);
     }
@@ -105,6 +114,7 @@ fn tell(report: &GcReport, dry_run: bool, global: &Global) -> Result<(), Problem
         return output::json(&json!({
             "message_type": if dry_run { "would_give_back" } else { "gave_back" },
             "purged": report.purged,
+            "doubtful": report.doubtful,
             "in_use": report.in_use,
             "clock_ahead": report.clock_ahead.is_some(),
             "points": report.points,

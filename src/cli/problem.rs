@@ -283,6 +283,7 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::TargetInUse { .. } => "unmount it or stop what uses it",
         Error::WrongKey { .. } => "check the password or key file (ICECORE_PASSWORD_FILE, --key-file)",
         Error::NotPermitted { .. } => "use a password or key file of that role (`icecore key list`)",
+        Error::Rotated { .. } if doing == Doing::Rotating => "run it again: somebody else rotated just now",
         Error::Rotated { .. } => "use a key that `icecore key list` shows, or have an administrator add yours again",
         Error::RemovedKey => "use another key, or have an administrator add one for you",
         Error::External { .. } => "try that command by itself, or open the vault with another key",
@@ -311,6 +312,12 @@ fn next(error: &Error, doing: Doing) -> String {
         }
         Error::Damaged(damage) if doing == Doing::Collecting && damage.object.starts_with(catalog_entry::FOLDER) => {
             "bring it back with `icecore repair --from DIR`, or give it up with `icecore repair --give-up`"
+        }
+        Error::Damaged(damage)
+            if damage.object.starts_with(catalog_entry::FOLDER)
+                && matches!(doing, Doing::Backup | Doing::Keys | Doing::Retaining | Doing::Describing) =>
+        {
+            "bring it back with `icecore repair --from DIR`; where nobody has it, `icecore repair --give-up` says what to do"
         }
         Error::Damaged(_) if doing == Doing::Repair => "give a copy of the vault with --from",
         Error::Damaged(damage) if damage.object == header::OBJECT || damage.object == header::COPY => {
@@ -379,7 +386,7 @@ mod tests {
         assert_eq!(of(Error::NoVault { path: "x".into() }), 10);
         assert_eq!(of(Error::Busy { what: "x" }), 11);
         assert_eq!(of(Error::WrongKey { slots: 1 }), 12);
-        assert_eq!(of(Error::OverQuota { machine: String::new(), counted_bytes: 2, hard_bytes: 1 }), 13);
+        assert_eq!(of(Error::OverQuota { machine: String::new(), counted_bytes: 2, hard_bytes: 1 }), 14);
         assert_eq!(of(Error::Interrupted), 130);
         assert_eq!(of(Error::DuplicateDisk { name: "x".into() }), 2);
         assert_eq!(of(Error::UnknownMachine { name: "x".into() }), 1);

@@ -39,7 +39,7 @@ pub fn tell(vault: &Vault, global: &Global) {
 
 /// Whether bytes are lost, and others near them need not be.
 fn is_loss(error: &Error) -> bool {
-    matches!(error, Error::Damaged(_) | Error::Vault { .. } | Error::Missing { .. } | Error::Rotated { .. })
+    matches!(error, Error::Damaged(_) | Error::Vault { .. } | Error::Missing { .. })
 }
 
 /// Reads as a tree does, with zeros where bytes are lost.

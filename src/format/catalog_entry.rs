@@ -184,6 +184,12 @@ pub fn object(chain: &Id, sequence: u64) -> String {
     format!("{FOLDER}/{}/{sequence:016x}.entry", super::hex(chain))
 }
 
+/// The chain and the number of an entry's object.
+pub fn place_of(object: &str) -> Option<(Id, u64)> {
+    let (chain, name) = object.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('/')?;
+    Some((super::id_from_hex(chain)?, sequence_of(name)?))
+}
+
 /// The sequence number in an entry's file name.
 pub fn sequence_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".entry")?;

@@ -87,12 +87,13 @@
 //! | 72 | n | the machine's name, UTF-8 |
 //!
 //! Event 6, an entry of any chain that is damaged or lost is given up: nobody waits for what it said. One that comes back
-//! all the same counts as if this had not been:
+//! all the same counts as if this had not been, also where it is damaged again:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 48 | 16 | chain id |
 //! | 64 | 8 | the entry's number |
+//! | 72 | 32 | BLAKE3 of the damaged file; zero where there was none, or it could not be read |
 //!
 //! Event 7, the time was noted, which is the entry's own: there is nothing else in it.
 
@@ -104,7 +105,7 @@ const FIXED: usize = 48;
 const EPOCH_BEGAN: usize = FIXED + 40;
 const SLOT_REMOVED: usize = FIXED + 8;
 const SOFT_DELETE: usize = FIXED + 16;
-const GIVEN_UP: usize = FIXED + 24;
+const GIVEN_UP: usize = FIXED + 56;
 const QUOTA: usize = FIXED + 24;
 const DOCUMENT_SET: usize = FIXED + 8;
 /// Longest document in bytes.
@@ -138,6 +139,8 @@ pub enum Event {
         chain: Id,
         /// The entry's number.
         sequence: u64,
+        /// BLAKE3 of the damaged file; zero where there was none, or it could not be read.
+        found: Hash,
     },
     /// The time was noted.
     TimeNoted,
@@ -238,10 +241,11 @@ impl VaultEvent {
                 put::<56, 8, SOFT_DELETE>(&mut bytes, locked_until_unix_seconds.to_le_bytes());
                 bytes.to_vec()
             }
-            &Event::GivenUp { chain, sequence } => {
+            &Event::GivenUp { chain, sequence, found } => {
                 let mut bytes = self.begin::<GIVEN_UP>(6);
                 put::<48, 16, GIVEN_UP>(&mut bytes, chain);
                 put::<64, 8, GIVEN_UP>(&mut bytes, sequence.to_le_bytes());
+                put::<72, 32, GIVEN_UP>(&mut bytes, found);
                 bytes.to_vec()
             }
             Event::TimeNoted => self.begin::<FIXED>(7).to_vec(),
@@ -305,7 +309,8 @@ impl VaultEvent {
                 if sequence >= MOST_ENTRIES {
                     return Err(Problem::Field("entry's number").into());
                 }
-                Event::GivenUp { chain: field::<48, 16, GIVEN_UP>(bytes), sequence }
+                let (chain, found) = (field::<48, 16, GIVEN_UP>(bytes), field::<72, 32, GIVEN_UP>(bytes));
+                Event::GivenUp { chain, sequence, found }
             }
             7 => {
                 exactly::<FIXED>(bytes)?;

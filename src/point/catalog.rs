@@ -54,6 +54,8 @@ pub struct Forgotten {
     pub until: Timestamp,
     /// Why, in words.
     pub reason: String,
+    /// The number of the entry that says so.
+    pub(crate) entry: u64,
 }
 
 /// An end that something has, or has not.
@@ -134,6 +136,8 @@ struct Chain {
     /// The newest time that an administrator's entry tells: what he does later is not from before. What others write must
     /// not move time.
     latest_unix_seconds: i64,
+    /// Number of the entry that is replayed.
+    at: u64,
     /// When the entries were made, Unix seconds.
     recorded: Vec<i64>,
     /// Number that the next entry gets.
@@ -222,6 +226,7 @@ impl Catalog {
                 }
                 chain.machine = Some(entry.machine().to_owned());
                 chain.recorded.push(entry.recorded_unix_seconds());
+                chain.at = sequence;
                 let done = match entry {
                     Entry::Made(made) => chain.add(made),
                     Entry::Changed(changed) => chain.change(&changed),
@@ -306,7 +311,17 @@ impl Catalog {
             let sequence = chain.next;
             if let Some(lost) = chain.unreadable.filter(|lost| lost.checked_add(1) == Some(sequence)) {
                 // The new entry must bind this one. Perhaps the medium gives it now; else this is the error.
-                let (hash, _) = entries::read(self.media.as_ref(), &self.keys, id, lost)?;
+                let hash = match entries::read(self.media.as_ref(), &self.keys, id, lost) {
+                    Ok((hash, _)) => hash,
+                    // What was given up nobody can bind.
+                    Err(error) => {
+                        let own = super::vault_chain::VaultChain::read(self.media.as_ref(), &self.keys)?;
+                        if !own.gave_up(self.media.as_ref(), &catalog_entry::object(id, lost)) {
+                            return Err(error);
+                        }
+                        [0; HASH_BYTES]
+                    }
+                };
                 if let Some(chain) = self.chains().get_mut(id) {
                     chain.head = hash;
                     chain.unreadable = None;
@@ -396,6 +411,19 @@ impl Catalog {
         let chains = self.chains();
         let all = chains.values().flat_map(|chain| chain.recorded.iter().copied());
         all.filter(|recorded| *recorded < end).max()
+    }
+
+    /// The points that were forgotten before one of these entries, which are given up: it may have brought them back.
+    pub(crate) fn doubtful(&self, given_up: &HashSet<(String, Hash)>) -> HashSet<String> {
+        let chains = self.chains();
+        let places = given_up.iter().filter_map(|(object, _)| catalog_entry::place_of(object));
+        let mut doubtful = HashSet::new();
+        for (id, sequence) in places {
+            let points = chains.get(&id).map(|chain| chain.points.as_slice()).unwrap_or_default();
+            let before = |point: &&Arc<PointInfo>| point.forgotten.as_ref().is_some_and(|it| it.entry < sequence);
+            doubtful.extend(points.iter().filter(before).map(|point| point.id.clone()));
+        }
+        doubtful
     }
 
     /// Whether a point is purged.
@@ -544,7 +572,7 @@ impl Chain {
             (Change::Forgotten { .. }, None) if point.is_protected(at(recorded)) => Err("forgets a protected point"),
             (Change::Forgotten { until_unix_seconds }, None) => {
                 let (since, until, reason) = (at(recorded), at(until_unix_seconds), changed.reason.clone());
-                point.forgotten = Some(Forgotten { since, until, reason });
+                point.forgotten = Some(Forgotten { since, until, reason, entry: self.at });
                 Ok(())
             }
             (Change::BroughtBack, Some(_)) => {

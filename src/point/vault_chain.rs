@@ -32,8 +32,8 @@ pub(crate) struct VaultChain {
     pub soft_delete: SoftDelete,
     /// When its entries were made, Unix seconds.
     pub recorded: Vec<i64>,
-    /// Objects of entries, of any chain, that are given up.
-    pub given_up: HashSet<String>,
+    /// Objects of entries, of any chain, that are given up, and the hashes of what was found there.
+    pub given_up: HashSet<(String, Hash)>,
     /// How much machines, by their names, and the vault, by the empty name, may take.
     pub quotas: BTreeMap<String, Quota>,
     /// Policies and machines, as their JSON documents.
@@ -193,8 +193,8 @@ impl VaultChain {
             }
             Ok(Some(Event::SlotRemoved { slot })) => self.removed.push(slot),
             Ok(Some(Event::SoftDeleteSet(set))) => self.soft_delete = set,
-            Ok(Some(Event::GivenUp { chain, sequence })) => {
-                self.given_up.insert(catalog_entry::object(&chain, sequence));
+            Ok(Some(Event::GivenUp { chain, sequence, found })) => {
+                self.given_up.insert((catalog_entry::object(&chain, sequence), found));
             }
             Ok(Some(Event::QuotaSet { machine, quota })) if quota == Quota::default() => {
                 self.quotas.remove(&machine);
@@ -235,6 +235,24 @@ impl VaultChain {
         };
         new.is_none_or(|new| new.weakens(&old)).then_some((policy, end))
     }
+}
+
+impl VaultChain {
+    /// Whether what is wrong with an entry now is what was given up.
+    pub(crate) fn gave_up(&self, media: &dyn Media, object: &str) -> bool {
+        self.given_up.iter().any(|(given_up, _)| given_up == object)
+            && self.given_up.contains(&(object.to_owned(), found_of(media, object)))
+    }
+}
+
+/// What is found of an entry: the hash of its file; zero where there is none, or it can't be read.
+pub(crate) fn found_of(media: &dyn Media, object: &str) -> Hash {
+    let read = || -> Option<Hash> {
+        let (chain, sequence) = catalog_entry::place_of(object)?;
+        let bytes = entries::stored(media, &chain, sequence).ok()?.ok()?;
+        Some(*blake3::hash(&bytes).as_bytes())
+    };
+    read().unwrap_or([0; HASH_BYTES])
 }
 
 /// Whether soft delete is locked at that time.

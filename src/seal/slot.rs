@@ -244,16 +244,24 @@ pub fn wrap(vault: Id, keys: &RoleKeys, wish: &Wish<'_>) -> Result<KeySlot> {
         escrow: [0; ESCROW_BYTES],
         authenticator: [0; 32],
     };
-    if let Credential::External(external) = wish.credential {
-        let key = Zeroizing::new(random()?);
-        slot.wrapped = external.wrap(&vault, &slot.id, &key)?;
-        if slot.wrapped.len() > MOST_WRAPPED_BYTES {
-            let value = format!("of {} bytes", slot.wrapped.len());
-            return Err(Error::Invalid { what: "wrapped key", value, rule: "it must be at most 16 KiB" });
+    let root = match wish.credential {
+        Credential::External(external) => {
+            let key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
+            slot.wrapped = external.wrap(&vault, &slot.id, &key)?;
+            if slot.wrapped.len() > MOST_WRAPPED_BYTES {
+                let value = format!("of {} bytes", slot.wrapped.len());
+                return Err(Error::Invalid { what: "wrapped key", value, rule: "it must be at most 16 KiB" });
+            }
+            // A command that can't undo itself, or gives everybody the same key, must fail now.
+            if external.unwrap(&vault, &slot.id, &slot.wrapped)? != key {
+                let source = std::io::Error::other("unwrapping gives another key than was wrapped");
+                return Err(Error::External { source });
+            }
+            salted("icecore 1 external key", &slot.salt, key.as_slice())
         }
-    }
-    // Of an external key what comes back, not what was given: a command that can't undo itself must fail now.
-    let slot_keys = SlotKeys::new(&wish.credential.root(&slot)?, &slot);
+        other => other.root(&slot)?,
+    };
+    let slot_keys = SlotKeys::new(&root, &slot);
     slot.commitment = slot_keys.commitment;
     slot.public = X25519HkdfSha256::sk_to_pk(&slot_keys.hpke_private()).to_bytes().into();
     fill(&mut slot, &slot_keys.update, keys)?;
@@ -350,7 +358,8 @@ pub fn open_any<T>(
     let mut roots: Vec<(&KeySlot, Option<Secret>)> = Vec::new();
     let made_of = |slot: &KeySlot| (slot.kind, slot.salt, slot.id, slot.wrapped.clone());
     let mut fitting: Vec<&(String, KeySlot)> = slots.iter().filter(|(_, slot)| credential.fits(slot.kind)).collect();
-    fitting.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.epoch));
+    // What is cheap first: nobody is to wait for what somebody planted that costs much.
+    fitting.sort_by_key(|(_, slot)| (cost_of(slot.kind), std::cmp::Reverse(slot.epoch)));
     for (name, slot) in fitting {
         if slot.vault != *vault {
             if !has_own {
@@ -395,6 +404,14 @@ pub fn open_any<T>(
         }
     }
     Err(outdated.or(unusable).unwrap_or(Error::WrongKey { slots: ids.len() }))
+}
+
+/// What it costs to try a slot.
+fn cost_of(kind: SlotKind) -> u64 {
+    match kind {
+        SlotKind::Password { passes, memory_kib, .. } => u64::from(passes) * u64::from(memory_kib),
+        _ => 0,
+    }
 }
 
 /// Opens a slot whose commitment fits.

@@ -22,6 +22,8 @@ mod space;
 mod whole;
 mod writer;
 
+use std::sync::OnceLock;
+
 use quick_cache::sync::Cache;
 
 use crate::error::{Error, Result};
@@ -79,6 +81,8 @@ pub struct Store {
     meter: Arc<Meter>,
     /// Records that were looked for in vain in all segments, and whether some of those are under newer keys.
     hopeless: Cache<Hash, bool>,
+    /// Whether the keys were rotated since these, as far as the vault tells.
+    rotation: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 /// Most such records that are remembered.
@@ -91,7 +95,8 @@ impl Store {
         let segments = Segments::new(Arc::clone(&media), Arc::clone(&keys), Arc::clone(&meter));
         let index = Index::open(Arc::clone(&media), Arc::clone(&keys))?;
         let (rescue, hopeless) = (Mutex::default(), Cache::new(MOST_HOPELESS));
-        let store = Self { media, keys, header, segments, index, rescue, meter, hopeless };
+        let rotation = OnceLock::new();
+        let store = Self { media, keys, header, segments, index, rescue, meter, hopeless, rotation };
         store.refresh()?;
         Ok(store)
     }
@@ -109,6 +114,16 @@ impl Store {
     /// Where the objects are.
     pub fn media(&self) -> &Arc<dyn Media> {
         &self.media
+    }
+
+    /// Has `is_rotated` asked where a record is in no segment, and some are under keys that came after these: it may have been
+    /// moved. What segments say of that alone is anybody's word.
+    pub(crate) fn on_rotation(&self, is_rotated: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.rotation.set(Box::new(is_rotated));
+    }
+
+    fn is_rotated(&self) -> bool {
+        self.rotation.get().is_some_and(|is_rotated| is_rotated())
     }
 
     /// Where the time goes.

@@ -140,6 +140,7 @@ fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) ->
     if let Some(error) = failed {
         return Err(error);
     }
+    let is_newer = is_newer && store.is_rotated();
     store.hopeless.insert(*id, is_newer);
     // It may have been moved under keys that came since.
     if is_newer { Err(rotated()) } else { Ok(false) }

@@ -68,6 +68,9 @@ impl Default for GcOptions {
 pub struct GcReport {
     /// Points that were purged: forgotten, and their time over. As `machine/point`.
     pub purged: Vec<String>,
+    /// Points that would be purged, had not an entry been given up that may have brought them back: somebody must bring them
+    /// back and forget them again. As `machine/point`.
+    pub doubtful: Vec<String>,
     /// Points that would be purged, were not somebody reading them. As `machine/point`.
     pub in_use: Vec<String>,
     /// Why nothing was purged: the clock is not believed. One that says the same a day later is.
@@ -162,7 +165,7 @@ impl Vault {
         let began = Instant::now();
         let store = self.reader.store();
         let mut report = GcReport::default();
-        let _ = self.own_chain_to_write()?;
+        let own = self.own_chain_to_write()?;
         store.refresh()?;
         // The clock's, whatever the vault has seen: one that is set back only makes this later.
         let now = Timestamp::now();
@@ -172,8 +175,12 @@ impl Vault {
         if let Some(setback) = setbacks.into_iter().next() {
             return Err(Error::SetBack(Box::new(setback)));
         }
+        // What was forgotten before an entry that nobody has may have been brought back by that.
+        let doubtful = self.catalog.doubtful(&own.given_up);
         let (mut over, mut kept): (Vec<_>, Vec<_>) =
-            self.catalog.all().into_iter().partition(|point| point.is_over(now));
+            self.catalog.all().into_iter().partition(|point| point.is_over(now) && !doubtful.contains(&point.id));
+        let is_doubtful = |point: &&Arc<super::PointInfo>| point.is_over(now);
+        report.doubtful = kept.iter().filter(is_doubtful).map(path_of).collect();
         // What somebody reads stays until he has ended.
         let mut used = Vec::new();
         for point in std::mem::take(&mut over) {
@@ -212,10 +219,9 @@ impl Vault {
                 }
             }
         }
-        let path = |point: &Arc<super::PointInfo>| format!("{}/{}", point.machine, point.name);
-        report.in_use = used.iter().map(path).collect();
+        report.in_use = used.iter().map(path_of).collect();
         over.retain(|point| !used.iter().any(|used| used.id == point.id));
-        report.purged = over.iter().map(path).collect();
+        report.purged = over.iter().map(path_of).collect();
         report.mark_seconds = began.elapsed().as_secs_f64();
         let candidates = self.candidates(&marks, progress, &mut report)?;
         let (dead, mixed): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|one| one.live_bytes == 0);
@@ -510,6 +516,10 @@ const HELD_SECONDS: u64 = 5;
 
 /// How long who waits sleeps before he looks again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
+fn path_of(point: &Arc<super::PointInfo>) -> String {
+    format!("{}/{}", point.machine, point.name)
+}
 
 /// So many new points are marked while others wait.
 const FEW: usize = 4;

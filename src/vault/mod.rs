@@ -176,7 +176,10 @@ impl Vault {
             let store = Store::open(Arc::clone(&media), keys, header.clone());
             (store, catalog.join().unwrap_or(Err(Error::Poisoned)))
         });
-        let reader = Arc::new(Reader::new(Arc::new(store?), options.cache));
+        let store = Arc::new(store?);
+        let (own_media, own_keys) = (Arc::clone(&media), Arc::clone(store.keys()));
+        store.on_rotation(move || VaultChain::read(own_media.as_ref(), &own_keys).is_ok_and(|chain| chain.is_newer));
+        let reader = Arc::new(Reader::new(store, options.cache));
         let catalog = Arc::new(catalog?);
         Ok(Self { media, header, slot, reader, catalog, salvaged: None, own_damage, options: *options })
     }
@@ -282,7 +285,7 @@ impl Vault {
         if !damage.is_empty()
             && let Ok(chain) = VaultChain::read(self.media.as_ref(), self.reader.store().keys())
         {
-            damage.retain(|one| !chain.given_up.contains(&one.object));
+            damage.retain(|one| !chain.gave_up(self.media.as_ref(), &one.object));
         }
         damage
     }

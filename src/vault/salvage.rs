@@ -39,7 +39,12 @@ impl Vault {
         let mut doubtful: BTreeMap<Id, Error> = BTreeMap::new();
         let mut unreadable = Vec::new();
         for segment in store.segments().list()? {
-            for entry in manifests(store, &segment)?.into_iter().filter(|entry| !known.contains(&entry.id)) {
+            // What can't be looked into hides no other.
+            let entries = manifests(store, &segment).unwrap_or_else(|error| {
+                unreadable.push(error);
+                Vec::new()
+            });
+            for entry in entries.into_iter().filter(|entry| !known.contains(&entry.id)) {
                 match read(store, &segment, &entry) {
                     Ok(point) if self.catalog.is_purged(&point.machine, &point.point) => {}
                     Ok(point) => {

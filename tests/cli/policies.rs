@@ -134,8 +134,9 @@ fn what_is_due_is_made_once_by_a_key_that_only_backs_up() {
     let done = run(&["backup", "--due", "web"]);
     assert!(done.text().contains("1 point made"), "{}", done.text());
     let done = run(&["backup", "--due", "--json"]).json_lines();
-    assert_eq!((&done[0]["machine"], &done[0]["tags"][0]), (&"db".into(), &"tier=gold".into()));
-    assert_eq!((&done[1]["made"], &done[1]["failed"]), (&1.into(), &0.into()));
+    let of = |message: &str| done.iter().find(|line| line["message_type"] == message).expect("it is told");
+    assert_eq!((&of("summary")["machine"], &of("summary")["tags"][0]), (&"db".into(), &"tier=gold".into()));
+    assert_eq!((&of("due_summary")["made"], &of("due_summary")["failed"]), (&1.into(), &0.into()));
     for arguments in [vec!["backup", "--due"], vec!["backup", "--due", "-n"]] {
         let told = run(&arguments);
         assert!(told.text().contains("nothing is due; the next point is due at 20"), "{}", told.text());
@@ -164,7 +165,7 @@ fn a_machine_that_fails_stops_no_other() {
     // Those that failed are due again; where all fail, that is a failure.
     let ran = sandbox.run(&["backup", "--due", "--json"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    assert_eq!(ran.json()["failed"], 2);
+    assert_eq!(ran.json_lines().pop().expect("a line")["failed"], 2);
 }
 
 #[test]
@@ -247,7 +248,8 @@ fn a_plan_says_day_by_day_what_comes_and_goes() {
     let days = sandbox.ok(&["policy", "plan", "web", "--for", "9d", "--json"]).json_lines();
     assert!((9..=10).contains(&days.len()));
     let dropped: Vec<_> = days.iter().flat_map(|day| day["dropped"].as_array().expect("a list")).collect();
-    assert_eq!((&dropped[0]["point"], &dropped[0]["is_made"]), (&"2026-11-01T02-00-00Z".into(), &true.into()));
+    let real: Vec<_> = dropped.iter().filter(|one| one["is_made"] == true).map(|one| &one["point"]).collect();
+    assert_eq!(real, ["2026-11-01T02-00-00Z"]);
     let last = days.last().expect("a day");
     assert_eq!(last["kept"].as_array().map(Vec::len), Some(2), "{last}");
     let full = &days[3];

@@ -25,7 +25,7 @@ fn a_person_is_warned_and_refused_and_goes_on() {
     assert_eq!(summary["quota_warnings"][0]["machine"], "web");
     assert_eq!(summary["quota_warnings"][0]["hard_bytes"], 1 << 20);
     sandbox.write("os.raw", &noise(3, 400_000));
-    let refused = sandbox.fails(13, &backup("web", &[]));
+    let refused = sandbox.fails(14, &backup("web", &[]));
     for words in ["the quota of web is reached", "of 1.0 MiB", "no point was made", "was given back", "icecore quota"] {
         assert!(refused.contains(words), "{words}: {refused}");
     }
@@ -39,7 +39,7 @@ fn a_person_is_warned_and_refused_and_goes_on() {
     assert_eq!(low.code, 0, "{}", low.stderr);
     assert!(low.stderr.contains("its quota is 500.0 KiB: no points are made until it is below"), "{}", low.stderr);
     assert!(sandbox.ok(&["quota"]).text().contains("full"));
-    sandbox.fails(13, &backup("web", &[]));
+    sandbox.fails(14, &backup("web", &[]));
     // One level alone leaves the other as it is.
     sandbox.ok(&["quota", "set", "--hard", "1T"]);
     sandbox.ok(&["quota", "set", "--warn", "1G"]);

@@ -4,6 +4,7 @@
 mod common;
 
 mod at_once;
+mod hostile;
 mod objects;
 mod parity;
 mod records;

@@ -281,7 +281,7 @@ class Vault:
                 continue
             if event == 6:
                 chain_id, number = struct.unpack_from("<16sQ", payload, 48)
-                demand(epoch == begun and len(payload) == 72, "an event of an entry that is given up")
+                demand(epoch == begun and len(payload) == 104, "an event of an entry that is given up")
                 self.given_up.add((chain_id, number))
                 continue
             if event == 7:

@@ -308,3 +308,120 @@ fn backups_that_never_pause_let_it_come_through() {
         assert!(report.expect("it comes through").removed_segments > 0);
     });
 }
+
+#[test]
+fn what_was_brought_back_by_an_entry_that_is_given_up_is_purged_by_nobody() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    let point = backup(&vault, "web", &common::noise(1, 100_000));
+    backup(&vault, "web", &common::noise(2, 100_000));
+    vault.forget(&point, "", false).expect("forgotten");
+    vault.undelete("web", &point.name).expect("brought back");
+    vault.protect(&point, Some(icecore::point::Until::Ever), "").expect("protected");
+    backup(&vault, "web", &common::noise(3, 100_000));
+    drop(vault);
+    // The entries that brought it back and protected it are lost.
+    let chain = chain_of(&path, "web");
+    for number in [3, 4] {
+        common::repair::flip(&files(&chain)[number], 150);
+    }
+    let vault = common::open(&path);
+    let lost = vault.lost_entries();
+    assert_eq!(lost.len(), 2);
+    vault.give_up_entries(&lost).expect("given up");
+    let report = gc(&common::open(&path)).expect("gc");
+    assert_eq!((report.doubtful, report.purged.len()), (vec![format!("web/{}", point.name)], 0));
+    // Who knows better says so.
+    let vault = common::open(&path);
+    let point = vault.undelete("web", &point.name).expect("it is whole");
+    common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &common::noise(1, 100_000), "it");
+    vault.forget(&point, "", false).expect("forgotten");
+    let report = gc(&vault).expect("gc");
+    assert_eq!((report.doubtful.len(), report.purged.len()), (0, 1));
+}
+
+fn chain_of(path: &Path, machine: &str) -> std::path::PathBuf {
+    let heads = common::open(path).heads();
+    let head = heads.chains.iter().find(|head| head.machine.as_deref() == Some(machine));
+    path.join("catalog").join(head.expect("a chain").chain_hex())
+}
+
+#[test]
+fn what_comes_back_and_is_damaged_again_is_told_again_and_a_gap_is_given_up_whole() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    for seed in 0..24 {
+        backup(&vault, "web", &common::noise(seed, 1000));
+    }
+    drop(vault);
+    let entries = files(&chain_of(&path, "web"));
+    let second = std::fs::read(&entries[1]).expect("read");
+    for entry in &entries[1..21] {
+        std::fs::remove_file(entry).expect("removed");
+    }
+    let vault = common::open(&path);
+    assert_eq!(vault.give_up_entries(&vault.lost_entries()).expect("given up"), 20, "more than are told at once");
+    drop(vault);
+    let repair = Vault::plan_repair(
+        &path,
+        Some(&common::password()),
+        icecore::vault::RepairSources::default(),
+        &GcProgress::default(),
+    )
+    .expect("a plan");
+    assert!(repair.plan().damage.is_empty(), "{:?}", repair.plan().damage);
+    std::fs::write(&entries[1], second).expect("it comes back");
+    assert!(common::open(&path).catalog_damage().is_empty());
+    common::repair::flip(&entries[1], 150);
+    let vault = common::open(&path);
+    assert_eq!(vault.catalog_damage().len(), 1, "it is damaged anew");
+    vault.give_up_entries(&vault.lost_entries()).expect("given up");
+    assert!(common::open(&path).catalog_damage().is_empty());
+}
+
+#[test]
+fn what_the_medium_never_gives_again_can_be_given_up_and_the_chain_goes_on() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    for seed in 0..2 {
+        backup(&vault, "web", &common::noise(seed, 1000));
+    }
+    drop(vault);
+    let last = files(&chain_of(&path, "web")).pop().expect("an entry");
+    std::fs::remove_file(&last).expect("removed");
+    std::os::unix::fs::symlink(last.file_name().expect("a name"), &last).expect("a link that leads nowhere");
+    let vault = common::open(&path);
+    let refused = common::backup_bytes(&vault, "web", &[("os", b"more")]).expect_err("its entry must bind that one");
+    assert_eq!(refused.kind(), icecore::ErrorKind::Medium, "{refused}");
+    assert!(gc(&vault).is_err());
+    let lost = vault.lost_entries();
+    assert!(matches!(lost[0].problem, Problem::Unreadable(_)));
+    vault.give_up_entries(&lost).expect("given up");
+    backup(&vault, "web", b"more");
+    let vault = common::open(&path);
+    assert!(vault.catalog_damage().is_empty() && gc(&vault).is_ok());
+    assert_eq!(vault.points("web").expect("points").len(), 2);
+}
+
+#[test]
+fn what_may_hide_a_rotation_is_not_given_up_before_a_rotation_ended_that() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    vault.set_soft_delete(SoftDelete { grace_seconds: 7, ..SoftDelete::default() }).expect("set");
+    drop(vault);
+    let own = files(&path.join("catalog")).remove(0);
+    common::repair::flip(&own, 150);
+    let vault = common::open(&path);
+    assert!(vault.hidden_keys().is_some());
+    assert!(vault.give_up_entries(&vault.lost_entries()).is_err());
+    let vault = vault.rotate_keys(false).expect("rotated").0;
+    assert!(vault.hidden_keys().is_none());
+    vault.give_up_entries(&vault.lost_entries()).expect("given up");
+    let vault = common::open(&path);
+    assert!(vault.catalog_damage().is_empty());
+    backup(&vault, "web", b"it goes on");
+}

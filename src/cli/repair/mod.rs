@@ -6,14 +6,14 @@ mod tell;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use icecore::Vault;
 use icecore::source::RawSource;
 use icecore::vault::RepairSources;
+use icecore::{Error, Vault};
 
 use super::arguments::Global;
 use super::backup::{Disk, parse_disk};
 use super::exit::Exit;
-use super::problem::Problem;
+use super::problem::{Problem, Sentence};
 use super::progress;
 use super::secrets;
 use super::signals::{self, Interrupt};
@@ -72,19 +72,34 @@ pub struct Arguments {
     /// Needs a key of role admin
     #[arg(long, conflicts_with_all = ["copies", "disks", "no_key", "adopt"])]
     give_up: bool,
+    /// With --give-up: those too that the medium does not give, and never will again
+    #[arg(long, requires = "give_up")]
+    unreadable: bool,
 }
 
 /// Repairs.
 pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     if arguments.give_up {
-        return give_up::run(arguments.write, global);
+        return give_up::run(arguments.write, arguments.unreadable, global);
     }
     let path = global.vault()?;
     let sources = sources(arguments)?;
     let credential = if arguments.no_key { None } else { Some(secrets::credential(global)?) };
     let interrupt = Interrupt::noted().map_err(signals::refused)?;
+    let is_copy = |path: &PathBuf| arguments.copies.contains(path);
     let repair = progress::shown(global, &interrupt, "looking", |progress| {
         Vault::plan_repair(&path, credential.as_ref(), sources, progress)
+    })
+    .map_err(|problem| match problem {
+        Problem::Engine(Error::NoVault { path }) if is_copy(&path) => Problem::said(
+            Exit::NoVault,
+            Sentence::new(
+                format!("no vault at {}, where a copy should be", path.display()),
+                "nothing was done",
+                "check --from: is that disk mounted?",
+            ),
+        ),
+        other => other,
     })?;
     tell::planned(repair.plan(), arguments.write, global)?;
     // What nobody has is at least to count as known no more.

@@ -38,6 +38,8 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
             "harmless": hits::told(&report.harmless),
             "spare": hits::told(&report.spare),
             "hit": hits::json(&report.hit),
+            "unlisted": report.unlisted,
+            "lost_machines": report.lost_machines,
         })));
         out.json(&summary)?;
     } else {
@@ -46,6 +48,14 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
         for hit in &report.hit {
             let place = format!("{}/{} disk {}", hit.machine, hit.point, hit.disk);
             let text = format!("can't be read: {place} bytes {}..{}", hit.range.start, hit.range.end);
+            out.line(&human::escaped(text.as_bytes()))?;
+        }
+        for point in &report.unlisted {
+            let text = format!("{point} has no catalog entry; `icecore repair --adopt` enters it if it is whole");
+            out.line(&human::escaped(text.as_bytes()))?;
+        }
+        for machine in &report.lost_machines {
+            let text = format!("{machine} has only such points: perhaps its part of the catalog is lost");
             out.line(&human::escaped(text.as_bytes()))?;
         }
         coverage_lines(&mut out, &report.coverage)?;
@@ -74,7 +84,11 @@ pub fn verified(report: &VerifyReport, global: &Global) -> Result<Exit, Problem>
         }
     }
     out.flush()?;
-    if report.is_clean() { Ok(end_of(&report.coverage, &report.parity)) } else { Err(damage_verified(report)) }
+    match report.is_clean() {
+        false => Err(damage_verified(report)),
+        true if !report.lost_machines.is_empty() => Ok(Exit::Incomplete),
+        true => Ok(end_of(&report.coverage, &report.parity)),
+    }
 }
 
 /// Tells what a check without keys found.

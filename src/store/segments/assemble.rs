@@ -9,9 +9,11 @@
 //! - a piece of an earlier candidate is taken wherever it is whole: a later one only fills gaps;
 //! - what comes out passes every check of a scrub, and of the keys at hand; otherwise nothing comes out.
 
+use std::collections::HashSet;
+
 use super::super::decode;
 use super::read_trailer;
-use super::walk::Window;
+use super::walk::{Found, Window, walk};
 use crate::error::{Error, Result};
 use crate::format::segment::{
     HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, SegmentHeader, TableEntry, Trailer, padded,
@@ -73,18 +75,46 @@ pub(crate) fn assemble(
         .chain(others.iter().map(|(from, other)| (*from, other.as_ref())))
         .collect();
     let mut tried: Vec<(Trailer, Hash)> = Vec::new();
-    for (_, object) in &candidates {
+    for (from, object) in &candidates {
         let Ok(trailer) = read_trailer(*object, id) else { continue };
         if tried.contains(&trailer) {
             continue;
         }
+        // Without a key anybody can make a segment that is whole and holds less. Where the vault's own trailer is whole, that
+        // says what must come out.
+        if keys.is_none() && *from == Origin::Copy && own_trailer(&candidates, id) {
+            break;
+        }
         tried.push(trailer);
         let wanted = Wanted { vault, segment: id, keys };
-        if let Some(whole) = Assembly::new(&candidates, wanted, trailer).run(put)? {
+        if let Some((whole, offsets)) = Assembly::new(&candidates, wanted, trailer).run(put)?
+            && (keys.is_some() || own.is_none_or(|own| has_all(own, &offsets)))
+        {
             return Ok(Some(whole));
         }
     }
     Ok(None)
+}
+
+/// Whether the vault itself, by its file or its parity, knows how the segment ends.
+fn own_trailer(candidates: &[Candidate<'_>], id: &Id) -> bool {
+    candidates.iter().any(|(from, object)| *from != Origin::Copy && read_trailer(*object, id).is_ok())
+}
+
+/// Whether each record of the vault's own file that is whole is among those at these places: without a key, nothing that is
+/// whole gives way to what is somebody else's.
+fn has_all(own: &dyn Object, offsets: &HashSet<u64>) -> bool {
+    let mut all = true;
+    // Where it can't be walked to its end, what is behind is there for nobody.
+    let _ = walk(own, own.length(), &mut |offset, found| {
+        if let Found::Record(header, payload) = found
+            && short_hash::<16>(payload) == header.checksum
+        {
+            all &= offsets.contains(&offset);
+        }
+        Ok(())
+    });
+    all
 }
 
 /// Bytes that pieces may come from, and whose they are.
@@ -106,18 +136,20 @@ impl<'a> Assembly<'a> {
         Self { windows, wanted, trailer, hash, parity_bytes: 0, foreign_bytes: 0 }
     }
 
-    fn run(mut self, put: Put<'_>) -> Result<Option<Assembled>> {
+    /// With the places of the records.
+    fn run(mut self, put: Put<'_>) -> Result<Option<(Assembled, HashSet<u64>)>> {
         let mut tree = blake3::Hasher::new();
         let Some((header, seal)) = self.header() else { return Ok(None) };
         tree.update(&header);
         put(0, &header)?;
         let mut offset = HEADER_BYTES as u64;
         let mut record = Vec::new();
-        let mut found = Vec::new();
+        let (mut found, mut offsets) = (Vec::new(), HashSet::new());
         for number in 0..self.trailer.records {
             let Some(entry) = self.record(number, offset, seal.as_ref(), &mut record) else { return Ok(None) };
             tree.update(&record[..RECORD_HEADER_BYTES]);
             put(offset, &record)?;
+            offsets.insert(offset);
             offset += record.len() as u64;
             found.extend(entry);
         }
@@ -127,12 +159,13 @@ impl<'a> Assembly<'a> {
         let Some(table) = self.table(&tree, seal.as_ref(), &found) else { return Ok(None) };
         put(offset, &table)?;
         put(offset + table.len() as u64, &self.trailer.encode(self.hash))?;
-        Ok(Some(Assembled {
+        let whole = Assembled {
             bytes: self.trailer.total_bytes,
             parity_bytes: self.parity_bytes,
             foreign_bytes: self.foreign_bytes,
             entries: found,
-        }))
+        };
+        Ok(Some((whole, offsets)))
     }
 
     /// Takes note of where bytes came from.

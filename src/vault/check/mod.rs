@@ -108,6 +108,7 @@ impl Vault {
                 report.hit.truncate(before.1);
             }
         }
+        self.check_unlisted(&mut report)?;
         let lost = maps.lost();
         // Where the catalog or a manifest hides a point, nobody knows what that needs.
         let sees_all = self.catalog_damage().is_empty()
@@ -167,6 +168,21 @@ impl Vault {
         Ok(())
     }
 
+    /// Points that are in segments and have no entry. An interrupted backup leaves one; where its machine has no point at all,
+    /// its chain is lost.
+    fn check_unlisted(&self, report: &mut VerifyReport) -> Result<()> {
+        // Those that can't be read were told with their segments.
+        let (unlisted, _) = self.unlisted_points()?;
+        for made in unlisted {
+            if self.catalog.of_machine(&made.machine).is_empty() && !report.lost_machines.contains(&made.machine) {
+                report.lost_machines.push(made.machine.clone());
+            }
+            let point = crate::point::point_of(made, &|_| false);
+            report.unlisted.push(format!("{}/{}", point.machine, point.name));
+        }
+        Ok(())
+    }
+
     fn is_purged_now(&self, point: &PointInfo) -> Result<bool> {
         self.refresh()?;
         Ok(id_from_hex(&point.id).is_some_and(|id| self.catalog.is_purged(&point.machine, &id)))
@@ -175,7 +191,9 @@ impl Vault {
 
 /// Whether a segment was removed while a check looked at it, or before it did.
 fn is_gone(media: &dyn Media, id: &Id, check: &SegmentCheck) -> bool {
-    !check.damage.is_empty() && matches!(media.exists(&segment::object(id)), Ok(false))
+    // By its name: one that is there and can't be opened is damage.
+    !check.damage.is_empty()
+        && media.list(segment::FOLDER).is_ok_and(|names| names.iter().all(|name| segment::id_of(name) != Some(*id)))
 }
 
 /// Waits until no backup runs, as long as nobody wants to stop. The inner error is the medium's.

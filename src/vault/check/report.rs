@@ -35,6 +35,11 @@ pub struct VerifyReport {
     pub repairs: Vec<DamagedSegment>,
     /// The ranges of disks that can't be read any more.
     pub hit: Vec<DamagedRange>,
+    /// Points that segments hold and the catalog does not list, as `machine/point`: a backup that was interrupted at its end
+    /// leaves one. What they need was not looked at.
+    pub unlisted: Vec<String>,
+    /// Machines that have such points and no others: perhaps their chains are lost.
+    pub lost_machines: Vec<String>,
     /// False where the role can't open data: then chunks were checked by their checksums only.
     pub data_opened: bool,
     /// How much of the vault this run looked at.

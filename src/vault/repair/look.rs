@@ -42,7 +42,9 @@ impl Repair {
         self.plan.copies = self.copies.iter().map(|copy| facts(copy, &present)).collect::<Result<_>>()?;
         if let Some(vault) = &vault {
             let mut records = Records::new(vault, &survey, &mended, &self.stores, &self.disks);
-            let adopted = look_at_points(&mut records, vault, &objects.points, wish.adopt, &mut self.plan, progress)?;
+            let comes_back: HashSet<String> = mendable.iter().map(|segment| segment::object(&segment.id)).collect();
+            let look = (objects.points.as_slice(), wish.adopt, &comes_back);
+            let adopted = look_at_points(&mut records, vault, look, &mut self.plan, progress)?;
             let mut used = vec![false; mendable.len()];
             for wanted in records.wanted.values() {
                 if let Have::Mended(number) = wanted.have {
@@ -60,7 +62,8 @@ impl Repair {
             self.take_records(found);
         } else if !wish.gone {
             let all = mendable.len();
-            mendable.retain(|segment| !segment.is_absent);
+            // Its own parity alone makes a short one, of which nothing was removed.
+            mendable.retain(|segment| !segment.is_absent || segment.whole.foreign_bytes == 0);
             self.plan.only_elsewhere += (all - mendable.len()) as u64;
         }
         self.take_parity(survey.parity, &survey.damaged, &mendable)?;
@@ -112,7 +115,8 @@ impl Repair {
     }
 
     fn look_at_objects(&self, media: &dyn Media, vault: Option<&Vault>, wish: Wish) -> Result<Objects> {
-        let mut objects = Objects::default();
+        let leaves_unreadable = self.unlocked.is_none() && !wish.gone;
+        let mut objects = Objects { leaves_unreadable, ..Objects::default() };
         let keys = self.unlocked.as_ref().map(|by| by.keys.as_ref());
         let header = || vault.map(completed_header);
         objects::headers(media, &self.vault, keys, &header, &self.copies, &mut objects)?;
@@ -123,7 +127,7 @@ impl Repair {
             objects::lost_epoch(media, keys, &mut objects)?;
             if let Ok(chain) = VaultChain::read(media, keys) {
                 // What comes back all the same is good to have. What stays lost was told for the last time.
-                let is_given_up = |error: &Error| error.object().is_some_and(|object| chain.given_up.contains(object));
+                let is_given_up = |error: &Error| error.object().is_some_and(|object| chain.gave_up(media, object));
                 objects.remaining.retain(|error| !is_given_up(error));
                 let comes_back =
                     |error: &Error| objects.restorable.iter().any(|object| error.object() == Some(&object.told.object));
@@ -224,12 +228,11 @@ fn completed_header(vault: &Vault) -> Header {
 }
 
 /// Walks the maps of all points: those of the catalog, those whose entries come back, and, where that is wished, those that
-/// have none. Returns the last, as far as they are whole or will be.
+/// have none. `comes_back` are the segments that will be whole. Returns the last, as far as they are whole or will be.
 fn look_at_points(
     records: &mut Records<'_>,
     vault: &Vault,
-    restored: &[PointMade],
-    adopt: bool,
+    (restored, adopt, comes_back): (&[PointMade], bool, &HashSet<String>),
     plan: &mut RepairPlan,
     progress: &Progress,
 ) -> Result<Vec<PointMade>> {
@@ -239,7 +242,9 @@ fn look_at_points(
     let listed = vault.catalog.all();
     plan.lists_any = !listed.is_empty();
     let (unlisted, unreadable) = vault.unlisted_points()?;
-    plan.remaining.extend(unreadable);
+    // What such a segment holds shows once it is whole.
+    let stays = |error: &Error| error.object().is_none_or(|object| !comes_back.contains(object));
+    plan.remaining.extend(unreadable.into_iter().filter(stays));
     let mut unlisted: Vec<Arc<PointInfo>> = if adopt {
         for point in &unlisted {
             vault.catalog.add_found(point.clone());

@@ -16,11 +16,11 @@ use std::path::Path;
 
 use super::report::Restored;
 use super::sources::CopyOfVault;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::format::catalog_entry::{self, Change, PointMade};
 use crate::format::header::{self, Header};
 use crate::format::inventory;
-use crate::format::key_slot::{self, KeySlot, Role};
+use crate::format::key_slot::{KeySlot, Role};
 use crate::format::segment;
 use crate::format::vault_event::{Event, VaultEvent};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
@@ -40,6 +40,9 @@ pub(super) struct Object {
 /// What can be restored, and what can't.
 #[derive(Default)]
 pub(super) struct Objects {
+    /// Whether what the medium does not give just now is left as it is: without a key nobody can tell whether what a copy has
+    /// is the same, and it may be as good as ever.
+    pub leaves_unreadable: bool,
     pub restorable: Vec<Object>,
     /// The points of catalog entries that can be restored; only where keys are at hand.
     pub points: Vec<PointMade>,
@@ -53,7 +56,8 @@ pub(super) struct Objects {
 impl Objects {
     /// Takes note of an object that is damaged or gone, and of what can take its place, if anything.
     fn settle(&mut self, media: &dyn Media, error: Error, name: &str, spare: Option<(Vec<u8>, String)>) -> Result<()> {
-        match spare {
+        let may_be_good = self.leaves_unreadable && error.kind() == ErrorKind::Medium;
+        match spare.filter(|_| !may_be_good) {
             Some((bytes, from)) => self.add(media, name.to_owned(), bytes, from)?,
             None => self.remaining.push(error.as_damage(header::OBJECT)),
         }
@@ -145,16 +149,15 @@ fn fitting(keys: &VaultKeys, header: Header) -> Option<Vec<u8>> {
         .find_map(|header| fits(&header))
 }
 
-/// The newest epoch that anything in a vault tells of, without a key: names of slots, headers of segments.
-fn newest_epoch(media: &dyn Media) -> Result<u32> {
-    let of_slot = |name: &String| key_slot::parts_of(name).map(|(_, epoch)| epoch);
+/// The newest epoch that anything in a vault tells of, without a key: its slots, headers of segments.
+fn newest_epoch(media: &dyn Media, vault: &Id, slots: &keys::NamedSlots) -> Result<u32> {
+    let of_slots = slots.iter().filter(|(_, slot)| slot.vault == *vault).map(|(_, slot)| slot.epoch);
     let of_segment = |name: &String| {
         let bytes = segment_header(media, &segment::id_of(name)?).ok()?;
         segment::SegmentHeader::decode(&bytes).ok().map(|(header, _)| header.epoch)
     };
-    let slots: Vec<u32> = media.list(key_slot::FOLDER)?.iter().filter_map(of_slot).collect();
     let segments = media.list(segment::FOLDER)?;
-    Ok(slots.into_iter().chain(segments.iter().filter_map(of_segment)).max().unwrap_or(0))
+    Ok(of_slots.chain(segments.iter().filter_map(of_segment)).max().unwrap_or(0))
 }
 
 /// The key slots.
@@ -173,7 +176,7 @@ pub(super) fn slots(
         }
     }
     // A slot from before a rotation opens nothing.
-    let newest = newest_epoch(media)?.max(keys.map_or(0, VaultKeys::epoch));
+    let newest = keys.map_or_else(|| newest_epoch(media, vault, &slots), |keys| Ok(keys.epoch()))?;
     let counts = |slot: &KeySlot| slot.vault == *vault && slot.epoch >= newest && !removed.contains(&slot.id);
     let opens_any = slots.iter().any(|(_, slot)| counts(slot));
     let mut of_copies: BTreeMap<String, (KeySlot, &CopyOfVault)> = BTreeMap::new();
@@ -339,6 +342,11 @@ pub(super) fn entries(
                     found.only_elsewhere += run.len() as u64;
                     continue;
                 }
+                let is_unreadable =
+                    |sequence: &u64| own.damaged.get(sequence).is_some_and(|error| error.kind() == ErrorKind::Medium);
+                if found.leaves_unreadable && run.iter().any(is_unreadable) {
+                    continue;
+                }
                 for sequence in run {
                     let Some(entry) = other.whole.get(&sequence) else { continue };
                     taken.insert(sequence);
@@ -444,6 +452,20 @@ fn fits(own: &Chain, other: &Chain, run: &[u64], ends_with: Option<u32>) -> bool
     run.windows(2).all(linked) && below != Some(false) && above != Some(false) && (below, above) != (None, None)
 }
 
+/// Whether an object is just these bytes.
+fn is_there(media: &dyn Media, name: &str, bytes: &[u8]) -> bool {
+    let read = || -> Result<bool> {
+        let object = media.open(name)?;
+        let mut found = vec![0; bytes.len()];
+        if object.length() != bytes.len() as u64 {
+            return Ok(false);
+        }
+        object.read_exact_at(0, &mut found)?;
+        Ok(found == bytes)
+    };
+    read().unwrap_or(false)
+}
+
 /// Writes what can be restored: under another name, synced, then in one step under its own.
 /// Returns how many, and those that could not be: somebody else put something there meanwhile.
 pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<(u64, Vec<String>)> {
@@ -460,8 +482,8 @@ pub(super) fn write(media: &dyn Media, objects: &[Object]) -> Result<(u64, Vec<S
         let object = media.create(&told.object)?;
         object.write_at(0, bytes)?;
         let is_done = if told.is_absent {
-            // Somebody who was faster put there what must stay.
-            object.publish()?
+            // Somebody who was faster put there what must stay; perhaps the same.
+            object.publish()? || is_there(media, &told.object, bytes)
         } else {
             object.replace()?;
             true

@@ -183,12 +183,17 @@ impl Pieces<'_> {
     /// name. Until then the damaged file stays, and who has it open keeps it. `None` where it can't be done any more.
     /// The caller syncs the folder.
     pub fn mend(&self, segment: &Mendable) -> Result<Option<Assembled>> {
-        let object = self.media.create(&segment::object(&segment.id))?;
-        let mut written = 0;
+        let name = segment::object(&segment.id);
+        let mut next_writeback = WRITEBACK_BYTES;
+        let (mut object, mut written) = (self.media.create(&name)?, 0);
         let whole = self.assemble(&segment.id, &mut |offset, bytes| {
+            if offset == 0 && written > 0 {
+                // Another try begins, which may come out shorter than the one before.
+                (object, written) = (self.media.create(&name)?, 0);
+            }
             written += bytes.len();
-            if written >= WRITEBACK_BYTES {
-                written = 0;
+            if written >= next_writeback {
+                next_writeback = written + WRITEBACK_BYTES;
                 object.start_writeback(0, 0);
             }
             object.write_at(offset, bytes)

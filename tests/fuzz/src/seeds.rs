@@ -378,7 +378,10 @@ fn of_events() -> Vec<Seed> {
         seed("machine-removed", VaultEvent { event: document(DocumentKind::Machine, b""), ..began(1, false) }),
         seed("soft-delete", VaultEvent { event: Event::SoftDeleteSet(soft_delete), ..began(1, false) }),
         seed("time", VaultEvent { event: Event::TimeNoted, ..began(1, false) }),
-        seed("given-up", VaultEvent { event: Event::GivenUp { chain: [4; 16], sequence: 7 }, ..began(1, false) }),
+        seed(
+            "given-up",
+            VaultEvent { event: Event::GivenUp { chain: [4; 16], sequence: 7, found: [5; 32] }, ..began(1, false) },
+        ),
         seed("quota", VaultEvent { event: of("web01"), ..began(1, false) }),
         seed("quota-vault", VaultEvent { event: of(""), ..began(1, false) }),
     ]

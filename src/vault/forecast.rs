@@ -1,7 +1,7 @@
 //! How fast a vault grows, and when what it may take is reached.
 //!
 //! By what points of the last four weeks say that they added, day by day: the slope is the median of the slopes between any two
-//! days (Theil and Sen), which a few days out of the ordinary do not move. A machine's first point is no growth and left
+//! days (Theil and Sen), which a day out of the ordinary does not move. A machine's first point is no growth and left
 //! out. What forgetting gives back is not foreseen, and what points added that are purged by now is not known: so it is a
 //! forecast for a vault in which nothing is forgotten, from the points that are there.
 

@@ -135,7 +135,7 @@ fn outlook(stats: &Stats) -> Vec<[String; 2]> {
             human::count(growth.days + 1, "day", "days")
         );
         match growth.bytes_per_day {
-            None => format!("unknown: points of four days at least are needed, and there are {of}"),
+            None => format!("unknown: points of four days at least are needed, not {of}"),
             Some(bytes) => {
                 let rough = if growth.is_rough { ": roughly, for so few" } else { "" };
                 format!("{} a day if nothing is forgotten, by {of}{rough}", human::size(bytes))

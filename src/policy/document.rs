@@ -389,7 +389,6 @@ fn utc() -> String {
     "UTC".to_owned()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -445,7 +445,6 @@ mod tests {
                     assert_eq!(last(next), next, "{text} {name}");
                     assert_eq!(last(next - seconds(1)), before, "{text} {name} {next}");
                     assert_eq!(schedule.next_after("web01", &zone, next - seconds(1)), Some(next), "{text} {name}");
-                    // Never two within what is between two wall times, but for an hour or a day that a clock is moved by.
                     (before, moment) = (next, next);
                 }
             }

@@ -98,7 +98,7 @@ pub enum Error {
     #[error("{0}")]
     SetBack(Box<crate::point::Setback>),
     /// No document of that kind and name.
-    #[error("this vault has no {kind} {name:?}")]
+    #[error("no {kind} {name:?} is set in this vault")]
     NoDocument {
         /// `policy` or `machine`.
         kind: &'static str,

@@ -260,9 +260,10 @@ impl Vault {
                     return Err(Error::damaged(name, 0, Problem::Unreadable("it changed meanwhile".to_owned())));
                 }
                 report.added_bytes += put(to, &name, &bytes)?;
+                // Each before the next: power that is lost leaves no gap.
+                to.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))?;
                 report.entries += 1;
             }
-            to.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))?;
         }
         to.sync_folder(catalog_entry::FOLDER)?;
         for (name, _) in keys::read_slots(to)?.0.into_iter().filter(|(_, slot)| own.removed.contains(&slot.id)) {

@@ -103,6 +103,7 @@ fn repair(files: &Arc<dyn Files>, keyless: bool) -> Result<RepairReport> {
         Arc::new(DirectoryMedia::over(Arc::clone(files), Path::new(root), ReadMode::Pread))
     };
     let sources = RepairSources::default().copy_on(media(COPY));
+    let sources = if keyless { sources.gone() } else { sources };
     let password = common::password();
     let credential = if keyless { None } else { Some(&password) };
     Vault::plan_repair_on(media(VAULT), credential, sources, &RepairProgress::default())?

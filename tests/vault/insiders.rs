@@ -341,7 +341,7 @@ fn a_clock_that_is_far_ahead_of_all_that_was_recorded_purges_nothing() {
     header.created_unix_seconds = then.unsigned_abs();
     let bytes = header.encode(keys.authenticate_header(&header));
     for name in ["header", "header-copy"] {
-        std::fs::write(path.join(name), &bytes).expect("written");
+        std::fs::write(path.join(name), bytes).expect("written");
     }
     let (mut predecessor, mut first) = ([0; 32], [0; 16]);
     for sequence in 0..2 {

@@ -276,6 +276,7 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::UnknownDisk { .. } => "see its disks with `icecore points --json`",
         Error::NoSuchPath { .. } => "look around with `icecore ls`",
         Error::WrongNode { .. } => "see what it is with `icecore ls -l`",
+        Error::Invalid { what: "target", .. } => "choose another target with --to",
         Error::Invalid { .. } => "choose another value",
         Error::DuplicateDisk { .. } => "give each disk a name of its own",
         Error::TargetExists { .. } => "choose another target, or overwrite it with --force",

@@ -167,7 +167,7 @@ fn a_copy_of_the_same_vault_goes_on_and_is_not_taken_for_an_old_one() {
     // By somebody else: what this account saw of the twin it would miss in the vault.
     let mut forget = sandbox.command(&["--vault", "twin", "forget", "web/2026-11-01T02-00-00Z"]);
     forget.env("XDG_STATE_HOME", sandbox.path("others"));
-    assert!(forget.status().expect("the binary runs").success());
+    assert!(forget.output().expect("the binary runs").status.success());
     let told = sandbox.fails(2, &to);
     assert!(told.contains("went another way") && told.contains("nothing was copied"), "{told}");
 }

@@ -44,14 +44,8 @@ impl Vault {
         if let Some(damage) = target.catalog_damage().into_iter().next() {
             return Err(Error::Damaged(damage));
         }
-        if self.header.vault == target.header.vault {
+        if self.way_to(target)? == CopyWay::Files {
             return self.plan_files(target, wanted);
-        }
-        if self.header.chunk_size_log2 != target.header.chunk_size_log2 {
-            let rule =
-                "its chunks are of another size than this vault's; make a target with `init --chunk-size` of the same";
-            let value = target.location().display().to_string();
-            return Err(Error::Invalid { what: "target", value, rule });
         }
         let mut plan = CopyPlan {
             way: CopyWay::Records,
@@ -91,6 +85,10 @@ impl Vault {
     ) -> Result<CopyReport> {
         let began = Instant::now();
         self.refuse_target(target)?;
+        if self.way_to(target)? != plan.way {
+            let (value, rule) = (target.location().display().to_string(), "it was planned for another target");
+            return Err(Error::Invalid { what: "target", value, rule });
+        }
         let mut report = CopyReport::default();
         match plan.way {
             CopyWay::Records => self.copy_points(target, plan, options, progress, &mut report),
@@ -99,6 +97,19 @@ impl Vault {
         .map_err(|error| target.dated(error))?;
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
+    }
+
+    /// How points get there.
+    fn way_to(&self, target: &Self) -> Result<CopyWay> {
+        if self.header.vault == target.header.vault {
+            return Ok(CopyWay::Files);
+        }
+        if self.header.chunk_size_log2 == target.header.chunk_size_log2 {
+            return Ok(CopyWay::Records);
+        }
+        let rule =
+            "its chunks are of another size than this vault's; make a target with `init --chunk-size` of the same";
+        Err(Error::Invalid { what: "target", value: target.location().display().to_string(), rule })
     }
 
     fn refuse_target(&self, target: &Self) -> Result<()> {

@@ -47,7 +47,7 @@ scripts() {
         say "NOT RUN: scripts: shellcheck is missing" | tee -a "$log"
         return
     fi
-    shellcheck -x scripts/*.sh .ci/run
+    shellcheck -x scripts/*.sh .ci/run examples/hooks/*.sh
 }
 
 # Of a log with --show-output: which program runs, what failed with all it printed, and the runner's closing lines.

@@ -39,6 +39,7 @@ impl<'a> Session<'a> {
         // The lock keeps rotations out; one that was before it must have been seen by these keys.
         let chain = vault_chain::check(store.media().as_ref(), store.keys())?;
         store.refresh_for_writing()?;
+        store.refuse_if_newer()?;
         catalog.refresh()?;
         if catalog.has_newer() {
             // Somebody put back the vault's own chain as it was before a rotation, and older slots: not to be written under.

@@ -24,7 +24,7 @@ Examples:
 /// Show or set how much machines and the vault may take
 ///
 /// Without an action, lists the quotas and what is taken of them. From the warning on, a backup says so and goes on; at the
-/// hard quota no more points are made (exit code 13), while everything that is there stays and can be read, forgotten,
+/// hard quota no more points are made (exit code 14), while everything that is there stays and can be read, forgotten,
 /// checked and given back. A backup that would go beyond it makes no point, and its space is given back.
 ///
 /// The vault counts with the bytes of its segments and parity. A machine counts with what its oldest point needs and what

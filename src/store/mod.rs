@@ -29,7 +29,7 @@ use quick_cache::sync::Cache;
 use crate::error::{Error, Result};
 use crate::format::header::Header;
 use crate::format::index_run::Tag;
-use crate::format::segment::{RecordType, TableEntry};
+use crate::format::segment::{RecordType, SegmentHeader, TableEntry};
 use crate::format::{Hash, Id};
 use crate::media::Media;
 use crate::meter::Meter;
@@ -155,6 +155,21 @@ impl Store {
     pub fn refresh_for_writing(&self) -> Result<()> {
         self.index.begin_writing()?;
         self.refresh()
+    }
+
+    /// Fails where there are segments under keys that came after these: the vault's own chain and the slots went back, and what
+    /// is written now would count for nothing once they are as they were.
+    pub(crate) fn refuse_if_newer(&self) -> Result<()> {
+        let is_newer = |id: &Id| {
+            let header =
+                segment_header(self.media.as_ref(), id).ok().and_then(|bytes| SegmentHeader::decode(&bytes).ok());
+            header.is_some_and(|(header, _)| {
+                header.check_place(self.keys.vault(), id).is_ok() && header.epoch > self.keys.epoch()
+            })
+        };
+        // What these keys open, the index covers.
+        let uncovered = self.index.missing(&self.segments.list()?)?;
+        if uncovered.iter().any(is_newer) { Err(Error::Rotated { since_unix_seconds: None }) } else { Ok(()) }
     }
 
     /// Takes records that are not whole out of the index, so that the next backup that meets them stores them again, which

@@ -552,3 +552,22 @@ fn who_reads_what_was_moved_since_is_told_of_the_rotation_and_not_of_damage() {
     }
     common::assert_same(&common::disk_bytes(&after, &point, "os").expect("read"), &bytes, "with the new ones");
 }
+
+#[test]
+fn nobody_backs_up_under_keys_that_the_segments_outlived() {
+    let folder = common::scratch();
+    let [path, old] = ["vault", "old"].map(|name| folder.path().join(name));
+    let vault = common::init(&path, &common::small());
+    common::backup_bytes(&vault, "m", &[("os", &common::noise(1, 100_000))]).expect("backup");
+    common::copy_folder(&path, &old);
+    let vault = vault.rotate_keys(false).expect("rotated").0;
+    common::backup_bytes(&vault, "m", &[("os", &common::noise(2, 100_000))]).expect("backup");
+    // Its keys and its catalog as they were, and its segments as they are.
+    std::fs::remove_dir_all(old.join("segments")).expect("removed");
+    common::copy_folder(&path.join("segments"), &old.join("segments"));
+    let before = common::open(&old);
+    let refused =
+        common::backup_bytes(&before, "m", &[("os", &common::noise(3, 100_000))]).expect_err("it would be void");
+    assert!(matches!(refused, Error::Rotated { .. }), "{refused}");
+    assert_eq!(before.points("m").expect("points").len(), 1);
+}

@@ -183,7 +183,8 @@ impl Vault {
         Ok(())
     }
 
-    fn is_purged_now(&self, point: &PointInfo) -> Result<bool> {
+    /// Whether a point was purged since it was listed.
+    pub(super) fn is_purged_now(&self, point: &PointInfo) -> Result<bool> {
         self.refresh()?;
         Ok(id_from_hex(&point.id).is_some_and(|id| self.catalog.is_purged(&point.machine, &id)))
     }

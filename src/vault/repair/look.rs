@@ -261,6 +261,9 @@ fn look_at_points(
     look_on_disks(records, listed.iter().chain(&unlisted), progress)?;
     for point in &listed {
         let (regained, lost) = records.point(point, progress)?;
+        if !(regained.is_empty() && lost.is_empty()) && vault.is_purged_now(point)? {
+            continue;
+        }
         plan.regained.extend(regained);
         plan.lost.extend(lost);
         plan.points += 1;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::segments_of;
 use super::sources::Spare;
 use crate::error::{Error, Result};
 use crate::format::index_run::Tag;
@@ -60,7 +61,12 @@ pub(super) fn survey(
         unframed: Vec::new(),
         seen: store.map(|store| Seen::new(Arc::clone(store))),
     };
+    // What somebody removed meanwhile is nobody's loss: had a point needed it, that shows by the points.
+    let there = segments_of(media)?;
     for (id, check) in all.into_iter().zip(checked) {
+        if !check.damage.is_empty() && !there.contains(&id) {
+            continue;
+        }
         if let Some(seen) = &mut survey.seen {
             seen.add(id, &check);
         }

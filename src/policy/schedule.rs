@@ -433,7 +433,7 @@ mod tests {
             let seconds = |number| SignedDuration::from_secs(number);
             // Around each change of clocks of some years, and over a stretch of days.
             let from = at("2011-06-01T00:00:00Z");
-            let jumps = zone.following(from).map(|jump| jump.timestamp()).take(14);
+            let jumps = zone.following(from).map(|jump| jump.timestamp()).take(5);
             for begin in jumps.chain([from, at("2026-12-25T00:00:00Z")]) {
                 let (mut moment, end) = (begin - seconds(5 * 86_400), begin + seconds(5 * 86_400));
                 let mut before = schedule.last_due_at_or_before("web01", &zone, moment).expect("one before");

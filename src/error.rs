@@ -125,6 +125,20 @@ pub enum Error {
         /// The first such machine.
         machine: String,
     },
+    /// A locked policy keeps the point.
+    #[error("point {point} of {machine} is kept by policy {policy:?}, which is locked until {until}: {why}")]
+    KeptByPolicy {
+        /// The machine.
+        machine: String,
+        /// The point's name.
+        point: String,
+        /// The policy.
+        policy: String,
+        /// Why it keeps it.
+        why: String,
+        /// Until when it is locked.
+        until: crate::policy::LockEnd,
+    },
     /// What a locked policy promises was to be taken away.
     #[error("policy {policy:?} is locked until {until}, and that would take away from it")]
     PolicyLocked {
@@ -475,6 +489,7 @@ impl Error {
             | Self::Forgotten { .. }
             | Self::Protected { .. }
             | Self::LastPoint { .. }
+            | Self::KeptByPolicy { .. }
             | Self::UnknownDisk { .. }
             | Self::NoSuchPath { .. } => 2,
             Self::WrongNode { .. } | Self::Invalid { .. } => 22,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use icecore::point::{Manifest, PointInfo};
-use icecore::policy::{Decision, Facts, Retention, is_future};
+use icecore::point::PointInfo;
+use icecore::policy::{Decision, Retention, is_future};
 use icecore::vault::Documents;
 use icecore::{Error, Vault};
 use jiff::tz::TimeZone;
@@ -233,17 +233,6 @@ fn by_policy(
     Ok(chosen)
 }
 
-/// What is known of the points of a machine, for who decides which are kept.
-pub(super) fn facts_of(vault: &Vault, points: &[Arc<PointInfo>], now: Timestamp) -> Vec<Facts> {
-    let facts = |(order, point): (u64, &Arc<PointInfo>)| {
-        // One whose manifest can't be read stands for nothing that a readable one could.
-        let is_whole = |manifest: Manifest| manifest.disks.iter().all(|disk| disk.missing.is_empty());
-        let is_incomplete = !vault.manifest(point).is_ok_and(is_whole);
-        Facts { time: point.time, order, is_protected: point.is_protected(now), is_incomplete }
-    };
-    (0..).zip(points).map(facts).collect()
-}
-
 /// What rules for what to keep say of the points of a machine.
 fn by_rules(
     keep: &Retention,
@@ -253,7 +242,7 @@ fn by_rules(
     points: Vec<Arc<PointInfo>>,
 ) -> Vec<Chosen> {
     let now = Timestamp::now();
-    let decisions = keep.decide(&facts_of(vault, &points, now), now, zone);
+    let decisions = keep.decide(&vault.facts(&points, now), now, zone);
     let decided = |(point, decision): (Arc<PointInfo>, Decision)| {
         let said =
             if decision.keep || arguments.reason.is_empty() { decision.reasons() } else { arguments.reason.clone() };

@@ -82,6 +82,14 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
             global.json,
         );
     }
+    for point in &report.kept_by_policy {
+        output::notice(
+            &format!(
+                "{point} is kept: its machine's policy is locked, and keeps it; `icecore undelete` lists it again"
+            ),
+            global.json,
+        );
+    }
     for point in &report.in_use {
         output::warning(&format!("{point} is being read; the next run purges it"), global.json);
     }
@@ -115,6 +123,7 @@ fn tell(report: &GcReport, dry_run: bool, global: &Global) -> Result<(), Problem
             "message_type": if dry_run { "would_give_back" } else { "gave_back" },
             "purged": report.purged,
             "doubtful": report.doubtful,
+            "kept_by_policy": report.kept_by_policy,
             "in_use": report.in_use,
             "clock_ahead": report.clock_ahead.is_some(),
             "points": report.points,

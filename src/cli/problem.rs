@@ -270,6 +270,7 @@ fn next(error: &Error, doing: Doing) -> String {
         Error::NoDocument { kind, .. } => return format!("see what there is with `icecore {kind} list`"),
         Error::Document { .. } => "use a newer icecore, or have an administrator remove it",
         Error::PolicyInUse { .. } => "put its machines under another policy first, with `icecore machine set`",
+        Error::KeptByPolicy { .. } => "until then nobody forgets it, but as the policy's own rules let it go",
         Error::PolicyLocked { .. } => "until then it can be made to keep more, never less, by nobody",
         Error::LastPoint { .. } => "add --all to forget it all the same",
         Error::AmbiguousPoint { .. } => "give more digits of the id, or the point's time",

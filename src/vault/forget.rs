@@ -3,7 +3,7 @@
 //! Invariants:
 //! - only administrators do any of it, and sign it;
 //! - a forgotten point can be brought back until its time is over, and then is purged by [`Vault::gc`] alone;
-//! - a protected point is not forgotten, and the last point of a machine only where that is said;
+//! - a protected point is not forgotten, nor one that a locked policy keeps ([`super::locked`]), and the last point of a machine only where that is said;
 //! - the time of forgotten points is made shorter by nobody while it is locked.
 
 use jiff::{SignedDuration, Timestamp};
@@ -93,7 +93,7 @@ impl Vault {
     /// Returns it as it is then.
     ///
     /// # Errors
-    /// [`Error::Protected`]; [`Error::LastPoint`] for the only point of its machine, unless `even_last` says so.
+    /// [`Error::Protected`]; [`Error::KeptByPolicy`] where a locked policy keeps it; [`Error::LastPoint`] for the only point of its machine, unless `even_last` says so.
     pub fn forget(&self, point: &PointInfo, reason: &str, even_last: bool) -> Result<Arc<PointInfo>> {
         self.needs_admin()?;
         if !is_reason(reason) {
@@ -105,6 +105,7 @@ impl Vault {
         let grace = i64::try_from(chain.soft_delete.grace_seconds).unwrap_or(i64::MAX);
         let until_unix_seconds = now.saturating_add(grace).min(Timestamp::MAX.as_second());
         let at = Timestamp::now();
+        let locked = self.locked(&point.machine, at)?;
         let allow = |known: &PointInfo, all: &[Arc<PointInfo>]| {
             if known.forgotten.is_some() {
                 return Err(already_forgotten(known));
@@ -114,6 +115,7 @@ impl Vault {
                 let (machine, point) = (known.machine.clone(), known.name.clone());
                 return Err(Error::Protected { machine, point, until_unix_seconds });
             }
+            locked.as_ref().map_or(Ok(()), |locked| locked.allow(known))?;
             let is_last = !all.iter().any(|other| other.id != known.id && other.forgotten.is_none());
             if is_last && !even_last {
                 return Err(Error::LastPoint { machine: known.machine.clone() });

@@ -12,7 +12,7 @@
 //! - backups, mounts and restores go on; they wait only while segments are removed that were chosen before;
 //! - whoever is killed at any moment loses time: the next call finds the same things, and ends it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -71,6 +71,8 @@ pub struct GcReport {
     /// Points that would be purged, had not an entry been given up that may have brought them back: somebody must bring them
     /// back and forget them again. As `machine/point`.
     pub doubtful: Vec<String>,
+    /// Points that would be purged, did not a locked policy keep them. As `machine/point`.
+    pub kept_by_policy: Vec<String>,
     /// Points that would be purged, were not somebody reading them. As `machine/point`.
     pub in_use: Vec<String>,
     /// Why nothing was purged: the clock is not believed. One that says the same a day later is.
@@ -181,6 +183,18 @@ impl Vault {
             self.catalog.all().into_iter().partition(|point| point.is_over(now) && !doubtful.contains(&point.id));
         let is_doubtful = |point: &&Arc<super::PointInfo>| point.is_over(now);
         report.doubtful = kept.iter().filter(is_doubtful).map(path_of).collect();
+        // Somebody may have forgotten it before the policy was locked, or with a program of his own.
+        let mut policies = HashMap::new();
+        for point in std::mem::take(&mut over) {
+            if !policies.contains_key(&point.machine) {
+                policies.insert(point.machine.clone(), self.locked(&point.machine, now)?);
+            }
+            let is_kept = policies.get(&point.machine).and_then(Option::as_ref).is_some_and(|it| it.keeps(&point));
+            if is_kept {
+                report.kept_by_policy.push(path_of(&point));
+            }
+            if is_kept { &mut kept } else { &mut over }.push(point);
+        }
         // What somebody reads stays until he has ended.
         let mut used = Vec::new();
         for point in std::mem::take(&mut over) {

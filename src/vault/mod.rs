@@ -10,6 +10,7 @@ mod forget;
 mod gc;
 mod give_up;
 mod keys;
+mod locked;
 mod options;
 mod parallel;
 mod quota;

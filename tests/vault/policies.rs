@@ -8,12 +8,13 @@ use super::insiders::{key_file, keys_of, open, own_chain, place};
 use crate::common;
 use crate::common::CHEAP;
 use icecore::backup::Progress;
+use icecore::format::catalog_entry::{Change, PointChanged};
 use icecore::format::key_slot::Role;
 use icecore::format::vault_event::{DocumentKind, DocumentSet, Event, VaultEvent};
 use icecore::point::Consistency;
 use icecore::policy::{Document, Hooks, LockEnd, Machine, Policy};
 use icecore::seal::VaultKeys;
-use icecore::vault::{SoftDelete, request_of};
+use icecore::vault::{GcOptions, GcProgress, SoftDelete, request_of};
 use icecore::{Error, Vault};
 use jiff::{SignedDuration, Timestamp};
 
@@ -344,4 +345,56 @@ fn a_machine_becomes_the_backup_that_its_policy_allows_or_none() {
     let due = request_of("web", &Machine { hooks, ..machine }, &lax).expect("a request");
     assert_eq!(due.quiesce.consistency, Some(Consistency::FileSystem), "what its scripts achieve is what is wanted");
     assert!(due.quiesce.allow_crash && due.quiesce.pre_script.is_some());
+}
+
+#[test]
+fn what_a_locked_policy_keeps_is_forgotten_and_purged_by_nobody() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let admin = common::init(&path, &common::small());
+    admin.set_soft_delete(SoftDelete { grace_seconds: 0, ..SoftDelete::default() }).expect("set");
+    let now = Timestamp::now();
+    let points: Vec<_> = (0..5_u64)
+        .map(|day| {
+            let mut request = common::memory_request("web", &[("os", &common::noise(day, 50_000))]);
+            request.time = Some(now - SignedDuration::from_hours(24 * (5 - i64::try_from(day).expect("small"))));
+            admin.backup(&request, &Progress::default()).expect("backup").point
+        })
+        .collect();
+    admin.set_policy("gold", &policy("daily=3")).expect("set");
+    admin.set_machine("web", &machine("gold")).expect("set");
+    // One of those that it keeps was forgotten before.
+    admin.forget(&points[3], "", false).expect("nothing is locked");
+    admin.set_policy("gold", &locked("daily=3", LockEnd::Unix(LATER))).expect("locked");
+    for kept in [&points[2], &points[4]] {
+        let error = admin.forget(kept, "", true).expect_err("it is kept");
+        assert!(matches!(error, Error::KeptByPolicy { .. }), "{error}");
+    }
+    for let_go in [&points[0], &points[1]] {
+        admin.forget(let_go, "", false).expect("the policy lets it go");
+    }
+    // Who has an administrator's keys and a program of his own forgets one all the same.
+    let keys = keys_of(&path, admin.header().vault, &common::password());
+    let chain = keys.chain_of("web");
+    let entries = common::files(&path.join("catalog").join(icecore::format::hex(&chain)));
+    let last = std::fs::read(entries.last().expect("entries")).expect("read");
+    let forged = PointChanged {
+        predecessor: *blake3::hash(&last).as_bytes(),
+        change: Change::Forgotten { until_unix_seconds: now.as_second() - 1 },
+        point: icecore::format::id_from_hex(&points[2].id).expect("an id"),
+        recorded_unix_seconds: now.as_second(),
+        machine: "web".to_owned(),
+        reason: String::new(),
+    };
+    let number = entries.len() as u64;
+    place(&path, &chain, number, &keys.seal_change(chain, number, &forged).expect("sealed"));
+    let vault = open(&path, &common::password()).expect("it opens");
+    assert_eq!(vault.points("web").expect("points").len(), 1);
+    let report = vault.gc(&GcOptions::default(), &GcProgress::default()).expect("gc");
+    assert_eq!((report.purged.len(), report.kept_by_policy.len()), (2, 2), "{report:?}");
+    for kept in [&points[2], &points[3]] {
+        vault.undelete("web", &kept.name).expect("it is whole");
+        let read = common::disk_bytes(&vault, &vault.point("web", &kept.id).expect("listed"), "os").expect("read");
+        assert_eq!(read.len(), 50_000);
+    }
 }

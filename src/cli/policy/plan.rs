@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use crate::cli::arguments::Global;
 use crate::cli::duration;
 use crate::cli::exit::Exit;
-use crate::cli::forget::facts_of;
 use crate::cli::human;
 use crate::cli::output::Output;
 use crate::cli::problem::Problem;
@@ -82,7 +81,7 @@ fn points(vault: &Vault, machine: &str, now: Timestamp) -> Result<Vec<Planned>, 
         Err(icecore::Error::UnknownMachine { .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let facts: Vec<Facts> = facts_of(vault, &points, now);
+    let facts: Vec<Facts> = vault.facts(&points, now);
     let planned = points.iter().zip(facts).map(|(point, facts)| Planned {
         name: Some(point.name.clone()),
         facts,

@@ -23,7 +23,7 @@ use icecore::{Error, ErrorKind, Result, Vault};
 const POWER_LOST_ONE_IN: u64 = 5;
 
 /// Of so many calls one goes wrong once, and of so many with all after it.
-const ONE_IN: [u64; 2] = [2, 7];
+const ONE_IN: [u64; 2] = [4, 13];
 
 fn options() -> InitOptions {
     InitOptions { chunk_bytes: 64 << 10, ..common::protected() }

@@ -103,7 +103,8 @@ pub struct Arguments {
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString, conflicts_with = "reflink")]
     #[arg(help_heading = STILL)]
     snapshot_command: Option<String>,
-    /// Read copies of the images that share their blocks, made in an instant on XFS and btrfs and never seen by anybody
+    /// Read copies of the images that share their blocks, made in an instant on XFS and btrfs and never seen by anybody. The
+    /// file system that holds the images must not be frozen by the pre-script: the copies are made on it
     #[arg(long, help_heading = STILL)]
     reflink: bool,
     /// Make those copies in this directory of the same file system, instead of beside each image

@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     if count.made + count.incomplete > 0 {
         seen::look(&vault, global.json, true);
     }
-    tell_end(count, next, global)?;
+    heard(tell_end(count, next, global))?;
     Ok(count.exit())
 }
 
@@ -123,14 +123,14 @@ fn make(
 ) -> Result<Outcome, Problem> {
     let name = due.machine.as_str();
     let Some(_claim) = vault.claim(name)? else {
-        tell_others(name, "is being backed up by another `icecore backup --due`", global)?;
+        heard(tell_others(name, "is being backed up by another `icecore backup --due`", global))?;
         return Ok(Outcome::Others);
     };
     // What others made while the machines before this one took their time; and what an administrator changed.
     vault.refresh()?;
     let Some((machine, policy)) = described(&vault.documents()?, name)? else { return Ok(Outcome::Others) };
     if vault.due(name, &policy, Timestamp::now())?.is_none() {
-        tell_others(name, "was backed up meanwhile", global)?;
+        heard(tell_others(name, "was backed up meanwhile", global))?;
         return Ok(Outcome::Others);
     }
     let DueBackup { mut request, images, quiesce } = request_of(name, &machine, &policy)?;
@@ -138,9 +138,17 @@ fn make(
     let QuiescedBackup { outcome, runs } = backup::transfer(vault, request, &images, &quiesce, global, interrupt);
     backup::tell_runs(&runs, outcome.as_ref().err(), global);
     let report = outcome?;
-    backup::tell(&report, &runs, global)?;
+    heard(backup::tell(&report, &runs, global))?;
     let all = report.missing().next().is_none() && runs.iter().all(|run| run.failure.is_none());
     Ok(if all { Outcome::Made } else { Outcome::Incomplete })
+}
+
+/// Whether somebody reads what is told or not, the other machines are due all the same.
+fn heard(told: Result<(), Problem>) -> Result<(), Problem> {
+    match told {
+        Err(Problem::OutputClosed) => Ok(()),
+        told => told,
+    }
 }
 
 fn tell_failed(name: &str, error: &Error, global: &Global) {

@@ -17,7 +17,7 @@ use super::duration;
 use super::exit::Exit;
 use super::output::{self, Output};
 use super::paths::PointPath;
-use super::problem::Problem;
+use super::problem::{Problem, Sentence};
 use super::seen;
 
 const EXAMPLES: &str = "\
@@ -203,7 +203,33 @@ fn chosen(arguments: &Arguments, vault: &Vault) -> Result<Vec<Chosen>, Problem> 
     }
     let mut seen = std::collections::HashSet::new();
     chosen.retain(|one| seen.insert(one.point.id.clone()));
+    spare_locked(&mut chosen, by_rule, vault)?;
     Ok(chosen)
+}
+
+/// What a locked policy keeps stays, where a rule chose it. Who names such a point is told before anything is done.
+fn spare_locked(chosen: &mut [Chosen], by_rule: bool, vault: &Vault) -> Result<(), Problem> {
+    let mut kept = std::collections::HashMap::new();
+    for one in chosen.iter_mut().filter(|one| one.goes) {
+        let machine = &one.point.machine;
+        if !kept.contains_key(machine) {
+            kept.insert(machine.clone(), vault.kept_by_lock(machine)?);
+        }
+        let Some(why) = kept.get(machine).and_then(|kept| kept.get(&one.point.id)) else { continue };
+        if !by_rule {
+            let point = format!("{machine}/{}", one.point.name);
+            return Err(Problem::said(
+                Exit::Failed,
+                Sentence::new(
+                    format!("{point} is kept: {why}"),
+                    "nothing was forgotten",
+                    "until then nobody forgets it, but as the policy's own rules let it go",
+                ),
+            ));
+        }
+        (one.goes, one.why) = (false, why.clone());
+    }
+    Ok(())
 }
 
 /// The machines that are under a policy and have points.

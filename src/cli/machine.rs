@@ -159,7 +159,10 @@ fn set(set: &Set, global: &Global) -> Result<Exit, Problem> {
             Field::Reflink => machine.reflink = false,
         }
     }
-    for (disk, path) in &set.disks {
+    for (number, (disk, path)) in set.disks.iter().enumerate() {
+        if set.disks.iter().take(number).any(|(before, _)| before == disk) {
+            return Err(icecore::Error::DuplicateDisk { name: disk.clone() }.into());
+        }
         if path.as_os_str().is_empty() {
             machine.disks.remove(disk);
         } else {

@@ -66,6 +66,9 @@ use problem::{Doing, Problem};
 
 /// Runs the command.
 pub fn main() -> ExitCode {
+    // What a locked policy keeps must not depend on what somebody calls a zone: only the system's own zones count.
+    // SAFETY: this process has one thread so far.
+    unsafe { std::env::remove_var("TZDIR") };
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => return usage::refuse(&error).into(),

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use signal_hook::flag;
 
 use super::exit::Exit;
@@ -42,7 +44,23 @@ impl Interrupt {
     /// something outside of this machine's memory still, and has to let it go on.
     pub fn noted_to_the_end() -> io::Result<Self> {
         let noted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        // A limit of the process' time or of its files' sizes is a signal too.
+        let all = [
+            SIGINT,
+            SIGTERM,
+            SIGHUP,
+            SIGQUIT,
+            SIGALRM,
+            SIGIO,
+            SIGPROF,
+            SIGUSR1,
+            SIGUSR2,
+            SIGVTALRM,
+            SIGXCPU,
+            SIGXFSZ,
+            libc::SIGPWR,
+        ];
+        for signal in all {
             // What `nohup` keeps away is not let in.
             if signal != SIGHUP || !is_ignored(signal)? {
                 flag::register(signal, Arc::clone(&noted))?;

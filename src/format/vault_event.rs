@@ -73,7 +73,7 @@
 //!
 //! While a policy's `lockedUntil` is later than the time of an entry, that entry does not count and is damage where it removes
 //! the policy, or sets it so that a number of its retention is smaller (or gone), its `min-age` is smaller, its `max-age` is
-//! smaller (or newly there), or `lockedUntil` is earlier; and where it removes a machine that is under it, or puts it under
+//! smaller (or newly there), `timeZone` is another, or `lockedUntil` is earlier; and where it removes a machine that is under it, or puts it under
 //! a policy that is weaker in one of these. An entry's time counts as no later than the reader's clock and 5 minutes.
 //!
 //! Event 5, how much a machine or the vault may take; the last one for a name counts, and takes the place of those before:

@@ -142,7 +142,7 @@ impl fmt::Display for LockEnd {
                 Ok(time) => write!(formatter, "{time}"),
                 Err(_) => write!(formatter, "@{end}"),
             },
-            Self::Ever => formatter.write_str("ever"),
+            Self::Ever => formatter.write_str("the end of time"),
         }
     }
 }
@@ -312,6 +312,8 @@ impl Machine {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Promise {
     retention: String,
+    /// The days that its numbers count are those of this zone: in another, other points stand for them.
+    zone: String,
     locked_until: Option<LockEnd>,
 }
 
@@ -324,9 +326,14 @@ impl Promise {
             Some(other) => other.to_string(),
             None => String::new(),
         };
+        let zone = match value.get("timeZone") {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => "UTC".to_owned(),
+            Some(other) => other.to_string(),
+        };
         let end = value.get("lockedUntil").filter(|end| !end.is_null());
         let locked_until = end.map(|end| LockEnd::deserialize(end).unwrap_or(LockEnd::Ever));
-        Self { retention, locked_until }
+        Self { retention, zone, locked_until }
     }
 
     /// Until when nothing may take away from it, where that is still to come.
@@ -334,14 +341,15 @@ impl Promise {
         self.locked_until.filter(|end| end.is_after(unix_seconds))
     }
 
-    /// Whether this takes away from what another promises: its retention is shorter in anything, or its lock ends earlier.
+    /// Whether this takes away from what another promises: its retention is shorter in anything, counts the days
+    /// of another zone, or its lock ends earlier.
     pub(crate) fn weakens(&self, other: &Self) -> bool {
         let shortens = match (self.retention.parse::<Retention>(), other.retention.parse::<Retention>()) {
             (Ok(own), Ok(others)) => own.shortens(&others),
             // Of what can't be read, only the same is not less.
             _ => self.retention != other.retention,
         };
-        shortens || self.locked_until < other.locked_until
+        shortens || self.zone != other.zone || self.locked_until < other.locked_until
     }
 }
 

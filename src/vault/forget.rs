@@ -17,6 +17,7 @@ use crate::format::vault_event::Event;
 use crate::media::{Lock, LockKind};
 use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{Allows, PointInfo, Until};
+use crate::policy::is_future;
 use crate::sync::Arc;
 
 pub use crate::format::vault_event::SoftDelete;
@@ -116,7 +117,9 @@ impl Vault {
                 return Err(Error::Protected { machine, point, until_unix_seconds });
             }
             locked.as_ref().map_or(Ok(()), |locked| locked.allow(known))?;
-            let is_last = !all.iter().any(|other| other.id != known.id && other.forgotten.is_none());
+            // One of a time to come is no point that somebody could go back to.
+            let counts = |other: &PointInfo| other.forgotten.is_none() && !is_future(other.time, at);
+            let is_last = counts(known) && !all.iter().any(|other| other.id != known.id && counts(other));
             if is_last && !even_last {
                 return Err(Error::LastPoint { machine: known.machine.clone() });
             }

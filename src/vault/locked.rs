@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::Vault;
 use crate::error::{Error, Result};
 use crate::point::{Manifest, PointInfo};
-use crate::policy::{Facts, LockEnd};
+use crate::policy::{Decision, Facts, LockEnd, Reason};
 use crate::sync::Arc;
 
 /// The locked policy of a machine, and why it keeps which points.
@@ -55,6 +55,17 @@ impl Vault {
         (0..).zip(points).map(facts).collect()
     }
 
+    /// The points of a machine that a locked policy keeps, by id, and why: nobody forgets them.
+    pub fn kept_by_lock(&self, machine: &str) -> Result<HashMap<String, String>> {
+        let locked = self.locked(machine, Timestamp::now())?;
+        let told = |locked: Locked| {
+            let Locked { policy, until, kept } = locked;
+            let told = |(id, why)| (id, format!("{why} (policy {policy}, locked until {until})"));
+            kept.into_iter().map(told).collect()
+        };
+        Ok(locked.map(told).unwrap_or_default())
+    }
+
     /// What a locked policy keeps of a machine; nothing where that is under none, or under one that is not locked.
     pub(super) fn locked(&self, machine: &str, now: Timestamp) -> Result<Option<Locked>> {
         let (name, policy) = match self.documents()?.policy_of(machine) {
@@ -64,7 +75,9 @@ impl Vault {
         let Some(until) = policy.locked_until.filter(|until| until.is_after(now.as_second())) else { return Ok(None) };
         let points = self.catalog.of_machine(machine);
         let decisions = policy.retention.decide(&self.facts(&points, now), now, &policy.zone()?);
-        let kept = points.iter().zip(decisions).filter(|(_, decision)| decision.keep);
+        // What is of a time to come stands for nothing, and may go.
+        let is_kept = |decision: &Decision| decision.keep && decision.why != [Reason::Future];
+        let kept = points.iter().zip(decisions).filter(|(_, decision)| is_kept(decision));
         let kept = kept.map(|(point, decision)| (point.id.clone(), decision.reasons())).collect();
         Ok(Some(Locked { policy: name, until, kept }))
     }

@@ -273,7 +273,11 @@ impl Vault {
         progress: &GcProgress,
         report: &mut GcReport,
     ) -> Result<()> {
-        each(points, progress, |point| self.mark_point(point, Absent::Fails, marks, progress))?;
+        each(points, progress, |point| match self.mark_point(point, Absent::Fails, marks, progress) {
+            // Another call purged it, and gave back what only it needed.
+            Err(Error::Damaged(_)) if self.is_purged_now(point)? => Ok(false),
+            marked => marked.map(|()| true),
+        })?;
         report.points += points.len() as u64;
         if !options.drops_unlisted {
             let (unlisted, unreadable) = self.unlisted_points()?;

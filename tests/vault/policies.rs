@@ -376,11 +376,10 @@ fn what_a_locked_policy_keeps_is_forgotten_and_purged_by_nobody() {
     }
     let kept = admin.kept_by_lock("web").expect("read");
     assert_eq!(kept.len(), 3, "what was forgotten before too: {kept:?}");
-    // One of a time to come, as a wrong clock makes it, is not the newest, and may go.
+    // One of a time to come, as a wrong clock makes it, may go.
     let mut request = common::memory_request("web", &[("os", &common::noise(9, 50_000))]);
     request.time = Some(now + SignedDuration::from_hours(48));
     let future = admin.backup(&request, &Progress::default()).expect("backup").point;
-    assert_eq!(admin.point("web", "latest").expect("a point").id, points[4].id);
     admin.forget(&future, "", false).expect("forgotten");
     for let_go in [&points[0], &points[1]] {
         admin.forget(let_go, "", false).expect("the policy lets it go");

@@ -519,6 +519,16 @@ impl Error {
         Self::Damaged(Damage { object: object.into(), offset, problem })
     }
 
+    /// Whether an object is not there.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Damaged(damage) if damage.problem == Problem::Absent)
+    }
+
+    /// Whether keys that came after those at hand are needed.
+    pub(crate) fn needs_newer_keys(&self) -> bool {
+        matches!(self, Self::Damaged(damage) if matches!(damage.problem, Problem::Epoch(_)))
+    }
+
     /// Whether something in the vault could not be made to survive power loss.
     pub(crate) fn is_failed_sync(&self) -> bool {
         matches!(self, Self::Vault { operation: "sync", .. })

@@ -26,7 +26,6 @@ use jiff::Timestamp;
 
 pub use progress::{DiskProgress, Progress};
 pub use quota::QuotaUse;
-pub(crate) use quota::machine_bytes;
 pub(crate) use session::Session;
 pub(crate) use worker::is_zero;
 

@@ -28,6 +28,15 @@ pub struct QuotaUse {
 }
 
 impl QuotaUse {
+    /// What is taken of a quota; of that of the vault where `machine` is empty.
+    pub(crate) fn of(store: &Store, catalog: &Catalog, machine: &str, quota: Quota) -> Result<Self> {
+        let counted_bytes = match machine {
+            "" => store.space()?.bytes(),
+            machine => machine_bytes(store, &catalog.of_machine(machine)),
+        };
+        Ok(Self { machine: machine.to_owned(), quota, counted_bytes })
+    }
+
     /// Whether a backup warns of it.
     pub fn is_warning(&self) -> bool {
         self.quota.warn_bytes > 0 && self.counted_bytes >= self.quota.warn_bytes
@@ -51,7 +60,6 @@ impl QuotaUse {
 }
 
 /// The quotas that a backup has to do with.
-#[derive(Default)]
 pub(super) struct Limits {
     vault: Option<QuotaUse>,
     machine: Option<QuotaUse>,
@@ -67,16 +75,9 @@ impl Limits {
         machine: &str,
         quota_of: &dyn Fn(&str) -> Option<Quota>,
     ) -> Result<Self> {
-        let mut limits = Self::default();
-        if let Some(quota) = quota_of("") {
-            limits.vault = Some(QuotaUse { machine: String::new(), quota, counted_bytes: store.space()?.bytes() });
-        }
-        if let Some(quota) = quota_of(machine) {
-            let points = catalog.of_machine(machine);
-            limits.is_first = points.is_empty();
-            let counted_bytes = machine_bytes(store, &points);
-            limits.machine = Some(QuotaUse { machine: machine.to_owned(), quota, counted_bytes });
-        }
+        let of = |name| quota_of(name).map(|quota| QuotaUse::of(store, catalog, name, quota)).transpose();
+        let is_first = catalog.of_machine(machine).is_empty();
+        let limits = Self { vault: of("")?, machine: of(machine)?, is_first };
         let full = limits.each().find(|known| known.is_full()).map(|full| full.refuse(full.counted_bytes));
         full.map_or(Ok(limits), Err)
     }
@@ -141,7 +142,7 @@ impl Added {
 
 /// What a machine counts with, by the manifests of its points. One that can't be read counts nothing: damage is no reason
 /// to make no points.
-pub(crate) fn machine_bytes(store: &Store, points: &[Arc<PointInfo>]) -> u64 {
+fn machine_bytes(store: &Store, points: &[Arc<PointInfo>]) -> u64 {
     let read = |point: &Arc<PointInfo>| {
         let manifest = crate::vault::read_manifest(store, point).ok()?;
         Some((point.entry.recorded_unix_seconds, Added::of(&manifest)))

@@ -319,7 +319,7 @@ impl Totals {
 /// Tells what a backup did.
 pub(super) fn tell(report: &BackupReport, runs: &[ScriptRun], global: &Global) -> Result<(), Problem> {
     let totals = Totals::of(report);
-    let path = format!("{}/{}", report.point.machine, report.point.name);
+    let path = report.point.path();
     for known in &report.quota_warnings {
         output::notice(&quota::sentence(known), global.json);
     }

@@ -167,7 +167,7 @@ fn why(skip: CopySkip) -> &'static str {
 
 /// The exact list, before anything is done.
 fn tell_plan(plan: &CopyPlan, arguments: &Arguments, global: &Global) -> Result<(), Problem> {
-    let path = |point: &PointInfo| format!("{}/{}", point.machine, point.name);
+    let path = |point: &PointInfo| point.path();
     if global.json {
         if !arguments.dry_run {
             return Ok(());
@@ -256,7 +256,7 @@ fn tell(plan: &CopyPlan, report: &CopyReport, global: &Global) -> Result<(), Pro
         read += copied.read_bytes;
         new += copied.new_bytes;
     }
-    let path = |point: &PointInfo| format!("{}/{}", point.machine, point.name);
+    let path = |point: &PointInfo| point.path();
     if global.json {
         let copied: Vec<Value> = (report.copied.iter())
             .map(|one| {

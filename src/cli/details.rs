@@ -15,7 +15,7 @@ use super::problem::Problem;
 /// Tells it.
 pub fn run(vault: &Vault, path: &PointPath, global: &Global) -> Result<Exit, Problem> {
     let point = path.find(vault)?;
-    let path = format!("{}/{}", point.machine, point.name);
+    let path = point.path();
     let text = read(vault, &format!("{path}/point.json"))?;
     let json: Value = serde_json::from_slice(&text).unwrap_or_default();
     let mut out = Output::open();

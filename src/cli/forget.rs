@@ -108,7 +108,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let mut done: Vec<String> = Vec::new();
     let ended = going.iter().try_for_each(|Chosen { point, why, .. }| {
         let gone = vault.forget(point, why, arguments.all)?;
-        let path = format!("{}/{}", point.machine, point.name);
+        let path = point.path();
         if global.json {
             let until = gone.forgotten.as_ref().map(|forgotten| forgotten.until);
             out.json(&json!({"message_type": "forgotten", "point": path, "id": point.id, "until": until, "why": why}))?;
@@ -144,7 +144,7 @@ fn tell_list(out: &mut Output, chosen: &[Chosen], arguments: &Arguments, global:
             let all: Vec<_> = chosen
                 .iter()
                 .map(|one| {
-                    let path = format!("{}/{}", one.point.machine, one.point.name);
+                    let path = one.point.path();
                     json!({"point": path, "id": one.point.id, "forget": one.goes, "why": one.why})
                 })
                 .collect();
@@ -296,7 +296,7 @@ fn by_age(age: Duration, arguments: &Arguments, mut points: Vec<Arc<PointInfo>>)
 
 /// Tells that something was done with a point.
 pub(super) fn tell(global: &Global, message: &str, words: &str, point: &PointInfo) -> Result<(), Problem> {
-    let path = format!("{}/{}", point.machine, point.name);
+    let path = point.path();
     if global.json {
         return output::json(&json!({"message_type": message, "point": path, "id": point.id}));
     }

@@ -133,7 +133,7 @@ fn deleted(vault: &Vault, machine: Option<&str>, global: &Global) -> Result<Exit
         lines.extend(known.map(|(point, forgotten)| {
             let left = icecore::vault::time_left(point, now);
             [
-                format!("{}/{}", point.machine, point.name),
+                point.path(),
                 point.id[..8].to_owned(),
                 human::moment(forgotten.since),
                 left.map_or_else(|| "until gc".to_owned(), |left| duration::words(left.as_secs().unsigned_abs())),
@@ -176,7 +176,7 @@ fn describe(point: &PointInfo, manifest: Option<&Manifest>) -> Value {
         "machine": point.machine,
         "point": point.name,
         "id": point.id,
-        "path": format!("{}/{}", point.machine, point.name),
+        "path": point.path(),
         "time": point.time,
         "consistency": point.consistency,
         "readable": manifest.is_some(),
@@ -204,7 +204,7 @@ fn table(out: &mut Output, rows: &[(std::sync::Arc<PointInfo>, Option<Manifest>)
     let now = jiff::Timestamp::now();
     for (point, manifest) in rows {
         let consistency = json!(point.consistency).as_str().unwrap_or_default().to_owned();
-        let path = format!("{}/{}", point.machine, point.name);
+        let path = point.path();
         let sum = |part: fn(&icecore::point::ManifestDisk) -> u64| {
             manifest
                 .as_ref()

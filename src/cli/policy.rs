@@ -32,9 +32,8 @@ Examples:
 /// does not keep.
 ///
 /// A locked policy keeps what it promises: until then nobody, whatever keys he holds, makes it keep less, removes it, or takes
-/// a machine from under it, but to one that promises no less: as it is without a schedule, for a machine that is gone. It holds
-/// those who act by the policy: `icecore forget` with points that are named or rules that are given forgets all the same, what
-/// can be brought back for the time that `icecore soft-delete` locks.
+/// a machine from under it, but to one that promises no less: as it is without a schedule, for a machine that is gone. What it
+/// keeps nobody forgets, by no rule and no name, and `icecore gc` purges none of it.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {

@@ -94,6 +94,11 @@ impl Until {
 }
 
 impl PointInfo {
+    /// Its path in the tree, as `machine/point`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.machine, self.name)
+    }
+
     /// Whether it was forgotten, and the time to bring it back is over.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.forgotten.as_ref().is_some_and(|it| it.until <= now) && !self.is_protected(now)
@@ -136,8 +141,6 @@ struct Chain {
     /// The newest time that an administrator's entry tells: what he does later is not from before. What others write must
     /// not move time.
     latest_unix_seconds: i64,
-    /// Number of the entry that is replayed.
-    at: u64,
     /// When the entries were made, Unix seconds.
     recorded: Vec<i64>,
     /// Number that the next entry gets.
@@ -226,7 +229,6 @@ impl Catalog {
                 }
                 chain.machine = Some(entry.machine().to_owned());
                 chain.recorded.push(entry.recorded_unix_seconds());
-                chain.at = sequence;
                 let done = match entry {
                     Entry::Made(made) => chain.add(made),
                     Entry::Changed(changed) => chain.change(&changed),
@@ -427,8 +429,9 @@ impl Catalog {
     }
 
     /// Whether a point is purged.
-    pub(crate) fn is_purged(&self, machine: &str, point: &Id) -> bool {
-        self.chains().get(&self.keys.chain_of(machine)).is_some_and(|chain| chain.purged.contains(point))
+    pub(crate) fn is_purged(&self, point: &PointMade) -> bool {
+        let chains = self.chains();
+        chains.get(&self.keys.chain_of(&point.machine)).is_some_and(|chain| chain.purged.contains(&point.point))
     }
 
     /// A point of that id, also a forgotten one.
@@ -557,6 +560,8 @@ impl Chain {
     fn change(&mut self, changed: &PointChanged) -> std::result::Result<(), &'static str> {
         let recorded = changed.recorded_unix_seconds;
         self.latest_unix_seconds = self.latest_unix_seconds.max(recorded);
+        // The one that is replayed just now.
+        let entry = self.next.saturating_sub(1);
         let at = |unix_seconds| Timestamp::from_second(unix_seconds).unwrap_or(Timestamp::MAX);
         let id = hex(&changed.point);
         let Some(number) = self.points.iter().position(|known| known.id == id) else {
@@ -572,7 +577,7 @@ impl Chain {
             (Change::Forgotten { .. }, None) if point.is_protected(at(recorded)) => Err("forgets a protected point"),
             (Change::Forgotten { until_unix_seconds }, None) => {
                 let (since, until, reason) = (at(recorded), at(until_unix_seconds), changed.reason.clone());
-                point.forgotten = Some(Forgotten { since, until, reason, entry: self.at });
+                point.forgotten = Some(Forgotten { since, until, reason, entry });
                 Ok(())
             }
             (Change::BroughtBack, Some(_)) => {

@@ -14,7 +14,6 @@ use jiff::Timestamp;
 
 use super::{Catalog, PointInfo};
 use crate::error::{Error, Result};
-use crate::format::id_from_hex;
 use crate::media::{Lock, LockKind, Media};
 
 /// The lock file.
@@ -36,10 +35,9 @@ pub(crate) fn hold(media: &dyn Media, catalog: &Catalog, point: &PointInfo) -> R
     };
     catalog.refresh()?;
     let now = catalog.of_machine(&point.machine).into_iter().find(|known| known.id == point.id);
-    let is_purged = id_from_hex(&point.id).is_some_and(|id| catalog.is_purged(&point.machine, &id));
     // Somebody has it alone to purge it, and perhaps did not say so yet.
     let is_going = lock.is_none() && now.is_some_and(|known| known.is_over(Timestamp::now()));
-    if is_purged || is_going {
+    if catalog.is_purged(&point.entry) || is_going {
         return Err(Error::UnknownPoint { machine: point.machine.clone(), point: point.name.clone() });
     }
     Ok(Hold { _lock: lock })
@@ -63,6 +61,6 @@ fn has_locks(error: &Error) -> bool {
 }
 
 fn part_of(point: &PointInfo) -> u64 {
-    let id = id_from_hex(&point.id).unwrap_or_default();
-    id.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+    let (first, _) = point.entry.point.split_first_chunk::<8>().expect("an id has 16 bytes");
+    u64::from_le_bytes(*first)
 }

@@ -28,11 +28,10 @@ impl Miss {
     /// Whether the record may be in a segment that is newer than what is known of the vault: nothing is known of it, or
     /// the segment is gone that it was in.
     fn may_have_moved(&self) -> bool {
-        let is_gone = |error: &Error| matches!(error, Error::Damaged(damage) if damage.problem == Problem::Absent);
         match self {
             Self::Unknown => true,
             Self::Elsewhere(_) => false,
-            Self::Here(error) => is_gone(error),
+            Self::Here(error) => error.is_absent(),
         }
     }
 }
@@ -119,7 +118,7 @@ fn read_twin(store: &Store, kind: RecordType, id: &Hash, plain: &mut Vec<u8>) ->
         // What can't be read of one segment is no reason not to look into the next. But a record that is not found is not
         // lost where the medium did not let us look.
         let entries = store.segments.entries(&segment).unwrap_or_else(|error| {
-            is_newer |= matches!(&error, Error::Damaged(damage) if matches!(damage.problem, Problem::Epoch(_)));
+            is_newer |= error.needs_newer_keys();
             failed = failed.take().or_else(|| (error.kind() == ErrorKind::Medium).then_some(error));
             Vec::new()
         });

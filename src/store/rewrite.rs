@@ -133,7 +133,7 @@ impl Store {
         for (id, length) in copied {
             let entries = match self.segments.entries(id) {
                 Ok(entries) => entries,
-                Err(error) if is_absent(&error) => continue,
+                Err(error) if error.is_absent() => continue,
                 Err(error) => {
                     moved.left.push(error);
                     continue;
@@ -193,7 +193,7 @@ impl Store {
         let entries = match self.segments.table(id) {
             Ok(entries) => entries,
             // Somebody else was faster.
-            Err(error) if is_absent(&error) => return Ok(0),
+            Err(error) if error.is_absent() => return Ok(0),
             Err(error) => return Err(Fault::Source(error)),
         };
         let mut copied = 0;
@@ -225,10 +225,6 @@ enum Fault {
     Source(Error),
     /// Nothing can be written any more, or shall be.
     Target(Error),
-}
-
-fn is_absent(error: &Error) -> bool {
-    matches!(error, Error::Damaged(damage) if damage.problem == Problem::Absent)
 }
 
 fn place_of(segment: Id, entry: &TableEntry) -> Place {

@@ -1,7 +1,7 @@
 //! What a vault takes on its medium.
 
 use super::Store;
-use crate::error::{Error, Problem, Result};
+use crate::error::Result;
 use crate::format::{parity, segment};
 
 /// What segments and parity take: nearly all of a vault.
@@ -33,7 +33,7 @@ impl Store {
                 match self.media.open(&format!("{folder}/{name}")) {
                     Ok(object) => (objects, bytes) = (objects + 1, bytes.saturating_add(object.length())),
                     // Somebody gave its space back just now.
-                    Err(Error::Damaged(damage)) if damage.problem == Problem::Absent => {}
+                    Err(error) if error.is_absent() => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -39,14 +39,13 @@ fn is_ahead(now: i64, last: i64) -> bool {
 
 impl Vault {
     /// Why nothing should end for good by this clock, if it should not.
-    pub(super) fn clock_ahead(&self, now: Timestamp) -> Result<Option<ClockAhead>> {
+    pub(super) fn clock_ahead(&self, chain: &VaultChain, now: Timestamp) -> Option<ClockAhead> {
         let end = now.as_second().saturating_sub(UNPROVEN);
-        let chain = VaultChain::read(self.media.as_ref(), self.reader.store().keys())?;
-        let own = chain.recorded.into_iter().filter(|recorded| *recorded < end).max();
+        let own = chain.recorded.iter().copied().filter(|recorded| *recorded < end).max();
         let created = i64::try_from(self.header.created_unix_seconds).unwrap_or(0);
         let last = own.max(self.catalog.last_recorded_before(end)).map_or(created, |last| last.max(created));
         let last_time = Timestamp::from_second(last).unwrap_or(Timestamp::UNIX_EPOCH);
-        Ok(is_ahead(now.as_second(), last).then_some(ClockAhead { now, last: last_time }))
+        is_ahead(now.as_second(), last).then_some(ClockAhead { now, last: last_time })
     }
 
     /// Notes what the clock says, so that it is believed if it goes on from there for a day.

@@ -10,10 +10,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::Vault;
-use super::keys::KEYS_LOCK;
 use crate::error::{Error, Result};
 use crate::format::vault_event::{DocumentKind, DocumentSet, Event, MOST_DOCUMENT_BYTES};
-use crate::media::LockKind;
 use crate::point::check_name;
 use crate::point::vault_chain::{self, VaultChain};
 use crate::policy::{Document, Machine, Policy, policy_of};
@@ -147,13 +145,7 @@ impl Vault {
             let rule = "all that is said of it is more than 64 KiB";
             return Err(Error::Invalid { what: kind_name, value: name.to_owned(), rule });
         }
-        let (media, keys) = (self.media.as_ref(), self.reader.store().keys());
-        let _alone = media.lock(KEYS_LOCK, LockKind::Exclusive, true)?;
-        let chain = VaultChain::read_to_append(media, keys)?;
-        if chain.is_newer {
-            return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
-        }
-        self.is_own_slot_there(&chain)?;
+        let (_alone, chain) = self.own_chain_alone()?;
         let set = DocumentSet { kind, name: name.to_owned(), document };
         match chain.documents.get(&(kind, name.to_owned())) {
             None if set.document.is_empty() => {
@@ -166,6 +158,6 @@ impl Vault {
         if let Some((policy, until)) = chain.lock_against(&set, Timestamp::now().as_second()) {
             return Err(Error::PolicyLocked { policy, until });
         }
-        vault_chain::append(media, keys, &chain, Event::DocumentSet(set))
+        vault_chain::append(self.media.as_ref(), self.reader.store().keys(), &chain, Event::DocumentSet(set))
     }
 }

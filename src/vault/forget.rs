@@ -9,12 +9,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Vault;
-use super::keys::KEYS_LOCK;
 use crate::error::{Error, Result};
 use crate::format::catalog_entry::{Change, is_reason};
 use crate::format::id_from_hex;
 use crate::format::vault_event::Event;
-use crate::media::{Lock, LockKind};
+use crate::media::LockKind;
 use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{Allows, PointInfo, Until};
 use crate::policy::is_future;
@@ -62,6 +61,7 @@ impl Vault {
             return Err(invalid(format!("{} s", set.grace_seconds), "it is at most a hundred years"));
         }
         let (_alone, chain) = self.own_chain_alone()?;
+        self.refresh()?;
         let old = chain.soft_delete;
         if vault_chain::is_locked(&old, Timestamp::now().as_second()) && vault_chain::weakens(&set, &old) {
             let locked = Until::of(old.locked_until_unix_seconds);
@@ -77,24 +77,12 @@ impl Vault {
         vault_chain::append(self.media.as_ref(), self.reader.store().keys(), &chain, Event::SoftDeleteSet(set))
     }
 
-    /// The vault's own chain for who sets something for the vault as a whole, and the lock that keeps others who do away.
-    pub(super) fn own_chain_alone(&self) -> Result<(Option<Lock>, VaultChain)> {
-        let (media, keys) = (self.media.as_ref(), self.reader.store().keys());
-        let alone = media.lock(KEYS_LOCK, LockKind::Exclusive, true)?;
-        self.refresh()?;
-        let chain = VaultChain::read_to_append(media, keys)?;
-        if chain.is_newer {
-            return Err(self.dated(Error::Rotated { since_unix_seconds: None }));
-        }
-        self.is_own_slot_there(&chain)?;
-        Ok((alone, chain))
-    }
-
     /// Forgets a point: it is listed no more, and can be brought back for the vault's grace time. Needs the role `admin`.
     /// Returns it as it is then.
     ///
     /// # Errors
-    /// [`Error::Protected`]; [`Error::KeptByPolicy`] where a locked policy keeps it; [`Error::LastPoint`] for the only point of its machine, unless `even_last` says so.
+    /// [`Error::Protected`]; [`Error::KeptByPolicy`] where a locked policy keeps it; [`Error::LastPoint`] for the only point of its
+    /// machine, unless `even_last` says so.
     pub fn forget(&self, point: &PointInfo, reason: &str, even_last: bool) -> Result<Arc<PointInfo>> {
         self.needs_admin()?;
         if !is_reason(reason) {
@@ -160,9 +148,8 @@ impl Vault {
     /// The vault's own chain, where nothing keeps who has these keys from writing.
     pub(super) fn own_chain_to_write(&self) -> Result<VaultChain> {
         let (media, keys) = (self.media.as_ref(), self.reader.store().keys());
-        vault_chain::check(media, keys).map_err(|error| self.dated(error))?;
+        let chain = vault_chain::check(media, keys).map_err(|error| self.dated(error))?;
         self.refresh()?;
-        let chain = VaultChain::read_to_append(media, keys)?;
         self.is_own_slot_there(&chain)?;
         Ok(chain)
     }

@@ -136,8 +136,9 @@ enum Absent {
 }
 
 /// Whether a record is in no segment.
-fn is_absent(error: &Error) -> bool {
-    matches!(error, Error::Damaged(damage) if matches!(damage.problem, Problem::Unreachable { .. } | Problem::Absent))
+fn is_nowhere(error: &Error) -> bool {
+    let is_unreachable = |error: &Error| matches!(error, Error::Damaged(damage) if matches!(damage.problem, Problem::Unreachable { .. }));
+    error.is_absent() || is_unreachable(error)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -182,7 +183,7 @@ impl Vault {
         let (mut over, mut kept): (Vec<_>, Vec<_>) =
             self.catalog.all().into_iter().partition(|point| point.is_over(now) && !doubtful.contains(&point.id));
         let is_doubtful = |point: &&Arc<super::PointInfo>| point.is_over(now);
-        report.doubtful = kept.iter().filter(is_doubtful).map(path_of).collect();
+        report.doubtful = kept.iter().filter(is_doubtful).map(|point| point.path()).collect();
         // Somebody may have forgotten it before the policy was locked, or with a program of his own.
         let mut policies = HashMap::new();
         for point in std::mem::take(&mut over) {
@@ -191,7 +192,7 @@ impl Vault {
             }
             let is_kept = policies.get(&point.machine).and_then(Option::as_ref).is_some_and(|it| it.keeps(&point));
             if is_kept {
-                report.kept_by_policy.push(path_of(&point));
+                report.kept_by_policy.push(point.path());
             }
             if is_kept { &mut kept } else { &mut over }.push(point);
         }
@@ -203,7 +204,7 @@ impl Vault {
         }
         kept.extend(used.iter().cloned());
         if !over.is_empty() {
-            report.clock_ahead = self.clock_ahead(now)?;
+            report.clock_ahead = self.clock_ahead(&own, now);
         }
         if report.clock_ahead.is_some() {
             kept.append(&mut over);
@@ -233,9 +234,9 @@ impl Vault {
                 }
             }
         }
-        report.in_use = used.iter().map(path_of).collect();
+        report.in_use = used.iter().map(|point| point.path()).collect();
         over.retain(|point| !used.iter().any(|used| used.id == point.id));
-        report.purged = over.iter().map(path_of).collect();
+        report.purged = over.iter().map(|point| point.path()).collect();
         report.mark_seconds = began.elapsed().as_secs_f64();
         let candidates = self.candidates(&marks, progress, &mut report)?;
         let (dead, mixed): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|one| one.live_bytes == 0);
@@ -251,8 +252,7 @@ impl Vault {
             self.rewrite_mixed(&mixed, options, &marks, progress, &mut report)?;
         }
         // A backup that ran meanwhile had a manifest before it had an entry.
-        let listed: HashSet<String> =
-            self.catalog.all().iter().map(|point| format!("{}/{}", point.machine, point.name)).collect();
+        let listed: HashSet<String> = self.catalog.all().iter().map(|point| point.path()).collect();
         report.unlisted.retain(|path| !listed.contains(path));
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
@@ -286,7 +286,7 @@ impl Vault {
             }
             for made in unlisted {
                 let point = crate::point::point_of(made, &|_| false);
-                let path = format!("{}/{}", point.machine, point.name);
+                let path = point.path();
                 if !report.unlisted.contains(&path) {
                     report.unlisted.push(path);
                 }
@@ -301,7 +301,7 @@ impl Vault {
     /// mended, and hides till then what else is needed.
     fn mark_unlisted(&self, point: &super::PointInfo, marks: &Marks, progress: &GcProgress) -> Result<()> {
         match self.mark_point(point, Absent::IsLeftOut, marks, progress) {
-            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) if is_nowhere(&error) => Ok(()),
             marked => marked,
         }
     }
@@ -336,7 +336,7 @@ impl Vault {
         }
         progress.check()?;
         let node = match self.reader.node_uncached(id, level) {
-            Err(error) if absent == Absent::IsLeftOut && is_absent(&error) => return Ok(false),
+            Err(error) if absent == Absent::IsLeftOut && is_nowhere(&error) => return Ok(false),
             node => node?,
         };
         let children: Vec<_> = node.children.iter().flatten().collect();
@@ -390,7 +390,7 @@ impl Vault {
                         found.push(candidate);
                     }
                 }
-                Err(Error::Damaged(damage)) if damage.problem == Problem::Absent => {}
+                Err(error) if error.is_absent() => {}
                 Err(error) => report.left.push(error),
             }
         }
@@ -534,10 +534,6 @@ const HELD_SECONDS: u64 = 5;
 
 /// How long who waits sleeps before he looks again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
-
-fn path_of(point: &Arc<super::PointInfo>) -> String {
-    format!("{}/{}", point.machine, point.name)
-}
 
 /// So many new points are marked while others wait.
 const FEW: usize = 4;

@@ -154,8 +154,9 @@ impl Vault {
         Err(Error::NotPermitted { held: self.slot.role.name(), needed: "the role admin" })
     }
 
-    /// Takes the lock of whoever changes slots, for an administrator whose keys are the newest.
-    fn begin_changing_slots(&self) -> Result<(Option<Lock>, VaultChain)> {
+    /// The vault's own chain for an administrator whose keys are the newest, and the lock that keeps others away who change slots
+    /// or set something for the vault as a whole.
+    pub(super) fn own_chain_alone(&self) -> Result<(Option<Lock>, VaultChain)> {
         self.needs_admin()?;
         // Alone, or two who remove at once could each leave the other's slot as the last; and a slot that is added
         // while another rotates would be left out.
@@ -193,7 +194,7 @@ impl Vault {
     /// The same with a label.
     pub fn add(&self, request: &KeyRequest) -> Result<NewSlot> {
         let slot = self.make_slot(request)?;
-        let _alone = self.begin_changing_slots()?;
+        let _alone = self.own_chain_alone()?;
         publish(self.media.as_ref(), &slot)?;
         Ok(NewSlot { info: SlotInfo::from(&slot) })
     }
@@ -228,7 +229,7 @@ impl Vault {
     pub fn change_own_key(&self, credential: &Credential, cost: PasswordCost) -> Result<NewSlot> {
         let (role, label) = (self.slot.role, self.slot.label.clone());
         let slot = self.make_slot(&KeyRequest { role, credential: credential.clone(), cost, label })?;
-        let (_alone, chain) = self.begin_changing_slots()?;
+        let (_alone, chain) = self.own_chain_alone()?;
         // In this order: power that is lost in between leaves both, never none.
         publish(self.media.as_ref(), &slot)?;
         self.remove_slot(&self.slot.id, &chain)?;
@@ -238,7 +239,7 @@ impl Vault {
     /// Removes a slot by its id. Needs the role `admin`; the last slot of that role stays. The slot that opened the vault
     /// goes only where `even_own` says so.
     pub fn remove_key(&self, id: &str, even_own: bool) -> Result<()> {
-        let (_alone, chain) = self.begin_changing_slots()?;
+        let (_alone, chain) = self.own_chain_alone()?;
         let (found, unreadable) = self.find_slots(&chain)?;
         let Some(wanted) = found.iter().find(|found| SlotInfo::from(&found.slot).id == id) else {
             // One that can't be read just now is not one that is not there.

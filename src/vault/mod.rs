@@ -267,9 +267,7 @@ impl Vault {
 
     /// What is known to be damaged in the catalog, but for what is given up.
     pub fn catalog_damage(&self) -> Vec<Damage> {
-        let mut damage = self.own_damage();
-        damage.extend(self.damage_of_points());
-        damage
+        self.but_given_up(self.own_damage.iter().cloned().chain(self.catalog.damage()).collect())
     }
 
     /// The same of the vault's own chain alone.

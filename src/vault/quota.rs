@@ -4,7 +4,6 @@
 //! much as the medium takes.
 
 use super::Vault;
-use crate::backup::machine_bytes;
 use crate::error::{Error, Result};
 use crate::format::vault_event::Event;
 use crate::point::check_name;
@@ -29,12 +28,7 @@ impl Vault {
     }
 
     fn quota_use(&self, machine: &str, quota: Quota) -> Result<QuotaUse> {
-        let store = self.reader.store();
-        let counted_bytes = match machine {
-            "" => store.space()?.bytes(),
-            machine => machine_bytes(store, &self.catalog.of_machine(machine)),
-        };
-        Ok(QuotaUse { machine: machine.to_owned(), quota, counted_bytes })
+        QuotaUse::of(self.reader.store(), &self.catalog, machine, quota)
     }
 
     /// Sets what a machine, or the vault as a whole where `machine` is none, may take; zero in both levels takes the quota
@@ -54,6 +48,7 @@ impl Vault {
         let machine = machine.unwrap_or_default();
         {
             let (_alone, chain) = self.own_chain_alone()?;
+            self.refresh()?;
             if chain.quotas.get(machine).copied().unwrap_or_default() != quota {
                 let event = Event::QuotaSet { machine: machine.to_owned(), quota };
                 vault_chain::append(self.media.as_ref(), self.reader.store().keys(), &chain, event)?;

@@ -46,7 +46,7 @@ impl Vault {
             });
             for entry in entries.into_iter().filter(|entry| !known.contains(&entry.id)) {
                 match read(store, &segment, &entry) {
-                    Ok(point) if self.catalog.is_purged(&point.machine, &point.point) => {}
+                    Ok(point) if self.catalog.is_purged(&point) => {}
                     Ok(point) => {
                         let other = found.insert(point.point, point.clone());
                         if other.is_some_and(|other| other.manifest != point.manifest) {

@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::Vault;
 use super::checked_manifest;
 use super::parallel::each;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 use crate::format::segment::{RECORD_HEADER_BYTES, RecordType, TABLE_ENTRY_BYTES, TableEntry, padded};
 use crate::format::{Hash, Id};
 use crate::point::{Manifest, PointInfo};
@@ -159,7 +159,7 @@ impl Vault {
                     taken.iter().try_for_each(|(tag, bytes)| table.add(tag, *bytes))?;
                 }
                 // Somebody gave its space back just now.
-                Err(Error::Damaged(damage)) if damage.problem == Problem::Absent => {}
+                Err(error) if error.is_absent() => {}
                 Err(Error::Damaged(damage)) => {
                     let what = crate::format::segment::object(id);
                     let why = damage.problem.to_string();
@@ -214,7 +214,7 @@ impl Walk<'_> {
         let mut before: Option<(Hash, Manifest)> = None;
         for point in &group.points {
             self.progress.check()?;
-            self.point = if is_listed { format!("{}/{}", point.machine, point.name) } else { String::new() };
+            self.point = if is_listed { point.path() } else { String::new() };
             let mut known = PointUsage {
                 point: point.name.clone(),
                 id: point.id.clone(),

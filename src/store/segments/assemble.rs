@@ -9,8 +9,6 @@
 //! - a piece of an earlier candidate is taken wherever it is whole: a later one only fills gaps;
 //! - what comes out passes every check of a scrub, and of the keys at hand; otherwise nothing comes out.
 
-use std::collections::HashSet;
-
 use super::super::decode;
 use super::read_trailer;
 use super::walk::{Found, Window, walk};
@@ -103,14 +101,14 @@ fn own_trailer(candidates: &[Candidate<'_>], id: &Id) -> bool {
 
 /// Whether each record of the vault's own file that is whole is among those at these places: without a key, nothing that is
 /// whole gives way to what is somebody else's.
-fn has_all(own: &dyn Object, offsets: &HashSet<u64>) -> bool {
+fn has_all(own: &dyn Object, offsets: &[u64]) -> bool {
     let mut all = true;
     // Where it can't be walked to its end, what is behind is there for nobody.
     let _ = walk(own, own.length(), &mut |offset, found| {
         if let Found::Record(header, payload) = found
             && short_hash::<16>(payload) == header.checksum
         {
-            all &= offsets.contains(&offset);
+            all &= offsets.binary_search(&offset).is_ok();
         }
         Ok(())
     });
@@ -136,20 +134,20 @@ impl<'a> Assembly<'a> {
         Self { windows, wanted, trailer, hash, parity_bytes: 0, foreign_bytes: 0 }
     }
 
-    /// With the places of the records.
-    fn run(mut self, put: Put<'_>) -> Result<Option<(Assembled, HashSet<u64>)>> {
+    /// With the places of the records, in order.
+    fn run(mut self, put: Put<'_>) -> Result<Option<(Assembled, Vec<u64>)>> {
         let mut tree = blake3::Hasher::new();
         let Some((header, seal)) = self.header() else { return Ok(None) };
         tree.update(&header);
         put(0, &header)?;
         let mut offset = HEADER_BYTES as u64;
         let mut record = Vec::new();
-        let (mut found, mut offsets) = (Vec::new(), HashSet::new());
+        let (mut found, mut offsets) = (Vec::new(), Vec::new());
         for number in 0..self.trailer.records {
             let Some(entry) = self.record(number, offset, seal.as_ref(), &mut record) else { return Ok(None) };
             tree.update(&record[..RECORD_HEADER_BYTES]);
             put(offset, &record)?;
-            offsets.insert(offset);
+            offsets.push(offset);
             offset += record.len() as u64;
             found.extend(entry);
         }

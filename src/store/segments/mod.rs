@@ -309,7 +309,7 @@ impl Segments {
                 (None, error @ Error::Vault { .. }) => Err(error),
                 (None, error) => match self.salvage(id, object.as_ref())? {
                     // Of one under newer keys nothing is known: that is not nothing.
-                    entries if entries.is_empty() && is_newer(&error) => Err(error),
+                    entries if entries.is_empty() && error.needs_newer_keys() => Err(error),
                     entries => Ok(entries),
                 },
             },
@@ -363,11 +363,6 @@ impl RecordFault {
             Self::Elsewhere(error) | Self::Here(error) => error,
         }
     }
-}
-
-/// Whether keys that came since are needed.
-fn is_newer(error: &Error) -> bool {
-    matches!(error, Error::Damaged(damage) if matches!(damage.problem, Problem::Epoch(_)))
 }
 
 /// Whether an error may come from bytes that are not what they were, or that the medium does not give.

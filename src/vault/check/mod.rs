@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::format::header;
 use crate::format::index_run::Tag;
 use crate::format::segment::{self, ALIGNMENT};
-use crate::format::{Hash, Id, id_from_hex};
+use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind, Media};
 use crate::point::{PointInfo, vault_chain};
 pub use crate::progress::Progress as VerifyProgress;
@@ -77,10 +77,8 @@ impl Vault {
         let mut damaged: Vec<(Id, Vec<Error>, bool)> = Vec::new();
         report.harmless.extend(crate::store::orphaned_parity(self.media.as_ref())?);
         let check = |id: &Id| store.check_segment(id);
-        let mut gone = HashSet::new();
         let mut take = |id: &Id, check: SegmentCheck| {
             if is_gone(self.media.as_ref(), id, &check) {
-                gone.insert(*id);
                 return;
             }
             report.segments += 1;
@@ -178,7 +176,7 @@ impl Vault {
                 report.lost_machines.push(made.machine.clone());
             }
             let point = crate::point::point_of(made, &|_| false);
-            report.unlisted.push(format!("{}/{}", point.machine, point.name));
+            report.unlisted.push(point.path());
         }
         Ok(())
     }
@@ -186,7 +184,7 @@ impl Vault {
     /// Whether a point was purged since it was listed.
     pub(super) fn is_purged_now(&self, point: &PointInfo) -> Result<bool> {
         self.refresh()?;
-        Ok(id_from_hex(&point.id).is_some_and(|id| self.catalog.is_purged(&point.machine, &id)))
+        Ok(self.catalog.is_purged(&point.entry))
     }
 }
 

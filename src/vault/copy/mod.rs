@@ -22,7 +22,6 @@ use std::time::Instant;
 use super::Vault;
 use super::repair::is_same_place;
 use crate::error::{Error, Result};
-use crate::format::id_from_hex;
 use crate::point::PointInfo;
 pub use crate::progress::Progress as CopyProgress;
 use crate::sync::Arc;
@@ -155,11 +154,6 @@ impl Vault {
         if let Some(known) = self.catalog.with_id(&point.machine, &point.id) {
             return Some(if known.forgotten.is_some() { CopySkip::Forgotten } else { CopySkip::Known });
         }
-        let is_purged = id_from_hex(&point.id).is_some_and(|id| self.catalog.is_purged(&point.machine, &id));
-        is_purged.then_some(CopySkip::Purged)
+        self.catalog.is_purged(&point.entry).then_some(CopySkip::Purged)
     }
-}
-
-fn path_of(point: &PointInfo) -> String {
-    format!("{}/{}", point.machine, point.name)
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
+use super::CopyProgress;
 use super::nodes::{Counts, Disk, Lost, MOST_LOST, Memory, Nodes, Pair, Whole};
 use super::report::{CopiedPoint, CopyFailure, CopyOptions, CopyPlan, CopyReport};
-use super::{CopyProgress, path_of};
 use crate::backup::Session;
 use crate::error::{Error, Problem, Result};
 use crate::format::segment::{self, RecordType};
-use crate::format::{Hash, hex, id_from_hex};
+use crate::format::{Hash, hex};
 use crate::point::{ByteRange, DiskMap, Manifest, ManifestDisk, PointInfo};
 use crate::store::{Reader, Stored};
 use crate::sync::atomic::Ordering;
@@ -84,7 +84,7 @@ impl Copier<'_> {
         if target.standing(point).is_some() {
             // Somebody else was faster.
             self.progress.add_done(manifest.disks.iter().map(|disk| disk.size_bytes).sum());
-            report.known.push(path_of(point));
+            report.known.push(point.path());
             return Ok(());
         }
         match self.transfer(&mut session, point, manifest, report) {
@@ -101,7 +101,7 @@ impl Copier<'_> {
             }
             Err(Error::PointExists { .. }) => {
                 session.end();
-                report.known.push(path_of(point));
+                report.known.push(point.path());
                 Ok(())
             }
             Err(error) => Err(session.give_up(error)),
@@ -176,13 +176,12 @@ impl Copier<'_> {
 
     fn failure(&self, point: &PointInfo, mut error: Error, mut hit: Vec<DamagedRange>, is_all: bool) -> CopyFailure {
         // What was purged is not damaged. Where that can't be told, the error is told.
-        let is_gone = self.source.refresh().is_ok()
-            && id_from_hex(&point.id).is_some_and(|id| self.source.catalog.is_purged(&point.machine, &id));
+        let is_gone = self.source.refresh().is_ok() && self.source.catalog.is_purged(&point.entry);
         if is_gone {
             error = Error::UnknownPoint { machine: point.machine.clone(), point: point.name.clone() };
             hit.clear();
         }
-        CopyFailure { path: path_of(point), error, hit, is_all }
+        CopyFailure { path: point.path(), error, hit, is_all }
     }
 
     /// For each disk of a point, the roots of the same disk in the nearest point that both vaults have.
@@ -211,7 +210,7 @@ impl Copier<'_> {
             };
             let is_same = if self.own.contains(&near.id) { Ok(true) } else { self.is_same(here, there) };
             if matches!(is_same, Ok(false)) {
-                report.refuted.push(format!("{}/{}", path_of(near), disk.name));
+                report.refuted.push(format!("{}/{}", near.path(), disk.name));
             }
             bases.push(is_same.is_ok_and(|same| same).then_some(pair));
         }

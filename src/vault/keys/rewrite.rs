@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 use crate::format::Id;
 use crate::media::LockKind;
 use crate::point::vault_chain::{self, VaultChain};
@@ -45,7 +45,7 @@ impl Vault {
             match store.segments().epoch(&id) {
                 Ok(epoch) if epoch < store.keys().epoch() => old.push(id),
                 Ok(_) => {}
-                Err(Error::Damaged(damage)) if damage.problem == Problem::Absent => {}
+                Err(error) if error.is_absent() => {}
                 Err(error) => unknown.push(error),
             }
         }

@@ -271,7 +271,7 @@ fn look_at_points(
     let mut whole = Vec::new();
     unlisted.sort_by_key(|point| point.time);
     for point in unlisted {
-        let path = format!("{}/{}", point.machine, point.name);
+        let path = point.path();
         if records.point(&point, progress)?.1.is_empty() {
             plan.adopted.push(path.clone());
             whole.push(point.entry.clone());

@@ -111,7 +111,7 @@ fn compare(vault: &Vault) {
         let others = union(&|other| other.id != point.id);
         let machine = usage.machines.iter().find(|machine| machine.machine == point.machine).expect("a machine");
         let told = machine.points.iter().find(|told| told.id == point.id).expect("a point");
-        let path = format!("{}/{}", point.machine, point.name);
+        let path = point.path();
         assert_eq!(told.stored_bytes, size(&mut records.iter()), "{path}");
         assert_eq!(told.unique_bytes, size(&mut records.difference(&others)), "{path}");
         assert_eq!(told.forgotten, point.forgotten.is_some());

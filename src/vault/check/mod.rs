@@ -118,7 +118,12 @@ impl Vault {
             let is_spare = sees_all && !seen.mendable.contains(&id) && seen.is_spare(&id, is_framed, &lost);
             if is_spare { &mut report.spare } else { &mut report.damage }.extend(damage);
         }
-        if !report.damage.is_empty() || !report.spare.is_empty() || !lost.is_empty() {
+        if !report.is_clean() || !report.spare.is_empty() || !lost.is_empty() {
+            // To who has the keys of before a rotation, what was written since looks damaged.
+            let newest = vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error));
+            if let Err(error @ Error::Rotated { .. }) = newest {
+                return Err(error);
+            }
             // What is not whole must not pass for known: the next backup stores it again. What parity mends is whole for
             // whoever reads it, and once the segment is repaired. Where the index can't be written, everything stays as it
             // was.
@@ -132,13 +137,6 @@ impl Vault {
         }
         report.coverage = round.coverage();
         report.seconds = began.elapsed().as_secs_f64();
-        if !report.damage.is_empty() {
-            // To who has the keys of before a rotation, what was written since looks damaged.
-            let newest = vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error));
-            if let Err(error @ Error::Rotated { .. }) = newest {
-                return Err(error);
-            }
-        }
         Ok(report)
     }
 

@@ -93,7 +93,7 @@ pub struct Arguments {
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString, requires = "pre_script")]
     #[arg(help_heading = STILL)]
     post_script: Option<String>,
-    /// How long each command may take, as 90s or 5m
+    /// How long each command may take, as 90s or 5m, and --reflink
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse, help_heading = STILL)]
     hook_timeout: Duration,
     /// Where the pre-script or the post-script fails, make the point all the same, and call it crash-consistent
@@ -104,7 +104,7 @@ pub struct Arguments {
     #[arg(help_heading = STILL)]
     snapshot_command: Option<String>,
     /// Read copies of the images that share their blocks, made in an instant on XFS and btrfs and never seen by anybody. The
-    /// file system that holds the images must not be frozen by the pre-script: the copies are made on it
+    /// pre-script must not freeze the file system that holds the images: the copies are made on it, within --hook-timeout
     #[arg(long, help_heading = STILL)]
     reflink: bool,
     /// Make those copies in this directory of the same file system, instead of beside each image

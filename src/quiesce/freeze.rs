@@ -127,8 +127,7 @@ impl<'a> Freeze<'a> {
         let (quiesce, images) = (self.quiesce, self.images);
         if quiesce.reflink {
             // All of them before anything else is done: they are to be of one moment as far as can be.
-            let copy = |image: &DiskImage| reflink::copy(&image.path, quiesce.snapshot_dir.as_deref());
-            let copies = images.iter().map(copy).collect::<Result<Vec<_>>>()?;
+            let copies = reflink::copy_all(images, quiesce.snapshot_dir.as_deref(), quiesce.timeout, stop)?;
             let source =
                 |(copy, image): (_, &DiskImage)| RawSource::of(copy).map_err(|error| opened(&image.path, error));
             return copies.into_iter().zip(images).map(source).collect();

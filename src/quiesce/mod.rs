@@ -35,6 +35,9 @@ use crate::point::{Consistency, check_name};
 /// Longest time that a command may be given.
 const MOST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
+/// How often the wish to stop is looked for.
+const TICK: Duration = Duration::from_millis(50);
+
 /// How long a command may take where nobody says.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -59,7 +62,7 @@ pub struct Quiesce {
     pub pre_script: Option<String>,
     /// Undoes that. Always runs after the pre-script was started, once, also where that failed.
     pub post_script: Option<String>,
-    /// How long each command may take.
+    /// How long each command may take, and the reflink copies together.
     pub timeout: Duration,
     /// Makes a snapshot in phase `snapshot`, and prints `NAME=PATH` for each disk: where to read it. Removes it in phase
     /// `release`.

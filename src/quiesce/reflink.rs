@@ -1,19 +1,76 @@
-//! A copy of an image file that shares its blocks, made in an instant: `FICLONE` of XFS and btrfs (ioctl_ficlone(2)).
+//! Copies of image files that share their blocks, made in an instant: `FICLONE` of XFS and btrfs (ioctl_ficlone(2)).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{IFlags, OFlags, ioctl_ficlone, ioctl_getflags, ioctl_setflags};
 use rustix::io::Errno;
 
+use super::{DiskImage, TICK};
 use crate::error::{Error, Result};
 
-/// Copies an image into a file without a name, in `dir` or beside the image. It is gone when it is closed, however that
-/// comes about.
-pub(super) fn copy(image: &Path, dir: Option<&Path>) -> Result<File> {
-    let failed = |operation, path: &Path, source| Error::File { operation, path: path.to_owned(), source };
+/// Copies images, one right after the other, into files without a name, in `dir` or beside each image. They are gone when they
+/// are closed, however that comes about.
+///
+/// A pre-script may have frozen the file system that holds the images, and not the one in them. Whoever makes a file there is
+/// held by the kernel until it is thawed, and no signal calls him back. So a thread of its own does it, and the caller goes on
+/// to the post-script after `timeout`, or once nobody wants it any more. Thawed, the thread ends, and with it what it made.
+pub(super) fn copy_all(
+    images: &[DiskImage],
+    dir: Option<&Path>,
+    timeout: Duration,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<File>> {
+    let deadline = Instant::now() + timeout;
+    let paths: Vec<PathBuf> = images.iter().map(|image| image.path.clone()).collect();
+    let first = paths.first().cloned().unwrap_or_default();
+    let (dir, copied) = (dir.map(Path::to_owned), Arc::new(AtomicUsize::new(0)));
+    let (to, from) = sync_channel(1);
+    let work = {
+        let copied = Arc::clone(&copied);
+        move || {
+            let copy = |path: &PathBuf| {
+                let copy = copy(path, dir.as_deref())?;
+                copied.fetch_add(1, Ordering::Relaxed);
+                Ok(copy)
+            };
+            // Nobody takes them any more: they are closed.
+            let _ = to.send(paths.iter().map(copy).collect::<Result<Vec<File>>>());
+        }
+    };
+    let begun = thread::Builder::new().name("icecore-reflink".to_owned()).spawn(work);
+    begun.map_err(|error| failed("make a reflink copy of", &first, error))?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match from.recv_timeout(left.min(TICK)) {
+            Ok(copies) => return copies,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Poisoned),
+            Err(RecvTimeoutError::Timeout) if stop() => return Err(Error::Interrupted),
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                let path = images.get(copied.load(Ordering::Relaxed)).map_or(first, |image| image.path.clone());
+                let why = format!(
+                    "it took longer than {} s: a pre-script must not freeze the file system that holds the images",
+                    timeout.as_secs_f64()
+                );
+                return Err(failed("make a reflink copy of", &path, io::Error::new(ErrorKind::TimedOut, why)));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::File { operation, path: path.to_owned(), source }
+}
+
+fn copy(image: &Path, dir: Option<&Path>) -> Result<File> {
     // Where the file is, and not where a link to it is: only there its blocks can be shared.
     let image = std::fs::canonicalize(image).map_err(|error| failed("open disk", image, error))?;
     let source = open_image(&image).map_err(|error| failed("open disk", &image, error))?;

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, test_kill_process_group};
 
-use super::ScriptFailure;
+use super::{ScriptFailure, TICK};
 
 /// Most bytes that a snapshot command may print as its answer.
 pub(super) const MOST_ANSWER_BYTES: usize = 64 << 10;
@@ -25,9 +25,6 @@ const TURN_BYTES: usize = 64 << 10;
 /// How long a process group may take to end after TERM, and again after KILL: one that hangs in a frozen file system ends
 /// only when that is thawed, by the script that comes next.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How often the wish to stop is looked for.
-const TICK: Duration = Duration::from_millis(50);
 
 /// A command to run.
 pub(super) struct Script<'a> {

@@ -95,6 +95,44 @@ fn a_killed_backup_leaves_no_copy() {
     sandbox.ok(&["backup", "m", "--disk", "os=images/os.raw", "--reflink"]);
 }
 
+// Promise 1, and the machine goes on: who makes a file on a frozen file system waits where no signal reaches him.
+#[test]
+fn a_frozen_file_system_of_the_images_holds_nobody_longer_than_the_timeout() {
+    let sandbox = Sandbox::new();
+    let Some(place) = mounted("reflink, frozen", &sandbox, "xfs") else { return };
+    sandbox.write("images/os.raw", &noise(1, 1 << 20));
+    sandbox.write("images/data.raw", &noise(2, 1 << 20));
+    let post = "echo $ICECORE_RESULT >> log; fsfreeze --unfreeze images";
+    let mut backup = vec!["backup", "m", "--disk", "os=images/os.raw", "--disk", "data=images/data.raw", "--reflink"];
+    backup.extend(["--pre-script", "fsfreeze --freeze images", "--post-script", post, "--hook-timeout", "1s"]);
+    let line = sandbox.fails(1, &backup);
+    assert!(line.contains("images/os.raw: it took longer than 1 s") && line.contains("must not freeze"), "{line}");
+    // The file system goes on, and there is nothing on it but the images.
+    std::fs::write(place.path().join("more"), b"x").expect("written");
+    assert_eq!(names(place.path()).len(), 3);
+
+    // A wish to stop is heard as well.
+    let mut command = sandbox.command(&backup[..backup.len() - 2]);
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("the binary runs");
+    let frozen = || {
+        let pid = child.id().to_string();
+        let threads = std::fs::read_dir(Path::new("/proc").join(pid).join("task")).into_iter().flatten().flatten();
+        threads.into_iter().any(|thread| {
+            std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim() == "icecore-reflink")
+        })
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !frozen() {
+        assert!(std::time::Instant::now() < deadline, "no copy is begun");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sent");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(std::fs::read_to_string(sandbox.path("log")).expect("a log"), "failed\nfailed\n");
+    assert_eq!(sandbox.points(), 0);
+}
+
 #[test]
 fn where_it_is_not_possible_that_is_told_and_the_machine_goes_on() {
     let sandbox = Sandbox::new();

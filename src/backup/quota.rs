@@ -8,7 +8,10 @@
 //!
 //! Invariants:
 //! - a hard quota that is reached keeps points from being made, and nothing else: what is there stays and can be read;
-//! - a backup that would go beyond one ends as soon as that shows, before the point is made.
+//! - a backup that would go beyond one ends as soon as that shows, before the point is made;
+//! - of two backups of a machine at once, the one that ends last counts the other's point.
+
+use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 use crate::format::vault_event::Quota;
@@ -63,8 +66,8 @@ impl QuotaUse {
 pub(super) struct Limits {
     vault: Option<QuotaUse>,
     machine: Option<QuotaUse>,
-    /// Whether the machine has no points yet: the new one is its oldest then.
-    is_first: bool,
+    /// The machine's points that were counted, by id.
+    counted: HashSet<String>,
 }
 
 impl Limits {
@@ -76,8 +79,8 @@ impl Limits {
         quota_of: &dyn Fn(&str) -> Option<Quota>,
     ) -> Result<Self> {
         let of = |name| quota_of(name).map(|quota| QuotaUse::of(store, catalog, name, quota)).transpose();
-        let is_first = catalog.of_machine(machine).is_empty();
-        let limits = Self { vault: of("")?, machine: of(machine)?, is_first };
+        let counted = catalog.of_machine(machine).iter().map(|point| point.id.clone()).collect();
+        let limits = Self { vault: of("")?, machine: of(machine)?, counted };
         let full = limits.each().find(|known| known.is_full()).map(|full| full.refuse(full.counted_bytes));
         full.map_or(Ok(limits), Err)
     }
@@ -92,14 +95,25 @@ impl Limits {
         self.machine.as_ref().map_or(Ok(()), |machine| machine.allows(chunk_bytes()))
     }
 
-    /// Fails where a point is too much for its machine. Takes it into account.
-    pub(super) fn add(&mut self, manifest: &Manifest) -> Result<()> {
-        let Some(machine) = &mut self.machine else { return Ok(()) };
+    /// What a machine would count with, given its points as they are, if one more were made; fails where that is too much.
+    pub(super) fn with(&self, manifest: &Manifest, store: &Store, points: &[Arc<PointInfo>]) -> Result<Option<u64>> {
+        let Some(machine) = &self.machine else { return Ok(None) };
+        let mut machine = machine.clone();
+        let is_counted = |point: &Arc<PointInfo>| self.counted.contains(&point.id);
+        if points.len() != self.counted.len() || !points.iter().all(is_counted) {
+            machine.counted_bytes = machine_bytes(store, points);
+        }
         let added = Added::of(manifest);
-        let more = if self.is_first { added.whole(added) } else { added.stored };
+        let more = if points.is_empty() { added.whole(added) } else { added.stored };
         machine.allows(more)?;
-        machine.counted_bytes = machine.counted_bytes.saturating_add(more);
-        Ok(())
+        Ok(Some(machine.counted_bytes.saturating_add(more)))
+    }
+
+    /// Takes into account that the machine counts with so much now.
+    pub(super) fn note(&mut self, counted_bytes: u64) {
+        if let Some(machine) = &mut self.machine {
+            machine.counted_bytes = counted_bytes;
+        }
     }
 
     /// Fails where the vault takes too much, now that all is there that a point needs.

@@ -5,6 +5,8 @@
 //! - from before the vault is asked what it has until the point is made, nobody removes any of it;
 //! - an entry never names what a power cut can take back: records are durable first, then the point is made.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 
 use super::quota::{Limits, QuotaUse};
@@ -69,22 +71,29 @@ impl<'a> Session<'a> {
 
     /// Makes the point, of a manifest that is durable and all whose records are, unless that is more than a quota allows.
     pub(crate) fn append(&mut self, manifest: &Manifest, id: Hash, place: Place) -> Result<Arc<PointInfo>> {
-        self.limits.add(manifest)?;
         // With parity, and with what others stored meanwhile.
         self.limits.check_vault(self.store)?;
         let point = crate::format::id_from_hex(&manifest.point).ok_or(Error::Poisoned)?;
         let recorded = Timestamp::now().as_second();
-        self.catalog.append(&manifest.machine, point, &|predecessor| PointMade {
-            predecessor,
-            consistency: manifest.consistency,
-            point,
-            time_unix_seconds: manifest.time.as_second(),
-            recorded_unix_seconds: recorded,
-            segment: place.segment,
-            offset: place.offset,
-            manifest: id,
-            machine: manifest.machine.clone(),
-        })
+        let counted = Cell::new(None);
+        let made = self.catalog.append(&manifest.machine, point, &|predecessor, points| {
+            counted.set(self.limits.with(manifest, self.store, points)?);
+            Ok(PointMade {
+                predecessor,
+                consistency: manifest.consistency,
+                point,
+                time_unix_seconds: manifest.time.as_second(),
+                recorded_unix_seconds: recorded,
+                segment: place.segment,
+                offset: place.offset,
+                manifest: id,
+                machine: manifest.machine.clone(),
+            })
+        })?;
+        if let Some(counted) = counted.get() {
+            self.limits.note(counted);
+        }
+        Ok(made)
     }
 
     /// Ends it. What was stored stays, whether a point needs it or not. Returns the quotas that are to be warned of.

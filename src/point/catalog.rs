@@ -113,6 +113,9 @@ impl PointInfo {
 /// Whether the state of a point, and of all of its machine, allows what is to be done with it.
 pub(crate) type Allows<'a> = &'a dyn Fn(&PointInfo, &[Arc<PointInfo>]) -> Result<()>;
 
+/// Makes the entry of a point.
+pub(crate) type Makes<'a> = &'a dyn Fn(Hash, &[Arc<PointInfo>]) -> Result<PointMade>;
+
 /// An entry, sealed, and what the caller wants of it.
 type Sealed<T> = (Vec<u8>, T);
 
@@ -258,18 +261,19 @@ impl Catalog {
         }
     }
 
-    /// Appends that a point was made. `make` gets the hash of the entry before.
+    /// Appends that a point was made. `make` gets the hash of the entry before and the machine's points as they are then, also
+    /// forgotten ones; it is asked anew where somebody else was faster.
     ///
     /// # Errors
     /// [`Error::PointExists`] where the point is there, forgotten or purged: it was copied here before.
-    pub fn append(&self, machine: &str, point: Id, make: &dyn Fn(Hash) -> PointMade) -> Result<Arc<PointInfo>> {
+    pub(crate) fn append(&self, machine: &str, point: Id, make: Makes<'_>) -> Result<Arc<PointInfo>> {
         let (id, wanted) = (self.keys.chain_of(machine), hex(&point));
         let entry = self.append_entry(&id, &|sequence, chain| {
-            // Asked anew where somebody else was faster: he may have copied the same.
+            // Whoever was faster may have copied the same.
             if chain.purged.contains(&point) || chain.points.iter().any(|known| !known.is_found && known.id == wanted) {
                 return Err(Error::PointExists { machine: machine.to_owned(), point: wanted[..8].to_owned() });
             }
-            let entry = make(chain.head);
+            let entry = make(chain.head, &chain.points)?;
             Ok((self.keys.seal_entry(id, sequence, &entry)?, entry))
         })?;
         let chains = self.chains();

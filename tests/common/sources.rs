@@ -169,3 +169,28 @@ impl Source for Gated {
         Ok(copy(&self.bytes, offset, buffer))
     }
 }
+
+/// A disk during whose first reading something happens.
+pub struct Meanwhile<F> {
+    bytes: Vec<u8>,
+    happens: std::sync::Mutex<Option<F>>,
+}
+
+impl<F: FnOnce() + Send> Meanwhile<F> {
+    pub fn new(bytes: Vec<u8>, happens: F) -> Self {
+        Self { bytes, happens: std::sync::Mutex::new(Some(happens)) }
+    }
+}
+
+impl<F: FnOnce() + Send> Source for Meanwhile<F> {
+    fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if let Some(happens) = self.happens.lock().expect("a lock").take() {
+            happens();
+        }
+        Ok(copy(&self.bytes, offset, buffer))
+    }
+}

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use crate::common;
+use crate::common::sources::Meanwhile;
 use crate::common::{CHEAP, files};
+use icecore::backup::{BackupRequest, Progress};
 use icecore::format::key_slot::Role;
 use icecore::seal::Credential;
 use icecore::vault::{GcOptions, GcProgress, OpenOptions, Quota, SoftDelete};
@@ -150,4 +152,28 @@ fn administrators_alone_set_it_and_it_outlives_a_rotation() {
     }
     admin.set_quota(Some("web"), hard(300_000)).expect("set");
     backup(&open(), "web", 1, 200_000).expect("there is room");
+}
+
+// A backup that began when there was room counts what another made meanwhile.
+#[test]
+fn of_two_backups_at_once_the_last_is_held_to_the_quota() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = common::init(&path, &common::small());
+    backup(&vault, "web", 1, 1 << 20).expect("nothing is set");
+    vault.set_quota(Some("web"), hard(3 << 20)).expect("set");
+    for (seed, fits) in [(2, true), (3, false)] {
+        let other = common::open(&path);
+        let meanwhile = move || drop(backup(&other, "web", 10 + seed, 600_000).expect("within"));
+        let disk = Meanwhile::new(common::noise(seed, 600_000), meanwhile);
+        let outcome = vault.backup(&BackupRequest::new("web").disk("os", disk), &Progress::default());
+        if fits {
+            outcome.expect("within");
+        } else {
+            let (counted, limit) = refused(outcome, "web");
+            assert!(counted > limit, "{counted} of {limit}");
+        }
+    }
+    assert_eq!(vault.points("web").expect("points").len(), 4);
+    assert!(!vault.quotas().expect("quotas")[0].is_full() && common::verify(&vault).is_clean());
 }

@@ -203,10 +203,8 @@ impl Repair {
                 report.failures.push(vanished(format!("{} {point}", found.machine)));
                 continue;
             }
-            let entered = vault.catalog.append(&found.machine, found.point, &|predecessor| PointMade {
-                predecessor,
-                recorded_unix_seconds,
-                ..found.clone()
+            let entered = vault.catalog.append(&found.machine, found.point, &|predecessor, _| {
+                Ok(PointMade { predecessor, recorded_unix_seconds, ..found.clone() })
             });
             match entered {
                 Ok(_) => report.adopted += 1,

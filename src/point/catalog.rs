@@ -19,6 +19,7 @@ use crate::error::{Damage, Error, Problem, Result};
 use crate::format::catalog_entry::{self, Change, Entry, PointChanged, PointMade};
 use crate::format::{HASH_BYTES, Hash, Id, hex, id_from_hex};
 use crate::media::Media;
+use crate::policy::is_future;
 use crate::seal::VaultKeys;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -453,7 +454,8 @@ impl Catalog {
             false => Error::UnknownPoint { machine: machine.to_owned(), point: wanted.to_owned() },
         };
         if wanted == "latest" {
-            return listed.last().cloned().ok_or_else(unknown);
+            let made = self.chains().get(&self.keys.chain_of(machine)).map(|chain| chain.points.clone());
+            return latest(&made.unwrap_or_default()).ok_or_else(unknown);
         }
         if let Some(point) = find(&listed, machine, wanted)? {
             return Ok(point);
@@ -517,6 +519,29 @@ impl Damage {
     fn is_entry(&self, chain: &Id, sequence: u64) -> bool {
         sequence.checked_sub(1).is_some_and(|before| self.object == catalog_entry::object(chain, before))
     }
+}
+
+/// The newest of a machine's points, which are given in the order in which they were made. One whose time had not come yet
+/// when itself or a later one was made is of a clock that was wrong, and the newest only where there is no other. What the
+/// clock of whoever asks says is of no importance: he may have started his server from a disk that came to hand.
+fn latest(made: &[Arc<PointInfo>]) -> Option<Arc<PointInfo>> {
+    let listed = || made.iter().rev().filter(|point| point.forgotten.is_none());
+    let mut recorded = Timestamp::MAX;
+    let is_believed = |point: &&Arc<PointInfo>| {
+        let made = Timestamp::from_second(point.entry.recorded_unix_seconds).unwrap_or(Timestamp::MAX);
+        // One that was found without its entry has no place in the order.
+        if point.is_found {
+            return !is_future(point.time, made);
+        }
+        recorded = recorded.min(made);
+        !is_future(point.time, recorded)
+    };
+    listed().filter(is_believed).reduce(newer).or_else(|| listed().reduce(newer)).cloned()
+}
+
+/// The newer of two points; of those of one second the first that is given.
+fn newer<'a>(one: &'a Arc<PointInfo>, other: &'a Arc<PointInfo>) -> &'a Arc<PointInfo> {
+    if other.time > one.time { other } else { one }
 }
 
 /// The point of that name or, with at least four digits of it, of that id.
@@ -696,6 +721,34 @@ mod tests {
         chain.add(made(1, 1000)).expect("a point");
         chain.add(PointMade { manifest: [9; HASH_BYTES], ..made(1, 1000) }).expect("the same again");
         assert_eq!(chain.points.iter().map(|point| point.entry.manifest).collect::<Vec<_>>(), [[1; HASH_BYTES]]);
+    }
+
+    // Promise 2: who asks for the latest point gets the last true one, whatever a wrong clock said once.
+    #[test]
+    fn the_latest_point_is_of_no_time_to_come() {
+        let listed = |times: &[(i64, i64)]| {
+            let mut chain = Chain::default();
+            for (number, (time, recorded)) in (0..).zip(times) {
+                chain.add(PointMade { time_unix_seconds: *time, ..made(number, *recorded) }).expect("a point");
+            }
+            chain.points
+        };
+        let latest_of = |points: &[_]| latest(points).map(|point| point.entry.point[0]);
+        let of = |times: &[(i64, i64)]| latest_of(&listed(times));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[(1000, 1001), (2000, 2001), (2000, 2002)]), Some(2), "of one second the last made");
+        assert_eq!(of(&[(3000, 3001), (1000, 4000)]), Some(0), "an older one that came later");
+        assert_eq!(of(&[(9000, 9001), (2000, 2001), (1900, 2010)]), Some(1), "a clock that was ahead, and no more");
+        assert_eq!(of(&[(1000, 1001), (9000, 9001)]), Some(1), "that nobody has shown to be wrong yet");
+        assert_eq!(of(&[(1000, 1001), (9000, 1100)]), Some(0), "a copy of one that was ahead");
+        assert_eq!(of(&[(9000, 9001), (9100, 9101), (10, 10)]), Some(2), "a clock that fell back: the last made");
+        assert_eq!(of(&[(9000, 9001), (10, 10), (9100, 9101)]), Some(2), "and was set right");
+        assert_eq!(of(&[(9000, 10), (9100, 20)]), Some(1), "where none is believed, the newest");
+        assert_eq!(of(&[(2000, 1800), (2100, 1900)]), Some(1), "clocks differ by a little");
+        let mut points = listed(&[(9000, 9001), (2000, 2001)]);
+        let forgotten = Forgotten { since: Timestamp::MIN, until: Timestamp::MAX, reason: String::new(), entry: 9 };
+        Arc::make_mut(&mut points[1]).forgotten = Some(forgotten);
+        assert_eq!(latest_of(&points), Some(0), "of those that are listed");
     }
 
     #[test]

@@ -99,17 +99,21 @@ impl Vault {
                 added_bytes: 0,
                 growth: Growth::default(),
             };
+            let latest = self.point(&machine, "latest")?;
             for point in self.points(&machine)? {
                 let manifest = self.manifest(&point)?;
-                stats.points += 1;
-                stats.latest.clone_from(&point.name);
-                stats.protected_bytes = manifest.disks.iter().map(|disk| disk.size_bytes).sum();
-                stats.used_bytes =
+                let size_bytes: u64 = manifest.disks.iter().map(|disk| disk.size_bytes).sum();
+                let used_bytes =
                     manifest.disks.iter().map(|disk| disk.size_bytes.saturating_sub(disk.zero_bytes)).sum();
+                if point.id == latest.id {
+                    stats.latest.clone_from(&point.name);
+                    (stats.protected_bytes, stats.used_bytes) = (size_bytes, used_bytes);
+                }
+                stats.points += 1;
                 stats.added_bytes += added(&manifest);
                 history.add(point.entry.recorded_unix_seconds, added(&manifest));
-                protected += stats.protected_bytes;
-                used += stats.used_bytes;
+                protected += size_bytes;
+                used += used_bytes;
             }
             stats.growth = growth([&*history].into_iter());
             points += stats.points;

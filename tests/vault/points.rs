@@ -16,17 +16,19 @@ fn a_point_is_found_by_name_by_id_and_as_latest() {
     let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = common::init(&path, &common::small());
-    let second = at(&vault, "m", "2026-11-20T02:00:00.9Z", b"second").point;
+    let second = at(&vault, "m", "2020-11-20T02:00:00.9Z", b"second").point;
     let first = at(&vault, "m", "1969-07-20T20:17:40Z", b"first").point;
     let third = at(&vault, "m", "2031-01-01T00:00:00Z", b"third").point;
-    let (whole, minutes) = ("2026-11-20T02-00-00Z", "1969-07-20T20-17-40Z");
+    let (whole, minutes) = ("2020-11-20T02-00-00Z", "1969-07-20T20-17-40Z");
     assert_eq!((second.name.as_str(), first.name.as_str()), (whole, minutes));
     drop(vault);
 
     let vault = common::open(&path);
     let names: Vec<String> = vault.points("m").expect("points").iter().map(|point| point.name.clone()).collect();
     assert_eq!(names, [minutes, whole, "2031-01-01T00-00-00Z"], "oldest first, whenever they were made");
-    assert_eq!(vault.point("m", "latest").expect("latest").id, third.id);
+    let latest = |vault: &Vault| vault.point("m", "latest").expect("latest").id.clone();
+    assert_eq!(latest(&vault), second.id, "one of a time to come is not the latest");
+    assert_eq!(vault.stats().expect("stats").machines[0].latest, second.name);
     for point in [&first, &second, &third] {
         for wanted in [&point.name, &point.id, &point.id[..8], &point.id[..8].to_uppercase()] {
             assert_eq!(vault.point("m", wanted).expect(wanted).id, point.id);
@@ -36,6 +38,10 @@ fn a_point_is_found_by_name_by_id_and_as_latest() {
     }
     let names = common::tree_names(&vault, "m").expect("names");
     assert_eq!(names, [minutes, whole, "2031-01-01T00-00-00Z", "latest"]);
+    for point in [&first, &second] {
+        vault.forget(point, "", true).expect("forgotten");
+    }
+    assert_eq!(latest(&vault), third.id, "unless there is no other");
 }
 
 #[test]

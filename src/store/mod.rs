@@ -40,7 +40,7 @@ pub use codec::{decode, encode};
 pub use index::Index;
 pub(crate) use index::{forget_runs, scrub as scrub_index};
 pub use reader::{CacheSizes, Reader};
-pub use rewrite::Moved;
+pub use rewrite::{Moved, Need};
 pub(crate) use segments::{
     Assembled, Origin, assemble as assemble_segment, header_bytes as segment_header, open_object as open_segment,
     plain_records,

@@ -24,6 +24,27 @@ use crate::sync::{Arc, Mutex, PoisonError, thread};
 /// again by whoever comes after one who was killed.
 const BATCH_BYTES: u64 = 1 << 30;
 
+/// Records of them, at most: what was moved is looked for where it was moved to, and so much memory is needed.
+const BATCH_RECORDS: u64 = 1 << 20;
+
+/// What is needed of a record that a segment has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Nothing,
+    /// It is needed, and no other segment is known to have it.
+    Here,
+    /// It is needed, and another segment may have it.
+    Somewhere,
+}
+
+/// Segments that were copied out of, and those that have the copies.
+#[derive(Debug, Default)]
+pub struct Copied {
+    old: Vec<(Id, u64)>,
+    new: Vec<Id>,
+}
+
 /// What was moved.
 #[derive(Debug, Default)]
 pub struct Moved {
@@ -41,21 +62,22 @@ pub struct Moved {
     pub(crate) begun: Vec<Id>,
 }
 
-/// Whether a record is needed.
-type Needs<'a> = &'a dyn Fn(&TableEntry) -> bool;
+/// What is needed of a record.
+type Needs<'a> = &'a dyn Fn(&TableEntry) -> Need;
 
 impl Store {
     /// Cuts segments into batches that are moved one after the other.
     pub fn batches(&self, segments: &[Id]) -> Vec<Vec<(Id, u64)>> {
         let mut batches: Vec<Vec<(Id, u64)>> = Vec::new();
-        let mut bytes = u64::MAX;
+        let (mut bytes, mut records) = (u64::MAX, 0);
         for id in segments {
             // One that can't be opened is told when it is moved.
-            let length = self.segments.length(id).unwrap_or(0);
+            let (length, count) = self.segments.size(id).unwrap_or_default();
             bytes = bytes.saturating_add(length);
-            if bytes > BATCH_BYTES {
+            records += u64::from(count);
+            if bytes > BATCH_BYTES || records > BATCH_RECORDS {
                 batches.push(Vec::new());
-                bytes = length;
+                (bytes, records) = (length, u64::from(count));
             }
             batches.last_mut().expect("one was just begun").push((*id, length));
         }
@@ -63,16 +85,15 @@ impl Store {
     }
 
     /// Copies those records of a batch that are needed into new segments, except for those that are in another than
-    /// `leaving` already.
-    /// Returns the segments of the batch that may go. The caller shares the lock `writers`.
+    /// `leaving` already. The caller shares the lock `writers`.
     pub fn copy_out(
         self: &Arc<Self>,
         batch: &[(Id, u64)],
         leaving: &HashSet<Id>,
-        is_needed: &(dyn Fn(&TableEntry) -> bool + Sync),
+        need_of: &(dyn Fn(&TableEntry) -> Need + Sync),
         progress: &Progress,
         moved: &mut Moved,
-    ) -> Result<Vec<(Id, u64)>> {
+    ) -> Result<Copied> {
         let mut writer = Writer::start(Arc::clone(self), true);
         let (next, records) = (AtomicUsize::new(0), AtomicU64::new(0));
         let (copied, left) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
@@ -80,7 +101,7 @@ impl Store {
             let mut buffers = Buffers::default();
             while let Some((id, length)) = batch.get(next.fetch_add(1, Ordering::Relaxed)) {
                 progress.check()?;
-                match self.copy_segment(id, (leaving, is_needed), &writer, &mut buffers, progress) {
+                match self.copy_segment(id, (leaving, need_of), &writer, &mut buffers, progress) {
                     Ok(count) => {
                         records.fetch_add(count, Ordering::Relaxed);
                         copied.lock().unwrap_or_else(PoisonError::into_inner).push((*id, *length));
@@ -114,23 +135,28 @@ impl Store {
         }
         moved.records += records.into_inner();
         moved.left.extend(left.into_inner().unwrap_or_else(PoisonError::into_inner));
-        Ok(copied.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(Copied { old: copied.into_inner().unwrap_or_else(PoisonError::into_inner), new: writer.published() })
     }
 
     /// Removes segments that were copied out of, except where a record that is needed is nowhere else after all. The caller
     /// holds the lock `writers` alone.
     pub fn remove_copied(
         &self,
-        copied: &[(Id, u64)],
+        copied: &Copied,
         leaving: &HashSet<Id>,
-        is_needed: Needs<'_>,
+        need_of: Needs<'_>,
         moved: &mut Moved,
     ) -> Result<()> {
         // What somebody else removed meanwhile must not count as a place.
         self.refresh()?;
+        let mut new = HashSet::new();
+        for id in &copied.new {
+            let entries = self.segments.table(id).unwrap_or_default();
+            new.extend(entries.iter().map(|entry| self.keys.index_tag(&entry.id)));
+        }
         let mut tables = HashMap::new();
         let mut gone = Vec::new();
-        for (id, length) in copied {
+        for (id, length) in &copied.old {
             let entries = match self.segments.entries(id) {
                 Ok(entries) => entries,
                 Err(error) if error.is_absent() => continue,
@@ -139,11 +165,13 @@ impl Store {
                     continue;
                 }
             };
-            let mut elsewhere = |entry: &TableEntry| {
-                let place = self.place_besides(&entry.id, leaving);
-                place.is_some_and(|place| self.is_in_table(&entry.id, &place, &mut tables))
+            let mut is_elsewhere = |entry: &TableEntry| {
+                new.contains(&self.keys.index_tag(&entry.id)) || {
+                    let place = self.place_besides(&entry.id, leaving);
+                    place.is_some_and(|place| self.is_in_table(&entry.id, &place, &mut tables))
+                }
             };
-            match entries.iter().find(|entry| is_needed(entry) && !elsewhere(entry)) {
+            match entries.iter().find(|entry| need_of(entry) != Need::Nothing && !is_elsewhere(entry)) {
                 None => gone.push((*id, *length)),
                 Some(entry) => {
                     let (what, id) = (entry.kind.name(), crate::format::hex(&entry.id[..4]));
@@ -185,7 +213,7 @@ impl Store {
     fn copy_segment(
         &self,
         id: &Id,
-        (leaving, is_needed): (&HashSet<Id>, Needs<'_>),
+        (leaving, need_of): (&HashSet<Id>, Needs<'_>),
         writer: &Writer,
         buffers: &mut Buffers,
         progress: &Progress,
@@ -197,16 +225,18 @@ impl Store {
             Err(error) => return Err(Fault::Source(error)),
         };
         let mut copied = 0;
-        for entry in entries.iter().filter(|entry| is_needed(entry)) {
+        for entry in &entries {
             progress.check().map_err(Fault::Target)?;
-            if self.is_whole_besides(entry, leaving, buffers) {
-                continue;
+            match need_of(entry) {
+                Need::Nothing => continue,
+                Need::Somewhere if self.is_whole_besides(entry, leaving, buffers) => continue,
+                Need::Here | Need::Somewhere => {}
             }
             let place = place_of(*id, entry);
             let opened = self.open_whole(entry.kind, &entry.id, &place, buffers).map_err(Fault::Source)?;
             let Opened { encoding, encoded, .. } = opened;
-            writer.copy(entry.kind, &entry.id, encoding, entry.plain_bytes, encoded).map_err(Fault::Target)?;
-            copied += 1;
+            let is_new = writer.copy(entry.kind, &entry.id, encoding, entry.plain_bytes, encoded);
+            copied += u64::from(is_new.map_err(Fault::Target)?);
         }
         Ok(copied)
     }

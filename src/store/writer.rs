@@ -194,7 +194,8 @@ impl Writer {
         })
     }
 
-    /// Stores a record as another segment has it encoded, also where the vault has it already.
+    /// Stores a record as another segment has it encoded, also where the vault has it already. Whether it did: not where it
+    /// has just stored the same.
     pub(super) fn copy(
         &self,
         kind: RecordType,
@@ -202,9 +203,16 @@ impl Writer {
         encoding: Encoding,
         plain_bytes: u32,
         encoded: &[u8],
-    ) -> Result<Place> {
+    ) -> Result<bool> {
         self.check()?;
-        self.seal_encoded(kind, id, encoding, plain_bytes, encoded, &Check::Encoded(encoded))
+        let tag = self.shared.store.keys.index_tag(id);
+        if lock(self.shared.shard(&tag)).contains(&tag) {
+            return Ok(false);
+        }
+        self.seal_encoded(kind, id, encoding, plain_bytes, encoded, &Check::Encoded(encoded))?;
+        // Only now: another copy of the record may be the one that is whole.
+        lock(self.shared.shard(&tag)).insert(tag);
+        Ok(true)
     }
 
     fn seal_encoded(
@@ -336,6 +344,11 @@ impl Writer {
         }
         self.shared.store.media.sync_folder(segment::FOLDER)?;
         Ok(self.stored_bytes())
+    }
+
+    /// The segments that it published.
+    pub(super) fn published(&self) -> Vec<Id> {
+        lock(&self.shared.published).clone()
     }
 
     /// What went wrong first, if anything did.

@@ -3,6 +3,8 @@
 //! Marking walks the maps of all points, forgotten ones among them, shared parts once. Segments of which nothing is needed
 //! are removed; of those that are mostly not needed, the rest is moved into new segments first.
 //!
+//! A record that is in several segments, as of two backups that stored the same at the same time, is needed in one of them.
+//!
 //! Invariants:
 //! - nothing is removed while anything could hide that a point needs it: damage of the catalog or of a map, or a chain that
 //!   went back behind what the caller has seen, ends the call before it removes anything;
@@ -12,23 +14,28 @@
 //! - backups, mounts and restores go on; they wait only while segments are removed that were chosen before;
 //! - whoever is killed at any moment loses time: the next call finds the same things, and ends it.
 
+mod needed;
+
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use needed::{Needed, Use};
+
 use super::clock::ClockAhead;
 use super::parallel::each;
 use super::{Vault, checked_manifest};
 use crate::error::{Error, Problem, Result};
-use crate::format::Id;
 use crate::format::catalog_entry::Change;
 use crate::format::index_run::Tag;
+use crate::format::map_node::FANOUT;
 use crate::format::segment::{RecordType, TableEntry};
+use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
 use crate::point::{Heads, hold};
 pub use crate::progress::Progress as GcProgress;
-use crate::store::{GATE_LOCK, Moved, WRITERS_LOCK};
+use crate::store::{GATE_LOCK, Moved, Need, WRITERS_LOCK};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, thread};
 
 /// How far to go.
@@ -116,14 +123,18 @@ impl GcReport {
 
 /// What points need.
 ///
-/// Of a record, half of its tag is remembered. Two records that share that are both kept: an error that costs space.
-/// Whether a map node was walked is decided by all of its tag.
-#[derive(Default)]
+/// Whether a map node was walked is decided by all of its tag: who may write records could make two that share a part of it.
 struct Marks {
-    needed: Mutex<HashSet<u64>>,
+    needed: Needed,
     walked: Mutex<HashSet<Tag>>,
     /// The points that were marked, by id.
     points: Mutex<HashSet<String>>,
+}
+
+impl Marks {
+    fn new(records: u64) -> Result<Self> {
+        Ok(Self { needed: Needed::new(records)?, walked: Mutex::default(), points: Mutex::default() })
+    }
 }
 
 /// What becomes of a map node that is nowhere.
@@ -145,16 +156,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn half(tag: &Tag) -> u64 {
-    let (half, _) = tag.split_first_chunk::<8>().expect("a tag has 16 bytes");
-    u64::from_le_bytes(*half)
-}
-
-/// A segment with something in it that nobody needs.
+/// A segment with something in it that nobody needs there.
 struct Candidate {
     id: Id,
     bytes: u64,
+    /// Bytes of the records that are needed, and that no other segment holds.
     live_bytes: u64,
+    /// Whether all that it has is needed by nobody, neither here nor elsewhere.
+    is_dead: bool,
+}
+
+/// How a node's children are walked.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    absent: Absent,
+    marks: &'a Marks,
+    progress: &'a GcProgress,
+    /// Where among a node's children it begins, so that those who walk maps that are alike do not all read the same.
+    first: usize,
 }
 
 impl Vault {
@@ -212,7 +231,7 @@ impl Vault {
                 self.note_time()?;
             }
         }
-        let marks = Marks::default();
+        let marks = Marks::new(store.index().size().entries)?;
         self.mark(&kept, options, &marks, progress, &mut report)?;
         if !options.dry_run {
             for point in &over {
@@ -239,7 +258,7 @@ impl Vault {
         report.purged = over.iter().map(|point| point.path()).collect();
         report.mark_seconds = began.elapsed().as_secs_f64();
         let candidates = self.candidates(&marks, progress, &mut report)?;
-        let (dead, mixed): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|one| one.live_bytes == 0);
+        let (dead, mixed): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|one| one.is_dead);
         let mixed = chosen(mixed, options, &mut report);
         if options.dry_run {
             report.removed_segments = dead.len() as u64;
@@ -273,10 +292,14 @@ impl Vault {
         progress: &GcProgress,
         report: &mut GcReport,
     ) -> Result<()> {
-        each(points, progress, |point| match self.mark_point(point, Absent::Fails, marks, progress) {
-            // Another call purged it, and gave back what only it needed.
-            Err(Error::Damaged(_)) if self.is_purged_now(point)? => Ok(false),
-            marked => marked.map(|()| true),
+        let numbered: Vec<_> = points.iter().enumerate().collect();
+        each(&numbered, progress, |(number, point)| {
+            let first = number % crate::cores() * FANOUT / crate::cores();
+            match self.mark_point(point, Walk { absent: Absent::Fails, marks, progress, first }) {
+                // Another call purged it, and gave back what only it needed.
+                Err(Error::Damaged(_)) if self.is_purged_now(point)? => Ok(()),
+                marked => marked,
+            }
         })?;
         report.points += points.len() as u64;
         if !options.drops_unlisted {
@@ -293,42 +316,36 @@ impl Vault {
                 self.mark_unlisted(&point, marks, progress)?;
             }
         }
-        report.live_records = lock(&marks.needed).len() as u64;
+        report.live_records = marks.needed.len();
         Ok(())
     }
 
     /// Marks what is there of a point without an entry. What was interrupted is perhaps not whole; what is damaged may be
     /// mended, and hides till then what else is needed.
     fn mark_unlisted(&self, point: &super::PointInfo, marks: &Marks, progress: &GcProgress) -> Result<()> {
-        match self.mark_point(point, Absent::IsLeftOut, marks, progress) {
+        match self.mark_point(point, Walk { absent: Absent::IsLeftOut, marks, progress, first: 0 }) {
             Err(error) if is_nowhere(&error) => Ok(()),
             marked => marked,
         }
     }
 
-    fn mark_point(&self, point: &super::PointInfo, absent: Absent, marks: &Marks, progress: &GcProgress) -> Result<()> {
+    fn mark_point(&self, point: &super::PointInfo, walk: Walk<'_>) -> Result<()> {
         let store = self.reader.store();
         let plain = store.read(RecordType::Manifest, &point.entry.manifest)?;
         let manifest = checked_manifest(&plain, point)?;
-        lock(&marks.needed).insert(half(&store.keys().index_tag(&point.entry.manifest)));
+        walk.marks.needed.add(&[store.keys().index_tag(&point.entry.manifest)])?;
         for disk in &manifest.disks {
             if let Some(root) = disk.root() {
-                self.mark_node(&root, disk.map_level, absent, marks, progress)?;
+                self.mark_node(&root, disk.map_level, walk)?;
             }
         }
-        lock(&marks.points).insert(point.id.clone());
+        lock(&walk.marks.points).insert(point.id.clone());
         Ok(())
     }
 
     /// Returns whether all below is there.
-    fn mark_node(
-        &self,
-        id: &crate::format::Hash,
-        level: u8,
-        absent: Absent,
-        marks: &Marks,
-        progress: &GcProgress,
-    ) -> Result<bool> {
+    fn mark_node(&self, id: &Hash, level: u8, walk: Walk<'_>) -> Result<bool> {
+        let Walk { absent, marks, progress, first } = walk;
         let keys = self.reader.store().keys();
         let tag = keys.index_tag(id);
         if lock(&marks.walked).contains(&tag) {
@@ -339,19 +356,18 @@ impl Vault {
             Err(error) if absent == Absent::IsLeftOut && is_nowhere(&error) => return Ok(false),
             node => node?,
         };
-        let children: Vec<_> = node.children.iter().flatten().collect();
+        let (before, from) = node.children.split_at(first);
+        let children = from.iter().chain(before).flatten();
         let mut is_whole = true;
-        if level > 0 {
-            for child in &children {
-                is_whole &= self.mark_node(child, level - 1, absent, marks, progress)?;
+        if level == 0 {
+            let tags: Vec<Tag> = children.map(|child| keys.index_tag(child)).collect();
+            marks.needed.add(&tags)?;
+        } else {
+            for child in children {
+                is_whole &= self.mark_node(child, level - 1, walk)?;
             }
         }
-        let mut needed = lock(&marks.needed);
-        needed.insert(half(&tag));
-        if level == 0 {
-            needed.extend(children.iter().map(|child| half(&keys.index_tag(child))));
-        }
-        drop(needed);
+        marks.needed.add(&[tag])?;
         // Last: who finds it walked relies on all below.
         if is_whole {
             lock(&marks.walked).insert(tag);
@@ -359,36 +375,40 @@ impl Vault {
         Ok(is_whole)
     }
 
-    fn is_needed(&self, marks: &HashSet<u64>, entry: &TableEntry) -> bool {
-        marks.contains(&half(&self.reader.store().keys().index_tag(&entry.id)))
+    fn need_of(&self, marks: &Marks, entry: &TableEntry) -> Need {
+        marks.needed.need(&self.reader.store().keys().index_tag(&entry.id))
     }
 
     /// The segments with something in them that nobody needs.
     fn candidates(&self, marks: &Marks, progress: &GcProgress, report: &mut GcReport) -> Result<Vec<Candidate>> {
         let store = self.reader.store();
         let all = store.segments().list()?;
-        let needed = lock(&marks.needed);
+        let holding = Mutex::new(());
         let looked = each(&all, progress, |id| {
             let (bytes, entries) = match (store.segments().length(id), store.segments().table(id)) {
                 (Ok(bytes), Ok(entries)) => (bytes, entries),
                 // One that somebody removed meanwhile, or that can't be read: it stays.
                 (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
             };
-            let live = entries.iter().filter(|entry| self.is_needed(&needed, entry));
-            let live_bytes = live.map(|entry| u64::from(entry.stored_bytes)).sum();
-            let has_dead = entries.iter().any(|entry| !self.is_needed(&needed, entry)) || entries.is_empty();
-            Ok(Ok((Candidate { id: *id, bytes, live_bytes }, has_dead)))
+            let tags: Vec<Tag> = entries.iter().map(|entry| store.keys().index_tag(&entry.id)).collect();
+            // One segment at a time: of two that have the same, one shall hold all of it.
+            let uses = {
+                let _alone = lock(&holding);
+                marks.needed.hold(&tags)
+            };
+            let live = entries.iter().zip(&uses).filter(|(_, found)| **found == Use::First);
+            let live_bytes = live.map(|(entry, _)| u64::from(entry.stored_bytes)).sum();
+            let is_dead = uses.iter().all(|found| *found == Use::None);
+            let is_all_live = !is_dead && uses.iter().all(|found| *found == Use::First);
+            Ok(Ok((!is_all_live).then_some(Candidate { id: *id, bytes, live_bytes, is_dead }).ok_or(bytes)))
         })?;
-        drop(needed);
         let mut found = Vec::new();
         for one in looked {
             match one {
-                Ok((candidate, has_dead)) => {
+                Ok(looked) => {
                     report.segments += 1;
-                    report.bytes += candidate.bytes;
-                    if has_dead {
-                        found.push(candidate);
-                    }
+                    report.bytes += looked.as_ref().map_or_else(|bytes| *bytes, |candidate| candidate.bytes);
+                    found.extend(looked);
                 }
                 Err(error) if error.is_absent() => {}
                 Err(error) => report.left.push(error),
@@ -465,19 +485,18 @@ impl Vault {
         if dead.is_empty() {
             return Ok(());
         }
-        let marked = lock(&marks.needed).len() as u64;
+        let marked = marks.needed.len();
         let _alone = self.alone(options, marks, progress, report)?;
         let store = self.reader.store();
-        let needed = lock(&marks.needed);
         let mut gone = Vec::new();
         for one in dead {
             // A backup may have found use for it since. Only then are tables read again, while others wait.
             let is_needed_now = || {
                 // What can't be read just now is not what nobody needs.
                 let entries = store.segments().table(&one.id);
-                entries.map_or(true, |entries| entries.iter().any(|entry| self.is_needed(&needed, entry)))
+                entries.map_or(true, |entries| entries.iter().any(|entry| self.need_of(marks, entry) != Need::Nothing))
             };
-            if needed.len() as u64 == marked || !is_needed_now() {
+            if marks.needed.len() == marked || !is_needed_now() {
                 gone.push(one.id);
                 report.removed_bytes += one.bytes;
             }
@@ -507,16 +526,13 @@ impl Vault {
                     .map_err(|error| self.dated(error))?;
                 self.media.clear_abandoned()?;
                 store.refresh_for_writing()?;
-                let needed = lock(&marks.needed);
-                let is_needed = |entry: &TableEntry| self.is_needed(&needed, entry);
-                let copied = store.copy_out(batch, &leaving, &is_needed, progress, &mut moved);
-                drop(needed);
+                let need_of = |entry: &TableEntry| self.need_of(marks, entry);
+                let copied = store.copy_out(batch, &leaving, &need_of, progress, &mut moved);
                 drop(shared);
                 copied.inspect_err(|error| self.give_back(error, batch, &mut moved))?
             };
             let _alone = self.alone(options, marks, progress, report)?;
-            let needed = lock(&marks.needed);
-            store.remove_copied(&copied, &leaving, &|entry| self.is_needed(&needed, entry), &mut moved)?;
+            store.remove_copied(&copied, &leaving, &|entry| self.need_of(marks, entry), &mut moved)?;
             // Under the lock: a check takes damaged records out of the index, which must not come back.
             let _ = store.flush_index();
         }

@@ -5,6 +5,7 @@ mod clock;
 mod copy;
 mod documents;
 mod due;
+mod flat;
 mod forecast;
 mod forget;
 mod gc;

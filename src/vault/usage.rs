@@ -9,10 +9,10 @@
 //! Invariants:
 //! - memory is one table of 20 bytes a record, a quarter of it free, whatever the number of points;
 //! - what is told to be a point's alone is what its purge makes unneeded, to the byte: records count with their header, their
-//!   padding and their entry in the segment's table, and a record that is in two segments counts twice;
+//!   padding and their entry in the segment's table, and of one that is in two segments nobody needs the second;
 //! - forgotten points, and points without a catalog entry, need what they need: it is nobody else's alone.
 //!
-//! Of a record half of its tag is known, as in [`super::gc`]: two that share it are taken for one, which makes an error of
+//! Of a record half of its tag is known, and a little less in [`super::gc`]: two that share it are taken for one, which makes an error of
 //! some kilobytes once in a million vaults of ten million records.
 
 mod table;
@@ -41,7 +41,7 @@ pub struct Usage {
     pub needed_bytes: u64,
     /// Bytes of records that only points need which have no catalog entry, as an interrupted backup leaves them.
     pub unlisted_bytes: u64,
-    /// Bytes of records that nobody needs: `gc` gives them back, as far as it is worth moving the rest of their segments.
+    /// Bytes of records that nobody needs, second copies of others among them: `gc` gives them back, as far as it is worth moving the rest of their segments.
     pub unneeded_bytes: u64,
     /// Map nodes that were read, each time counted.
     pub nodes_read: u64,
@@ -344,6 +344,7 @@ impl Walk<'_> {
 
 /// Adds up what is whose alone.
 fn settle(table: &Table, listed: usize, usage: &mut Usage) {
+    usage.unneeded_bytes = table.again_bytes();
     table.each(&mut |owner, bytes| {
         match owner {
             Owner::Nobody => {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common;
 use crate::common::files;
+use crate::common::sources::Meanwhile;
+use icecore::backup::{BackupRequest, Progress};
 use icecore::error::Problem;
 use icecore::vault::{GcOptions, GcProgress, GcReport, InitOptions, SoftDelete};
 use icecore::{Error, Vault};
@@ -56,6 +58,67 @@ fn space_is_back_when_it_returns_and_a_dry_run_says_how_much() {
     common::assert_same(&common::disk_bytes(&vault, &kept, "os").expect("read"), &common::noise(2, 1 << 20), "kept");
     let nothing = gc(&vault);
     assert_eq!((nothing.removed_segments, nothing.rewritten_segments, nothing.purged.len()), (0, 0, 0));
+}
+
+// Two programs that store the same at once each find it new: one of them stored it in vain.
+#[test]
+fn what_two_backups_stored_at_once_is_kept_once() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::protected());
+    let bytes = common::noise(1, 3 << 20);
+    let (other, same) = (common::open(&path), bytes.clone());
+    let disk = Meanwhile::new(bytes.clone(), move || drop(backup(&other, "other", &same)));
+    let request = BackupRequest::new("web").disk("os", disk);
+    let web = vault.backup(&request, &Progress::default()).expect("a backup").point;
+    assert!(common::segment_bytes(&path) > 6 << 20, "{}", common::segment_bytes(&path));
+    let usage = vault.usage(&GcProgress::default()).expect("usage");
+    assert!((3 << 20..4 << 20).contains(&usage.unneeded_bytes), "{usage:?}");
+
+    let reader = common::open(&path);
+    let (before, planned) =
+        (common::segment_bytes(&path), gc_with(&vault, &GcOptions { dry_run: true, ..GcOptions::default() }));
+    let done = gc(&vault);
+    assert!(planned.freed_bytes().abs_diff(done.freed_bytes()) < 64 << 10, "{planned:?} {done:?}");
+    assert_eq!((done.removed_segments, done.left.len()), (0, 0), "each was read where it stays: {done:?}");
+    assert!(before - common::segment_bytes(&path) > 3 << 20, "{}", common::segment_bytes(&path));
+    let nothing = gc(&vault);
+    assert_eq!((nothing.removed_segments, nothing.rewritten_segments), (0, 0), "{nothing:?}");
+    for vault in [&reader, &vault, &common::open(&path)] {
+        let other = vault.point("other", "latest").expect("a point");
+        for point in [&web, &other] {
+            common::assert_same(&common::disk_bytes(vault, point, "os").expect("read"), &bytes, "kept");
+        }
+    }
+    assert!(common::verify(&vault).is_clean());
+}
+
+// Promise 3: the copy that is whole is the one that stays.
+#[test]
+fn of_two_copies_of_which_one_is_damaged_the_other_stays() {
+    for damaged in 0..2 {
+        let folder = common::scratch();
+        let path = folder.path().join("vault");
+        let vault = vault_at_once(&path, &common::small());
+        let bytes = common::noise(1, 300_000);
+        let (other, same) = (common::open(&path), bytes.clone());
+        let segments = path.join("segments");
+        let (first, happened) = std::sync::mpsc::channel();
+        let happens = move || {
+            backup(&other, "other", &same);
+            first.send(files(&segments)).expect("sent");
+        };
+        let disk = Meanwhile::new(bytes.clone(), happens);
+        let web = vault.backup(&BackupRequest::new("web").disk("os", disk), &Progress::default()).expect("a backup");
+        let of_first = happened.recv().expect("received");
+        let all = files(&path.join("segments"));
+        let second: Vec<_> = all.into_iter().filter(|file| !of_first.contains(file)).collect();
+        common::damage_new_data(&path, if damaged == 0 { &second } else { &of_first });
+        let _ = vault.gc(&GcOptions::default(), &GcProgress::default());
+        let vault = common::open(&path);
+        let kept = common::disk_bytes(&vault, &web.point, "os").expect("a copy of each chunk is whole");
+        common::assert_same(&kept, &bytes, "kept");
+    }
 }
 
 #[test]

@@ -77,6 +77,12 @@ impl Segments {
         Ok(self.open_object(id)?.length())
     }
 
+    /// Length of a segment in bytes, and the number of its records.
+    pub fn size(&self, id: &Id) -> Result<(u64, u32)> {
+        let object = self.open_object(id)?;
+        Ok((object.length(), read_trailer(object.as_ref(), id)?.0.records))
+    }
+
     fn open_object(&self, id: &Id) -> Result<Arc<dyn Object>> {
         open_object(self.media.as_ref(), id)
     }

@@ -9,7 +9,7 @@ use crate::format::Id;
 use crate::media::LockKind;
 use crate::point::vault_chain::{self, VaultChain};
 pub use crate::progress::Progress as RewriteProgress;
-use crate::store::{Moved, WRITERS_LOCK};
+use crate::store::{Moved, Need, WRITERS_LOCK};
 use crate::vault::Vault;
 use crate::vault::check::writers_lock_alone;
 
@@ -71,13 +71,13 @@ impl Vault {
                 vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error))?;
                 self.media.clear_abandoned()?;
                 store.refresh_for_writing()?;
-                let copied = store.copy_out(batch, &leaving, &|_| true, progress, &mut moved);
+                let copied = store.copy_out(batch, &leaving, &|_| Need::Somewhere, progress, &mut moved);
                 drop(shared);
                 copied.inspect_err(|error| self.give_back(error, batch, &mut moved))?
             };
             // Between the two locks others may write; they take away nothing that was copied.
             let _alone = writers_lock_alone(self.media.as_ref(), progress)??;
-            store.remove_copied(&copied, &leaving, &|_| true, &mut moved)?;
+            store.remove_copied(&copied, &leaving, &|_| Need::Somewhere, &mut moved)?;
             // The removed segments are still in the runs of the index, which costs nobody anything. If it can't be written
             // now, it is made again by the next open.
             let _ = store.flush_index();

@@ -1,11 +1,12 @@
 //! One small note for each record: what it takes, who needs it, and how many lead to it from the point at hand.
 //!
-//! A flat table with open addressing. Where a record stands is decided by its tag and a number that is drawn anew each time:
-//! who may write records knows their tags, and must not be able to choose such that all fall onto one place.
+//! A record that is in several segments takes what it takes in the first one that was added; what the others have of it nobody
+//! needs.
 
 use crate::error::{Error, Result};
 use crate::format::index_run::Tag;
 use crate::format::segment::ALIGNMENT;
+use crate::vault::flat::{self, Spread};
 
 /// Who needs a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +60,13 @@ const NOBODY: u32 = 1;
 /// Owners from here on: points, then groups, then groups once more for what several need, that one last.
 const FIRST: u32 = 2;
 
-/// Fewest slots.
-const FEWEST: usize = 1024;
-
 /// The records of a vault, while its points are walked group by group.
 pub(super) struct Table {
     slots: Vec<Slot>,
     records: usize,
-    /// Odd, and drawn anew each time.
-    factor: u64,
+    spread: Spread,
+    /// What records take in segments beside the first one that has them.
+    again_bytes: u64,
     /// The owner that is the first point of each group, and behind them that of the first group.
     first: Vec<u32>,
     group: u32,
@@ -92,17 +91,24 @@ impl Table {
         }
         first.push(u32::try_from(next).map_err(too_many)?);
         u32::try_from(next + 2 * points.len() as u64).map_err(too_many)?;
-        let slots = usize::try_from(records.saturating_mul(4) / 3).unwrap_or(usize::MAX).max(FEWEST);
-        let factor = u64::from_le_bytes(crate::seal::random()?) | 1;
-        Ok(Self { slots: free(slots)?, records: 0, factor, first, group: 0, point: 0, bytes: 0 })
+        let (slots, spread) = (free(flat::slots_for(records))?, Spread::new()?);
+        Ok(Self { slots, records: 0, spread, again_bytes: 0, first, group: 0, point: 0, bytes: 0 })
     }
 
     /// Adds what a record takes in a segment.
     pub fn add(&mut self, tag: &Tag, bytes: u64) -> Result<()> {
         let slot = self.slot(tag)?;
-        let units = u32::try_from(bytes / ALIGNMENT).unwrap_or(u32::MAX);
-        slot.units = slot.units.saturating_add(units);
+        if slot.units == 0 {
+            slot.units = u32::try_from(bytes / ALIGNMENT).unwrap_or(u32::MAX);
+        } else {
+            self.again_bytes = self.again_bytes.saturating_add(bytes);
+        }
         Ok(())
+    }
+
+    /// What records take beside what they take once.
+    pub fn again_bytes(&self) -> u64 {
+        self.again_bytes
     }
 
     /// Begins with the points of a group.
@@ -204,7 +210,7 @@ impl Table {
 
     /// The place of a record, which becomes one that nobody needs where it was not known.
     fn slot(&mut self, tag: &Tag) -> Result<&mut Slot> {
-        if self.records * 8 >= self.slots.len() * 7 {
+        if flat::is_full(self.records, self.slots.len()) {
             self.grow()?;
         }
         let tag = [0, 4].map(|at| u32::from_le_bytes([tag[at], tag[at + 1], tag[at + 2], tag[at + 3]]));
@@ -219,9 +225,7 @@ impl Table {
 
     /// Where a record is, or would be.
     fn find(&self, tag: [u32; 2]) -> usize {
-        let mixed = (u64::from(tag[0]) | u64::from(tag[1]) << 32).wrapping_mul(self.factor);
-        // The upper half of the product: below the number of slots.
-        let mut at = ((u128::from(mixed) * self.slots.len() as u128) >> 64) as usize;
+        let mut at = self.spread.place(u64::from(tag[0]) | u64::from(tag[1]) << 32, self.slots.len());
         loop {
             let slot = &self.slots[at];
             if slot.owner == FREE.owner || slot.tag == tag {
@@ -242,17 +246,8 @@ impl Table {
     }
 }
 
-/// Free slots.
 fn free(number: usize) -> Result<Vec<Slot>> {
-    let mut slots = Vec::new();
-    let no_memory = |_| Error::File {
-        operation: "keep in memory",
-        path: "what is known of each record".into(),
-        source: std::io::ErrorKind::OutOfMemory.into(),
-    };
-    slots.try_reserve_exact(number).map_err(no_memory)?;
-    slots.resize(number, FREE);
-    Ok(slots)
+    flat::slots(number, || FREE)
 }
 
 #[cfg(test)]
@@ -272,12 +267,12 @@ mod tests {
         for number in 0..50_000 {
             table.add(&tag(number), 16 * (number % 7)).expect("added");
         }
-        table.add(&tag(6), 16).expect("added");
+        table.add(&tag(6), 32).expect("added again");
+        assert_eq!(table.again_bytes(), 32);
         table.begin(0);
         table.next_point();
         for number in 0..50_000 {
-            let more = u64::from(number == 6);
-            assert_eq!(table.comes(&tag(number)).expect("it comes"), Some(16 * (number % 7 + more)));
+            assert_eq!(table.comes(&tag(number)).expect("it comes"), Some(16 * (number % 7)));
             assert_eq!(table.comes(&tag(number)).expect("it comes"), None);
         }
         assert_eq!((table.records, table.slots.len() > 50_000), (50_000, true));

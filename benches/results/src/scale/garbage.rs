@@ -26,7 +26,7 @@ pub(super) fn measure(vault: &Vault) -> Result<String> {
         cell(Some(vault.probe(What::Mark)?)),
     );
     let forgotten = vault.probe(What::Forget)?;
-    row(&format!("forget {} points", forgotten.found), cell(Some(forgotten)));
+    row(&format!("forget the {} oldest points", forgotten.found), cell(Some(forgotten)));
     let alone = vault.probe(What::LongBackup)?;
     // Beside each other: what each of them costs the other.
     let (collected, beside) = thread::scope(|scope| -> Result<(Outcome, Outcome)> {

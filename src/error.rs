@@ -519,6 +519,18 @@ impl Error {
         Self::Damaged(Damage { object: object.into(), offset, problem })
     }
 
+    /// Whether a lock could not be had for another reason than that the medium has no such locks.
+    pub(crate) fn has_locks(&self) -> bool {
+        let Self::Vault { source, .. } = self else { return true };
+        !matches!(
+            source.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::Unsupported
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem
+        ) && !matches!(source.raw_os_error(), Some(libc::ENOLCK | libc::EINVAL | libc::ENOSYS))
+    }
+
     /// Whether an object is not there.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Damaged(damage) if damage.problem == Problem::Absent)

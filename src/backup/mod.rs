@@ -35,7 +35,7 @@ use crate::error::{Error, Result, worse};
 use crate::format::Hash;
 use crate::format::map_node::MapNode;
 use crate::format::segment::{self, RecordType};
-use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name};
+use crate::point::{ByteRange, Catalog, Consistency, DiskMap, Manifest, ManifestDisk, PointInfo, check_name, hold};
 use crate::quiesce::Achieved;
 use crate::source::Source;
 use crate::store::{Place, Reader, Store, Stored, Writer};
@@ -326,7 +326,9 @@ fn bases(reader: &Arc<Reader>, catalog: &Catalog, request: &BackupRequest) -> Ve
     let base = |disk: &BackupDisk| {
         let point = catalog.point(&request.machine, &disk.changed.as_ref()?.point).ok()?;
         let manifest = crate::vault::read_manifest(reader.store(), &point).ok()?;
-        let map = DiskMap::open(Arc::clone(reader), manifest.disk(&disk.name)?).ok()?;
+        // What is as it was there is relied on, record by record unseen: nobody purges that point until this one is made.
+        let held = hold::hold(reader.store().media().as_ref(), catalog, &point).ok()?;
+        let map = DiskMap::open(Arc::clone(reader), manifest.disk(&disk.name)?).ok()?.held_by(held);
         (map.chunk_bytes() == chunk_bytes).then(|| Arc::new(map))
     };
     request.disks.iter().map(base).collect()

@@ -2,7 +2,7 @@
 //! A backup is one such session, and so is each point that is copied from another vault.
 //!
 //! Invariants:
-//! - from before the vault is asked what it has until the point is made, nobody removes any of it;
+//! - from before the vault is asked what it has until the point is made, nobody removes any of what it relies on;
 //! - an entry never names what a power cut can take back: records are durable first, then the point is made.
 
 use std::cell::Cell;
@@ -16,7 +16,7 @@ use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
 use crate::point::vault_chain;
 use crate::point::{Catalog, Manifest, PointInfo};
-use crate::store::{GATE_LOCK, Place, Store, WRITERS_LOCK, Writer, parity};
+use crate::store::{Attention, Place, Reliance, Store, WRITERS_LOCK, Writer, parity};
 use crate::sync::Arc;
 
 /// The right to add a point.
@@ -26,6 +26,8 @@ pub(crate) struct Session<'a> {
     writer: Writer,
     limits: Limits,
     entries_before: u64,
+    _attention: Attention,
+    _reliance: Arc<Reliance>,
     lock: Option<Lock>,
 }
 
@@ -33,13 +35,13 @@ impl<'a> Session<'a> {
     /// Begins to write a point of a machine. With `verify`, each record is opened, decoded and compared before it is written.
     pub(crate) fn begin(store: &'a Arc<Store>, catalog: &'a Catalog, machine: &str, verify: bool) -> Result<Self> {
         clear_up(store)?;
-        // Shared with other backups; whoever removes segments waits until we are through, and we for them. Where many backups
-        // overlap, he would wait for ever: so he may hold back for a moment those that are about to begin.
-        let gate = store.media().lock(GATE_LOCK, LockKind::Shared, true)?;
+        // Shared with other backups; whoever takes records out of the index or rotates the keys waits until we are through,
+        // and we for him. Who gives back space waits until we take notice.
         let lock = store.media().lock(WRITERS_LOCK, LockKind::Shared, true)?;
-        drop(gate);
         // The lock keeps rotations out; one that was before it must have been seen by these keys.
         let chain = vault_chain::check(store.media().as_ref(), store.keys())?;
+        let reliance = Arc::new(Reliance::begin(store.media(), store.keys().vault())?);
+        let attention = reliance.attend()?;
         store.refresh_for_writing()?;
         store.refuse_if_newer()?;
         catalog.refresh()?;
@@ -50,8 +52,8 @@ impl<'a> Session<'a> {
         let quota_of = |name: &str| chain.quotas.get(name).copied();
         let limits = Limits::look(store, catalog, machine, &quota_of)?;
         let entries_before = catalog.entries();
-        let writer = Writer::start(Arc::clone(store), verify);
-        Ok(Self { store, catalog, writer, limits, entries_before, lock })
+        let writer = Writer::start_relying(Arc::clone(store), verify, Arc::clone(&reliance));
+        Ok(Self { store, catalog, writer, limits, entries_before, _attention: attention, _reliance: reliance, lock })
     }
 
     /// Stores records.

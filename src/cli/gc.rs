@@ -27,9 +27,8 @@ Examples:
 /// Give back the space of what no point needs
 ///
 /// Purges forgotten points whose time is over, then removes every segment of which nothing is needed, and moves the rest
-/// out of those that are mostly not needed. Space is back when it returns. Backups, mounts and restores go on meanwhile; it
-/// waits for a moment in which no backup runs, and holds new ones back for some seconds where they never pause; what begins
-/// in that moment waits shortly.
+/// out of those that are mostly not needed. Space is back when it returns. Backups, mounts and restores go on meanwhile, and
+/// nobody waits for the other to end; what a running backup relies on stays until the next run.
 ///
 /// Where the catalog or a map is damaged, nothing is removed: `icecore repair` comes first. It may end at any moment, also
 /// by a kill or power loss; run again it goes on. Needs a key of role admin.
@@ -45,7 +44,8 @@ pub struct Arguments {
     /// Rewrite segments of which at least so many hundredths are not needed
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
     min_dead: u8,
-    /// Wait so long for a moment in which no backup runs
+    /// Wait so long for backups to take notice, which takes them a moment, and for `copy` within one vault, `repair` or `key
+    /// rotate` to end
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     wait: Duration,
     /// Remove points without a catalog entry too, as a backup leaves that was interrupted at its end
@@ -137,6 +137,7 @@ fn tell(report: &GcReport, dry_run: bool, global: &Global) -> Result<(), Problem
             "rewritten_bytes": report.rewritten_bytes,
             "written_bytes": report.written_bytes,
             "freed_bytes": report.freed_bytes(),
+            "relied_segments": report.relied_segments,
             "dead_bytes_left": report.dead_bytes_left,
             "left": report.left.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "mark_seconds": report.mark_seconds,
@@ -167,5 +168,9 @@ fn tell(report: &GcReport, dry_run: bool, global: &Global) -> Result<(), Problem
         human::count(report.points, "point", "points"),
         human::size(report.dead_bytes_left),
     ))?;
+    if report.relied_segments > 0 {
+        let stay = segments(report.relied_segments);
+        out.line(&format!("{stay} more can go once the backups have ended that rely on some of it"))?;
+    }
     out.flush()
 }

@@ -8,6 +8,7 @@
 
 pub mod catalog_entry;
 pub mod check_note;
+pub mod condemned;
 pub mod header;
 pub mod index_run;
 pub mod inventory;

@@ -43,6 +43,9 @@ pub enum ReadMode {
     Pread,
 }
 
+/// The highest number that a part of a lock may have.
+pub const HIGHEST_PART: u64 = (1 << 63) - 1;
+
 /// Whether a lock lets others in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockKind {
@@ -96,7 +99,7 @@ pub trait Media: Send + Sync {
     /// Takes the lock of that name, or tells that it is held (`None`) unless `wait` says to wait for it.
     fn lock(&self, name: &str, kind: LockKind, wait: bool) -> Result<Option<Lock>>;
 
-    /// Takes one part of a lock, which has as many as there are numbers; `None` where somebody else holds that part. The lock
+    /// Takes one part of a lock, which are numbered up to [`HIGHEST_PART`]; `None` where somebody else holds that part. The lock
     /// as a whole is another thing.
     fn lock_part(&self, name: &str, part: u64, kind: LockKind) -> Result<Option<Lock>>;
 

@@ -164,7 +164,7 @@ impl Files for SystemFiles {
         let mut options = fs::OpenOptions::new();
         // Whoever may only read the vault may still share.
         let file = options.read(true).write(kind == LockKind::Exclusive).open(path)?;
-        let held = HeldPart(file, i64::try_from(part >> 1).unwrap_or(0));
+        let held = HeldPart(file, i64::try_from(part).map_err(|_| io::ErrorKind::InvalidInput)?);
         let kind = match kind {
             LockKind::Shared => libc::F_RDLCK,
             LockKind::Exclusive => libc::F_WRLCK,

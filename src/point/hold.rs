@@ -8,13 +8,11 @@
 //!   sees the other;
 //! - where a medium has no such locks, points are read all the same.
 
-use std::io::ErrorKind;
-
 use jiff::Timestamp;
 
 use super::{Catalog, PointInfo};
 use crate::error::{Error, Result};
-use crate::media::{Lock, LockKind, Media};
+use crate::media::{HIGHEST_PART, Lock, LockKind, Media};
 
 /// The lock file.
 pub(crate) const POINTS_LOCK: &str = "points";
@@ -30,7 +28,7 @@ pub(crate) struct Hold {
 /// [`Error::UnknownPoint`] where it is purged, or is about to be.
 pub(crate) fn hold(media: &dyn Media, catalog: &Catalog, point: &PointInfo) -> Result<Hold> {
     let lock = match media.lock_part(POINTS_LOCK, part_of(point), LockKind::Shared) {
-        Err(error) if !has_locks(&error) => None,
+        Err(error) if !error.has_locks() => None,
         lock => lock?,
     };
     catalog.refresh()?;
@@ -46,21 +44,12 @@ pub(crate) fn hold(media: &dyn Media, catalog: &Catalog, point: &PointInfo) -> R
 /// Takes a point alone, to purge it; nothing where somebody reads it.
 pub(crate) fn take(media: &dyn Media, point: &PointInfo) -> Result<Option<Hold>> {
     match media.lock_part(POINTS_LOCK, part_of(point), LockKind::Exclusive) {
-        Err(error) if !has_locks(&error) => Ok(Some(Hold { _lock: None })),
+        Err(error) if !error.has_locks() => Ok(Some(Hold { _lock: None })),
         lock => Ok(lock?.map(|lock| Hold { _lock: Some(lock) })),
     }
 }
 
-/// Whether a lock could not be had for another reason than that there is none.
-fn has_locks(error: &Error) -> bool {
-    let Error::Vault { source, .. } = error else { return true };
-    !matches!(
-        source.kind(),
-        ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-    ) && !matches!(source.raw_os_error(), Some(libc::ENOLCK | libc::EINVAL | libc::ENOSYS))
-}
-
 fn part_of(point: &PointInfo) -> u64 {
     let (first, _) = point.entry.point.split_first_chunk::<8>().expect("an id has 16 bytes");
-    u64::from_le_bytes(*first)
+    u64::from_le_bytes(*first) & HIGHEST_PART
 }

@@ -11,6 +11,7 @@
 
 mod ahead;
 mod codec;
+mod condemned;
 mod index;
 mod load;
 pub mod parity;
@@ -31,12 +32,13 @@ use crate::format::header::Header;
 use crate::format::index_run::Tag;
 use crate::format::segment::{RecordType, SegmentHeader, TableEntry};
 use crate::format::{Hash, Id};
-use crate::media::Media;
+use crate::media::{Lock, LockKind, Media};
 use crate::meter::Meter;
 use crate::seal::{IdKind, VaultKeys};
 use crate::sync::{Arc, Mutex, PoisonError};
 
 pub use codec::{decode, encode};
+pub(crate) use condemned::{Attention, CONDEMNED_LOCK, Condemned, Reliance};
 pub use index::Index;
 pub(crate) use index::{forget_runs, scrub as scrub_index};
 pub use reader::{CacheSizes, Reader};
@@ -53,8 +55,25 @@ pub use writer::{Stored, Writer};
 /// The lock that whoever writes records or the index shares, and that who takes any of them out has alone.
 pub(crate) const WRITERS_LOCK: &str = "writers";
 
-/// The lock that a backup passes through before it begins, and that who waits for all of them to end may hold for a moment.
-pub(crate) const GATE_LOCK: &str = "gate";
+/// The lock that whoever gives back space has alone while segments go, and that those share, besides the lock `writers`, who
+/// rely on what there is and take no notice of what is condemned, see `condemned`.
+pub(crate) const REMOVAL_LOCK: &str = "removal";
+
+/// Keeps everything as it is as long as it is there: nobody removes a segment, nobody rotates keys. Who may wait, waits.
+pub(crate) struct Kept {
+    _removal: Lock,
+    _writers: Lock,
+}
+
+impl Kept {
+    /// Waits until nobody has the vault alone.
+    pub(crate) fn begin(media: &dyn Media) -> Result<Self> {
+        let lock = |name| media.lock(name, LockKind::Shared, true)?.ok_or(Error::Poisoned);
+        // In this order, as everybody does.
+        let _writers = lock(WRITERS_LOCK)?;
+        Ok(Self { _removal: lock(REMOVAL_LOCK)?, _writers })
+    }
+}
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

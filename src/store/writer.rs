@@ -13,7 +13,7 @@ use std::collections::HashSet;
 
 use super::parity::{Maker, plan};
 use super::scratch::Scratch;
-use super::{Place, Store, decode, encode};
+use super::{Place, Reliance, Store, decode, encode};
 use crate::error::{Error, Problem, Result};
 use crate::format::index_run::Tag;
 use crate::format::parity;
@@ -59,6 +59,8 @@ pub struct Writer {
 
 struct Shared {
     store: Arc<Store>,
+    /// What of the vault's segments a backup relies on; none where the caller keeps all of them as they are.
+    reliance: Option<Arc<Reliance>>,
     data: Mutex<Option<Open>>,
     meta: Mutex<Option<Open>>,
     /// Records that are claimed but whose segment is not in the index yet.
@@ -108,10 +110,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Writer {
-    /// Begins to write. With `verify`, each record is opened, decoded and compared before it is written.
+    /// Begins to write. With `verify`, each record is opened, decoded and compared before it is written. The caller sees to it
+    /// that no segment is removed until it ends.
     pub fn start(store: Arc<Store>, verify: bool) -> Self {
+        Self::start_with(store, verify, None)
+    }
+
+    /// The same, where segments may be removed that are not relied on.
+    pub(crate) fn start_relying(store: Arc<Store>, verify: bool, reliance: Arc<Reliance>) -> Self {
+        Self::start_with(store, verify, Some(reliance))
+    }
+
+    fn start_with(store: Arc<Store>, verify: bool, reliance: Option<Arc<Reliance>>) -> Self {
         let shared = Arc::new(Shared {
             store,
+            reliance,
             data: Mutex::default(),
             meta: Mutex::default(),
             claimed: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -160,12 +173,17 @@ impl Writer {
         let tag = self.shared.store.keys.index_tag(id);
         // Asked under the shard's lock: a segment's records leave this table only after they came into the index.
         let mut claimed = lock(self.shared.shard(&tag));
-        let known = || claimed.contains(&tag) || self.shared.store.index.lookup(&tag).is_some();
+        let known = || claimed.contains(&tag) || self.shared.has(&tag);
         if self.shared.store.meter.time(Stage::LookUp, plain_bytes, known) {
             return Ok(false);
         }
         claimed.insert(tag);
         Ok(true)
+    }
+
+    /// Whether a record is in a segment that stays until this ends.
+    pub(crate) fn has(&self, id: &Hash) -> bool {
+        self.shared.has(&self.shared.store.keys.index_tag(id))
     }
 
     /// Bytes handed over for writing so far, with headers and padding.
@@ -394,6 +412,14 @@ impl Written {
 }
 
 impl Shared {
+    fn has(&self, tag: &Tag) -> bool {
+        let index = &self.store.index;
+        match &self.reliance {
+            Some(reliance) => reliance.has(index, tag),
+            None => index.lookup(tag).is_some(),
+        }
+    }
+
     fn shard(&self, tag: &Tag) -> &Mutex<HashSet<Tag>> {
         &self.claimed[usize::from(tag[15]) % SHARDS]
     }
@@ -488,6 +514,10 @@ fn seal_segment(shared: &Shared, full: Full, maker: Option<&mut Maker>) -> Resul
         file.object.start_writeback(0, 0);
         make_parity(shared, maker, file.object.as_ref(), &id, end + tail.len() as u64)?;
     }
+    if let Some(reliance) = &shared.reliance {
+        // Before anybody can see it, and take it for what nobody needs.
+        reliance.keep(id);
+    }
     if let Err(error) = publish(shared, &file) {
         // Nobody needs it now. What can't be removed costs its space until a later backup clears it away.
         let _ = shared.store.media.remove(&parity::object(&id));
@@ -536,8 +566,8 @@ fn publish(shared: &Shared, file: &SegmentFile) -> Result<()> {
 }
 
 impl Store {
-    /// Removes segments that nobody needs. The caller holds the lock `writers` alone, and made sure of that while it did:
-    /// who stores records shares that lock from before it asks what there is until its point is made.
+    /// Removes segments that nobody needs. The caller made sure of that while it held the lock `writers` alone, which who
+    /// stores records shares from before it asks what there is until its point is made; or it condemned them.
     pub fn remove_segments(&self, ids: &[Id]) -> Result<()> {
         self.index.forget(&ids.iter().copied().collect());
         for id in ids {

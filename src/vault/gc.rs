@@ -9,9 +9,9 @@
 //! - nothing is removed while anything could hide that a point needs it: damage of the catalog or of a map, or a chain that
 //!   went back behind what the caller has seen, ends the call before it removes anything;
 //! - a point is purged, in the catalog, before the first thing goes that it needs;
-//! - what is removed is decided alone, after the maps of all points that came since were marked too: a backup that ran
-//!   meanwhile may rely on anything that there was;
-//! - backups, mounts and restores go on; they wait only while segments are removed that were chosen before;
+//! - what is removed is condemned first: every backup that runs has told which of it it relies on, and relies on no more of it,
+//!   before the maps of all points that came since are marked too, and that stays;
+//! - backups, mounts and restores go on, and nobody waits for the other to end;
 //! - whoever is killed at any moment loses time: the next call finds the same things, and ends it.
 
 mod needed;
@@ -32,11 +32,10 @@ use crate::format::index_run::Tag;
 use crate::format::map_node::FANOUT;
 use crate::format::segment::{RecordType, TableEntry};
 use crate::format::{Hash, Id};
-use crate::media::{Lock, LockKind};
 use crate::point::{Heads, hold};
 pub use crate::progress::Progress as GcProgress;
-use crate::store::{GATE_LOCK, Moved, Need, WRITERS_LOCK};
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, thread};
+use crate::store::{Condemned, Moved, Need};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far to go.
 #[derive(Clone, Debug)]
@@ -50,7 +49,7 @@ pub struct GcOptions {
     /// How far the chains had come, as the caller has seen it: behind that, somebody may have brought back or made what this
     /// vault does not tell of.
     pub seen: Option<Heads>,
-    /// How long a moment is waited for in which no backup runs.
+    /// How long it is waited for that backups take notice, and for whoever copies files of the vault or repairs it.
     pub most_wait: Duration,
     /// Only tells.
     pub dry_run: bool,
@@ -104,6 +103,8 @@ pub struct GcReport {
     pub rewritten_bytes: u64,
     /// Bytes that were written for them.
     pub written_bytes: u64,
+    /// Segments that stay because a backup that runs relies on them.
+    pub relied_segments: u64,
     /// Bytes in segments that stay which nobody needs.
     pub dead_bytes_left: u64,
     /// Why segments stay that should go.
@@ -267,8 +268,9 @@ impl Vault {
             report.rewritten_bytes = mixed.iter().map(|one| one.bytes).sum();
             report.written_bytes = mixed.iter().map(|one| one.live_bytes).sum();
         } else {
-            self.remove_dead(&dead, options, &marks, progress, &mut report)?;
-            self.rewrite_mixed(&mixed, options, &marks, progress, &mut report)?;
+            let asked = (options, &marks, progress);
+            self.remove_dead(&dead, asked, &mut report)?;
+            self.rewrite_mixed(&mixed, asked, &mut report)?;
         }
         // A backup that ran meanwhile had a manifest before it had an entry.
         let listed: HashSet<String> = self.catalog.all().iter().map(|point| point.path()).collect();
@@ -417,50 +419,27 @@ impl Vault {
         Ok(found)
     }
 
-    /// Waits until nobody writes, and marks what came since.
-    fn alone(&self, options: &GcOptions, marks: &Marks, progress: &GcProgress, report: &mut GcReport) -> Result<Lock> {
-        loop {
-            // Marked while others go on, so that they need not wait for much.
-            self.mark_new(options, marks, progress, report)?;
-            let alone = self.no_backups(options, progress)?;
-            // Keys that were rotated meanwhile open nothing of what was moved under the new ones.
-            let store = self.reader.store();
-            crate::point::vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error))?;
-            store.refresh()?;
-            self.refresh()?;
-            let is_marked = {
-                let points = lock(&marks.points);
-                self.catalog.all().iter().filter(|point| !points.contains(&point.id)).count() <= FEW
-            };
-            if is_marked {
-                self.mark_new(options, marks, progress, report)?;
-                return Ok(alone);
-            }
-        }
-    }
-
-    /// Waits for a moment in which no backup runs. Where none comes by itself, those that are about to begin are held back, for
-    /// so short that nobody minds: then the ones that run have a chance to end.
-    fn no_backups(&self, options: &GcOptions, progress: &GcProgress) -> Result<Lock> {
-        let media = self.media.as_ref();
-        let began = Instant::now();
-        let mut gate = None;
-        loop {
-            if let Some(lock) = media.lock(WRITERS_LOCK, LockKind::Exclusive, false)? {
-                return Ok(lock);
-            }
+    /// Condemns segments, waits until every backup has taken notice, and marks what came since.
+    fn condemn(
+        &self,
+        segments: Vec<Id>,
+        (options, marks, progress): (&GcOptions, &Marks, &GcProgress),
+        report: &mut GcReport,
+    ) -> Result<Condemned<'_>> {
+        let (store, began) = (self.reader.store(), Instant::now());
+        let go_on = || {
             progress.check()?;
-            let waited = began.elapsed();
-            if waited >= options.most_wait {
-                return Err(Error::Busy { what: "a backup runs, and space is given back only once it has ended" });
+            if began.elapsed() < options.most_wait {
+                return Ok(());
             }
-            match waited.as_secs() % (OPEN_SECONDS + HELD_SECONDS) < OPEN_SECONDS {
-                true => gate = None,
-                false if gate.is_none() => gate = media.lock(GATE_LOCK, LockKind::Exclusive, false)?,
-                false => {}
-            }
-            thread::sleep(BETWEEN_TRIES);
-        }
+            Err(Error::Busy { what: "a backup took no notice that space is given back, or a copy or repair goes on" })
+        };
+        let condemned = Condemned::new(self.media.as_ref(), store.keys().vault(), segments, &go_on)?;
+        // Keys that were rotated meanwhile open nothing of what was moved under the new ones.
+        crate::point::vault_chain::check(self.media.as_ref(), store.keys()).map_err(|error| self.dated(error))?;
+        store.refresh()?;
+        self.mark_new(options, marks, progress, report)?;
+        Ok(condemned)
     }
 
     fn mark_new(&self, options: &GcOptions, marks: &Marks, progress: &GcProgress, report: &mut GcReport) -> Result<()> {
@@ -477,20 +456,24 @@ impl Vault {
     fn remove_dead(
         &self,
         dead: &[Candidate],
-        options: &GcOptions,
-        marks: &Marks,
-        progress: &GcProgress,
+        asked: (&GcOptions, &Marks, &GcProgress),
         report: &mut GcReport,
     ) -> Result<()> {
         if dead.is_empty() {
             return Ok(());
         }
+        let (_, marks, _) = asked;
         let marked = marks.needed.len();
-        let _alone = self.alone(options, marks, progress, report)?;
+        let condemned = self.condemn(dead.iter().map(|one| one.id).collect(), asked, report)?;
         let store = self.reader.store();
         let mut gone = Vec::new();
         for one in dead {
-            // A backup may have found use for it since. Only then are tables read again, while others wait.
+            if condemned.is_relied_on(&one.id) {
+                report.relied_segments += 1;
+                report.dead_bytes_left += one.bytes;
+                continue;
+            }
+            // A backup may have found use for it before it was condemned. Only then are tables read again.
             let is_needed_now = || {
                 // What can't be read just now is not what nobody needs.
                 let entries = store.segments().table(&one.id);
@@ -508,31 +491,42 @@ impl Vault {
     fn rewrite_mixed(
         &self,
         mixed: &[Candidate],
-        options: &GcOptions,
-        marks: &Marks,
-        progress: &GcProgress,
+        asked: (&GcOptions, &Marks, &GcProgress),
         report: &mut GcReport,
     ) -> Result<()> {
-        let store = self.reader.store();
+        let (store, (options, marks, progress)) = (self.reader.store(), asked);
+        let dead_bytes: HashMap<Id, u64> =
+            mixed.iter().map(|one| (one.id, one.bytes.saturating_sub(one.live_bytes))).collect();
         let ids: Vec<Id> = mixed.iter().map(|one| one.id).collect();
-        let leaving: HashSet<Id> = ids.iter().copied().collect();
+        let mut leaving: HashSet<Id> = ids.iter().copied().collect();
         let batches = store.batches(&ids);
         progress.add_total(batches.iter().flatten().map(|(_, length)| length).sum());
         let mut moved = Moved::default();
-        for batch in &batches {
-            let copied = {
-                let shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
-                crate::point::vault_chain::check(self.media.as_ref(), store.keys())
-                    .map_err(|error| self.dated(error))?;
-                self.media.clear_abandoned()?;
-                store.refresh_for_writing()?;
-                let need_of = |entry: &TableEntry| self.need_of(marks, entry);
-                let copied = store.copy_out(batch, &leaving, &need_of, progress, &mut moved);
-                drop(shared);
-                copied.inspect_err(|error| self.give_back(error, batch, &mut moved))?
+        let need_of = |entry: &TableEntry| self.need_of(marks, entry);
+        for mut batch in batches {
+            // Before anything is moved: what a backup relies on stays, and need not be.
+            let condemned = self.condemn(batch.iter().map(|(id, _)| *id).collect(), asked, report)?;
+            batch.retain(|(id, length)| {
+                if condemned.is_relied_on(id) {
+                    leaving.remove(id);
+                    report.relied_segments += 1;
+                    report.dead_bytes_left += dead_bytes.get(id).copied().unwrap_or(0);
+                    progress.add_done(*length);
+                }
+                !condemned.is_relied_on(id)
+            });
+            self.media.clear_abandoned()?;
+            store.refresh_for_writing()?;
+            let copied = match store.copy_out(&batch, &leaving, &need_of, progress, &mut moved) {
+                Ok(copied) => copied,
+                Err(error) => {
+                    drop(condemned);
+                    self.give_back(&error, &batch, &mut moved);
+                    return Err(error);
+                }
             };
-            let _alone = self.alone(options, marks, progress, report)?;
-            store.remove_copied(&copied, &leaving, &|entry| self.need_of(marks, entry), &mut moved)?;
+            self.mark_new(options, marks, progress, report)?;
+            store.remove_copied(&copied, &leaving, &need_of, &mut moved)?;
             // Under the lock: a check takes damaged records out of the index, which must not come back.
             let _ = store.flush_index();
         }
@@ -543,16 +537,6 @@ impl Vault {
         Ok(())
     }
 }
-
-/// How long backups may begin while somebody waits for them to end, in seconds; then for how long they are held back.
-const OPEN_SECONDS: u64 = 10;
-const HELD_SECONDS: u64 = 5;
-
-/// How long who waits sleeps before he looks again.
-const BETWEEN_TRIES: Duration = Duration::from_millis(50);
-
-/// So many new points are marked while others wait.
-const FEW: usize = 4;
 
 /// Which segments are rewritten: those that give back most for what they cost first.
 fn chosen(mut mixed: Vec<Candidate>, options: &GcOptions, report: &mut GcReport) -> Vec<Candidate> {

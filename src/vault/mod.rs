@@ -50,6 +50,7 @@ use crate::error::{Damage, Error, Problem, Result};
 use crate::format::Id;
 use crate::format::catalog_entry;
 use crate::format::check_note;
+use crate::format::condemned;
 use crate::format::header::{self, Header};
 use crate::format::hex;
 use crate::format::index_run;
@@ -66,13 +67,13 @@ use crate::quiesce::{Achieved, DiskImage, Freeze, Quiesce, QuiescedBackup, check
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, Wish, random, wrap};
 use crate::store::parity::Correction;
-use crate::store::{GATE_LOCK, Reader, Store, WRITERS_LOCK};
+use crate::store::{CONDEMNED_LOCK, REMOVAL_LOCK, Reader, Store, WRITERS_LOCK};
 use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
 use unlock::Unlocked;
 
 /// Folders of a vault.
-pub const FOLDERS: [&str; 7] = [
+pub const FOLDERS: [&str; 8] = [
     key_slot::FOLDER,
     segment::FOLDER,
     parity::FOLDER,
@@ -80,10 +81,11 @@ pub const FOLDERS: [&str; 7] = [
     index_run::FOLDER,
     check_note::FOLDER,
     inventory::FOLDER,
+    condemned::FOLDER,
 ];
 
 /// Lock files of a vault.
-pub const LOCKS: [&str; 4] = [WRITERS_LOCK, GATE_LOCK, keys::KEYS_LOCK, point::hold::POINTS_LOCK];
+pub const LOCKS: [&str; 5] = [WRITERS_LOCK, REMOVAL_LOCK, CONDEMNED_LOCK, keys::KEYS_LOCK, point::hold::POINTS_LOCK];
 
 /// An open vault. Any number of calls may run at once, from any number of threads and processes.
 pub struct Vault {

@@ -170,15 +170,20 @@ impl Source for Gated {
     }
 }
 
-/// A disk during whose first reading something happens.
+/// A disk while which is read something happens, once a read comes to `at`.
 pub struct Meanwhile<F> {
     bytes: Vec<u8>,
-    happens: std::sync::Mutex<Option<F>>,
+    at: u64,
+    happens: Mutex<Option<F>>,
 }
 
 impl<F: FnOnce() + Send> Meanwhile<F> {
     pub fn new(bytes: Vec<u8>, happens: F) -> Self {
-        Self { bytes, happens: std::sync::Mutex::new(Some(happens)) }
+        Self::at(0, bytes, happens)
+    }
+
+    pub fn at(at: u64, bytes: Vec<u8>, happens: F) -> Self {
+        Self { bytes, at, happens: Mutex::new(Some(happens)) }
     }
 }
 
@@ -187,8 +192,10 @@ impl<F: FnOnce() + Send> Source for Meanwhile<F> {
         self.bytes.len() as u64
     }
 
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if let Some(happens) = self.happens.lock().expect("a lock").take() {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if offset >= self.at
+            && let Some(happens) = self.happens.lock().expect("a lock").take()
+        {
             happens();
         }
         Ok(copy(&self.bytes, offset, buffer))

@@ -68,9 +68,15 @@ fn what_two_backups_stored_at_once_is_kept_once() {
     let vault = vault_at_once(&path, &common::protected());
     let bytes = common::noise(1, 3 << 20);
     let (other, same) = (common::open(&path), bytes.clone());
-    let disk = Meanwhile::new(bytes.clone(), move || drop(backup(&other, "other", &same)));
-    let request = BackupRequest::new("web").disk("os", disk);
-    let web = vault.backup(&request, &Progress::default()).expect("a backup").point;
+    let backup = |vault: &Vault, mut request: BackupRequest| {
+        // In the same order, so that their segments have the same.
+        request.workers = Some(1);
+        vault.backup(&request, &Progress::default()).expect("a backup").point
+    };
+    let disk = Meanwhile::new(bytes.clone(), move || {
+        backup(&other, common::memory_request("other", &[("os", &same)]));
+    });
+    let web = backup(&vault, BackupRequest::new("web").disk("os", disk));
     assert!(common::segment_bytes(&path) > 6 << 20, "{}", common::segment_bytes(&path));
     let usage = vault.usage(&GcProgress::default()).expect("usage");
     assert!((3 << 20..4 << 20).contains(&usage.unneeded_bytes), "{usage:?}");

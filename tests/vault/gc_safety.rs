@@ -2,14 +2,18 @@
 //! chains went back or several do it at once.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common;
 use crate::common::faults::{Call, Fault, FaultyFiles, Plan};
 use crate::common::files;
+use crate::common::sources::Meanwhile;
+use icecore::backup::{BackupRequest, ChangedSince, Progress};
 use icecore::error::Problem;
+use icecore::format::{Id, condemned, id_from_hex};
 use icecore::media::{DirectoryMedia, LockKind, Media, ReadMode};
-use icecore::point::PointInfo;
+use icecore::point::{ByteRange, PointInfo};
 use icecore::seal::Credential;
 use icecore::vault::{GcOptions, GcProgress, GcReport, InitOptions, OpenOptions, RewriteProgress, SoftDelete};
 use icecore::{Error, Result, Vault};
@@ -20,7 +24,7 @@ fn vault_at_once(path: &Path, options: &InitOptions) -> Vault {
     vault
 }
 
-fn backup(vault: &Vault, machine: &str, bytes: &[u8]) -> std::sync::Arc<PointInfo> {
+fn backup(vault: &Vault, machine: &str, bytes: &[u8]) -> Arc<PointInfo> {
     common::backup_bytes(vault, machine, &[("os", bytes)]).expect("backup").point
 }
 
@@ -258,7 +262,7 @@ fn two_at_once_purge_and_remove_everything_once() {
 }
 
 #[test]
-fn a_backup_that_does_not_end_is_waited_for_no_longer_than_is_said() {
+fn a_backup_that_takes_no_notice_is_waited_for_no_longer_than_is_said() {
     let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = vault_at_once(&path, &common::small());
@@ -266,47 +270,116 @@ fn a_backup_that_does_not_end_is_waited_for_no_longer_than_is_said() {
     backup(&vault, "web", &common::noise(2, 100_000));
     vault.forget(&lost, "", false).expect("forgotten");
     let media = DirectoryMedia::new(&path, ReadMode::Pread);
-    let running = media.lock("writers", LockKind::Shared, true).expect("locked");
-    let options = GcOptions { most_wait: std::time::Duration::ZERO, ..GcOptions::default() };
-    let error = vault.gc(&options, &GcProgress::default()).expect_err("it runs");
-    assert!(matches!(error, Error::Busy { .. }), "{error}");
-    drop(running);
-    assert!(vault.gc(&options, &GcProgress::default()).expect("nothing runs").removed_segments > 0);
+    // As a backup has it whose process is stopped, and as whoever copies the vault's files.
+    for stopped in [
+        media.lock_part("condemned", 0, LockKind::Shared).expect("locked"),
+        media.lock("removal", LockKind::Shared, true).expect("locked"),
+    ] {
+        let options = GcOptions { most_wait: std::time::Duration::ZERO, ..GcOptions::default() };
+        let error = vault.gc(&options, &GcProgress::default()).expect_err("it runs");
+        assert!(matches!(error, Error::Busy { .. }), "{error}");
+        drop(stopped);
+    }
+    assert!(gc(&vault).expect("nothing runs").removed_segments > 0);
+    assert_eq!(files(&path.join("condemned")).len(), 1, "one empty list, so that numbers go on");
 }
 
+// Promise 1: what a backup found before is there when its point is made; what it finds after it stores anew.
 #[test]
-fn backups_that_never_pause_let_it_come_through() {
+fn space_is_given_back_while_a_backup_runs_and_nothing_goes_that_it_relies_on() {
+    let (first, second, mine) = (common::noise(1, 4 << 20), common::noise(2, 2 << 20), common::noise(3, 1 << 20));
+    for relies in [false, true] {
+        let folder = common::scratch();
+        let path = folder.path().join("vault");
+        let vault = vault_at_once(&path, &common::small());
+        let lost = [backup(&vault, "web", &first), backup(&vault, "web", &second)];
+        backup(&vault, "web", &mine);
+        for point in &lost {
+            vault.forget(point, "", false).expect("forgotten");
+        }
+        // Before anything of the first point was found, or after a part of it was.
+        let (at, progress) = (path.clone(), Arc::new(Progress::default()));
+        let seen = Arc::clone(&progress);
+        let collect = move || {
+            if relies {
+                common::wait_until("something is found", || seen.disks()[0].done_bytes() >= 1 << 20);
+            }
+            let collected = gc(&common::open(&at)).expect("nobody is waited for");
+            assert_eq!(collected.purged.len(), 2);
+            assert!(collected.freed_bytes() > 3 << 20, "{collected:?}");
+            assert_eq!(collected.relied_segments > 0, relies, "{collected:?}");
+        };
+        let disk = Meanwhile::at(if relies { 2 << 20 } else { 0 }, first.clone(), collect);
+        let mut request = BackupRequest::new("db").disk("os", disk);
+        (request.workers, request.read_ahead_bytes) = (Some(1), 0);
+        let point = common::open(&path).backup(&request, &progress).expect("backup").point;
+        assert_whole(&path, "a backup beside it");
+        let vault = common::open(&path);
+        common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &first, "the point");
+        // Once it has ended, all goes that nobody needs.
+        gc(&vault).expect("gc");
+        assert_whole(&path, "after it");
+        let rest = vault.usage(&GcProgress::default()).expect("usage").unneeded_bytes;
+        assert!(rest < 100_000, "{rest} bytes are left");
+    }
+}
+
+// Promise 1: what a backup takes from the point that changes are counted from it never asks for.
+#[test]
+fn the_point_that_changes_are_counted_from_is_not_purged_under_a_backup() {
     let folder = common::scratch();
     let path = folder.path().join("vault");
     let vault = vault_at_once(&path, &common::small());
-    let lost = backup(&vault, "web", &common::noise(1, 100_000));
-    backup(&vault, "web", &common::noise(2, 100_000));
-    vault.forget(&lost, "", false).expect("forgotten");
-    let ended = AtomicBool::new(false);
-    let media = DirectoryMedia::new(&path, ReadMode::Pread);
-    let wait = || std::thread::sleep(std::time::Duration::from_millis(300));
-    std::thread::scope(|scope| {
-        // As backups do: through the gate, and each begins before another ends.
-        for first in [true, false] {
-            let (media, ended) = (&media, &ended);
-            scope.spawn(move || {
-                if !first {
-                    std::thread::sleep(std::time::Duration::from_millis(150));
-                }
-                while !ended.load(Ordering::Relaxed) {
-                    let gate = media.lock("gate", LockKind::Shared, true).expect("locked");
-                    let running = media.lock("writers", LockKind::Shared, true).expect("locked");
-                    drop(gate);
-                    wait();
-                    drop(running);
-                }
-            });
-        }
-        wait();
-        let report = gc(&common::open(&path));
-        ended.store(true, Ordering::Relaxed);
-        assert!(report.expect("it comes through").removed_segments > 0);
-    });
+    let mut bytes = common::noise(1, 4 << 20);
+    let base = backup(&vault, "web", &bytes);
+    bytes[..5000].fill(7);
+    let (at, lost) = (path.clone(), Arc::clone(&base));
+    let collect = move || {
+        let vault = common::open(&at);
+        vault.forget(&lost, "", true).expect("forgotten");
+        let collected = gc(&vault).expect("nobody is waited for");
+        assert_eq!((collected.purged.len(), collected.in_use.len()), (0, 1), "{collected:?}");
+    };
+    let changed = ChangedSince { point: base.id.clone(), ranges: vec![ByteRange { start: 0, end: 5000 }] };
+    let request = BackupRequest::new("web").disk("os", Meanwhile::new(bytes.clone(), collect)).changed(changed);
+    let point = common::open(&path).backup(&request, &Progress::default()).expect("backup").point;
+    assert_eq!(gc(&vault).expect("gc").purged.len(), 1);
+    assert_whole(&path, "its base is gone");
+    common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &bytes, "the point");
+}
+
+fn id_of(name: &str) -> Id {
+    id_from_hex(name).expect("an id")
+}
+
+// Promise 1: a list that somebody left who died is no list any more, and what planted files say is nothing.
+#[test]
+fn what_was_condemned_by_who_died_costs_nothing() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    let bytes = common::noise(1, 1 << 20);
+    backup(&vault, "web", &bytes);
+    let ids: Vec<Id> = files(&path.join("segments"))
+        .iter()
+        .map(|file| id_of(&file.file_stem().expect("a name").to_string_lossy()))
+        .collect();
+    let own = id_of(&vault.heads().vault);
+    for (name, content) in [
+        ("0000000000000007.segments", condemned::encode(&own, &ids)),
+        ("0000000000000009.segments", common::noise(2, 100)),
+    ] {
+        std::fs::write(path.join("condemned").join(name), content).expect("written");
+        let before = common::segment_bytes(&path);
+        backup(&vault, "db", &bytes);
+        assert!(common::segment_bytes(&path) - before < 100_000, "{name}: what is there is found");
+        let lost = backup(&vault, "web", &common::noise(3, 300_000));
+        backup(&vault, "web", &bytes);
+        vault.forget(&lost, "", false).expect("forgotten");
+        assert!(gc(&vault).expect("gc").removed_segments > 0, "{name}");
+        assert_eq!(files(&path.join("condemned")).len(), 1, "{name}");
+        assert_whole(&path, name);
+    }
 }
 
 #[test]

@@ -14,12 +14,12 @@ use std::collections::HashSet;
 use super::report::{CopiedPoint, CopyPlan, CopyReport, CopySkip, CopyWanted, CopyWay};
 use crate::error::{Error, Problem, Result};
 use crate::format::{Hash, Id, catalog_entry, hex, key_slot, parity, segment};
-use crate::media::{LockKind, Media, Object};
+use crate::media::{Media, Object};
 use crate::point::vault_chain::{self, VaultChain};
 use crate::point::{ChainHead, stored_entry};
 use crate::seal::VaultKeys;
 use crate::store::parity::{Corrected, Maker, plan as parity_plan};
-use crate::store::{Origin, WRITERS_LOCK, assemble_segment, open_segment};
+use crate::store::{Kept, Origin, assemble_segment, open_segment};
 use crate::sync::Arc;
 use crate::vault::parallel::each;
 use crate::vault::{Vault, keys};
@@ -136,9 +136,9 @@ impl Vault {
         report: &mut CopyReport,
     ) -> Result<()> {
         let (here, there) = (self.reader.store(), target.reader.store());
-        let _nothing_goes = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        let _nothing_goes = Kept::begin(self.media.as_ref())?;
         target.media.clear_abandoned()?;
-        let _shared = target.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        let _nothing_goes_there = Kept::begin(target.media.as_ref())?;
         vault_chain::check(target.media.as_ref(), there.keys())?;
         vault_chain::check(self.media.as_ref(), here.keys())?;
         there.refresh_for_writing()?;

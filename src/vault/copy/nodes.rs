@@ -196,7 +196,7 @@ impl Nodes<'_> {
             self.progress.check()?;
             let same = pair(*number).filter(|base| base.here == *id).map(|base| base.there);
             let known = same.or_else(|| self.memory.0.get(id));
-            if let Some(there) = known.filter(|there| self.target.store().locate(there).is_some()) {
+            if let Some(there) = known.filter(|there| self.writer.has(there)) {
                 copied.push(Some(there));
                 continue;
             }
@@ -269,7 +269,7 @@ impl Nodes<'_> {
     }
 
     fn is_located(&self, kind: RecordType, id: &Hash) -> Result<()> {
-        if self.target.store().locate(id).is_some() {
+        if self.writer.has(id) {
             return Ok(());
         }
         let (what, id) = (kind.name(), hex(&id[..4]));

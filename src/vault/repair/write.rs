@@ -11,11 +11,10 @@ use crate::error::{Error, Problem, Result};
 use crate::format::catalog_entry::PointMade;
 use crate::format::segment;
 use crate::format::{Hash, Id};
-use crate::media::LockKind;
 use crate::point::{point_of, vault_chain};
 use crate::progress::Progress;
 use crate::store::parity::make_anew;
-use crate::store::{WRITERS_LOCK, Writer, forget_runs, scrub_segment};
+use crate::store::{Kept, Writer, forget_runs, scrub_segment};
 use crate::vault::check::{Depth, Memory, writers_lock_alone};
 use crate::vault::parallel;
 use crate::vault::{FOLDERS, LOCKS, OpenOptions, Vault, read_manifest};
@@ -31,7 +30,7 @@ impl Repair {
         self.media.lay_out(&FOLDERS, &LOCKS)?;
         let mended = {
             // Shared with backups: nobody removes segments meanwhile.
-            let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+            let _kept = Kept::begin(self.media.as_ref())?;
             self.media.clear_abandoned()?;
             let (objects, late) = objects::write(self.media.as_ref(), &self.objects)?;
             report.objects = objects;
@@ -114,7 +113,7 @@ impl Repair {
             return Ok(());
         }
         let store = vault.reader.store();
-        let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        let _kept = Kept::begin(self.media.as_ref())?;
         store.refresh_for_writing()?;
         for segment in self.mendable.iter().filter(|segment| mended.contains(&segment.id)) {
             store.mended(&segment.id, &segment.whole.entries);
@@ -142,7 +141,7 @@ impl Repair {
             let _ = store.flush_index();
             return Ok(());
         }
-        let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        let _kept = Kept::begin(self.media.as_ref())?;
         // Nothing is written under keys that may not be the newest.
         if let Err(error) = vault_chain::check(self.media.as_ref(), store.keys()) {
             report.failures.push(error);
@@ -182,7 +181,7 @@ impl Repair {
         if self.adopted.is_empty() || !report.failures.is_empty() {
             return Ok(());
         }
-        let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        let _kept = Kept::begin(self.media.as_ref())?;
         if let Err(error) = vault_chain::check(self.media.as_ref(), vault.reader.store().keys()) {
             report.failures.push(error);
             return Ok(());

@@ -210,7 +210,8 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     tell(&report, &runs, global)?;
     let latest = vault.point(&report.point.machine, "latest")?;
     if latest.id != report.point.id {
-        let text = format!("{} is older than {}, which stays the latest", report.point.name, latest.name);
+        let is = if report.point.time > latest.time { "of a time to come" } else { "older" };
+        let text = format!("{} is {is}; {} stays the latest", report.point.name, latest.name);
         output::warning(&text, global.json);
     }
     let all = report.missing().next().is_none() && runs.iter().all(|run| run.failure.is_none());

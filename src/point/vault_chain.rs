@@ -282,7 +282,7 @@ pub(crate) fn check(media: &dyn Media, keys: &VaultKeys) -> Result<VaultChain> {
     chain.hides.take().map_or(Ok(chain), |damage| Err(Error::Damaged(damage)))
 }
 
-/// Appends an event. That an epoch began, the newest of `keys`, is the commit of a rotation.
+/// Appends an event; the caller has the lock `keys` alone. That an epoch began, the newest of `keys`, is the commit of a rotation.
 pub(crate) fn append(media: &dyn Media, keys: &VaultKeys, chain: &VaultChain, event: Event) -> Result<()> {
     // Time only goes on: a clock that was set back makes nothing earlier than what was before.
     let recorded_unix_seconds = jiff::Timestamp::now().as_second().max(chain.latest_unix_seconds);
@@ -294,9 +294,16 @@ pub(crate) fn append(media: &dyn Media, keys: &VaultKeys, chain: &VaultChain, ev
     if !object.publish()? {
         return Err(Error::Busy { what: "somebody else changed the vault's own chain just now" });
     }
-    media.sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))?;
-    // The folder may be new, or another's, who died before its own name was durable.
-    media.sync_folder(catalog_entry::FOLDER)
+    let synced = media
+        .sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))
+        // The folder may be new, or another's, who died before its own name was durable.
+        .and_then(|()| media.sync_folder(catalog_entry::FOLDER));
+    if synced.is_err() {
+        // A name whose sync failed may be lost although the folder's next sync succeeds. The next entry must not follow one
+        // that a power cut takes back.
+        let _ = media.remove(&name);
+    }
+    synced
 }
 
 /// What there was when the newest epoch of `keys` began.

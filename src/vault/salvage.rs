@@ -33,17 +33,36 @@ impl Vault {
 
     /// The points that segments hold and the catalog does not list, and why others can't be read.
     pub(super) fn unlisted_points(&self) -> Result<(Vec<PointMade>, Vec<Error>)> {
+        loop {
+            if let Some(found) = self.look_for_unlisted()? {
+                return Ok(found);
+            }
+            // Somebody moved what we were about to look at: it may be in a segment that came since.
+            self.reader.store().refresh()?;
+            self.refresh()?;
+        }
+    }
+
+    /// Nothing where a segment was removed meanwhile.
+    fn look_for_unlisted(&self) -> Result<Option<(Vec<PointMade>, Vec<Error>)>> {
         let store = self.reader.store();
         let known: HashSet<Hash> = self.catalog.all().iter().map(|point| point.entry.manifest).collect();
         let mut found: BTreeMap<Id, PointMade> = BTreeMap::new();
         let mut doubtful: BTreeMap<Id, Error> = BTreeMap::new();
         let mut unreadable = Vec::new();
+        // By its name: one that is there and can't be opened was not removed.
+        let is_removed = |segment: &Id| Ok::<bool, Error>(!store.segments().list()?.contains(segment));
         for segment in store.segments().list()? {
             // What can't be looked into hides no other.
-            let entries = manifests(store, &segment).unwrap_or_else(|error| {
-                unreadable.push(error);
-                Vec::new()
-            });
+            let entries = match manifests(store, &segment) {
+                Err(error) if error.is_absent() && is_removed(&segment)? => return Ok(None),
+                Err(error) if error.kind() != ErrorKind::Damaged => {
+                    unreadable.push(error);
+                    continue;
+                }
+                // None where it is damaged beyond that.
+                entries => entries.unwrap_or_default(),
+            };
             for entry in entries.into_iter().filter(|entry| !known.contains(&entry.id)) {
                 match read(store, &segment, &entry) {
                     Ok(point) if self.catalog.is_purged(&point) => {}
@@ -56,27 +75,24 @@ impl Vault {
                                 .insert(point.point, Error::damaged(segment::object(&segment), entry.offset, problem));
                         }
                     }
+                    Err(_) if is_removed(&segment)? => return Ok(None),
                     Err(error) => unreadable.push(error),
                 }
             }
         }
         found.retain(|point, _| !doubtful.contains_key(point));
         unreadable.extend(doubtful.into_values());
-        Ok((found.into_values().collect(), unreadable))
+        Ok(Some((found.into_values().collect(), unreadable)))
     }
 }
 
-/// The manifests that a segment holds; none where it is damaged beyond that, or gone. Fails where the medium does not let us
-/// look.
+/// The manifests that a segment holds.
 fn manifests(store: &Store, segment: &Id) -> Result<Vec<TableEntry>> {
     let is_data = |bytes| SegmentHeader::decode(&bytes).is_ok_and(|(header, _)| header.kind != SegmentKind::Meta);
     if segment_header(store.media().as_ref(), segment).is_ok_and(is_data) {
         return Ok(Vec::new());
     }
-    let mut entries = match store.segments().entries(segment) {
-        Err(error) if error.kind() != ErrorKind::Damaged => return Err(error),
-        entries => entries.unwrap_or_default(),
-    };
+    let mut entries = store.segments().entries(segment)?;
     entries.retain(|entry| entry.kind == RecordType::Manifest);
     Ok(entries)
 }

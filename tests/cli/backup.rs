@@ -97,3 +97,18 @@ fn two_backups_run_side_by_side() {
     assert!(slow.wait().expect("ends").success());
     assert_eq!(sandbox.points(), 2);
 }
+
+#[test]
+fn who_makes_a_point_that_is_not_the_latest_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.write("os.raw", b"bytes");
+    let backup = |time: &[&str]| sandbox.run(&[&["backup", "m", "--disk", "os=os.raw"], time].concat());
+    assert_eq!(backup(&["--time", "2020-01-01"]).stderr, "");
+    for (time, is) in [("1999-01-01", "is older"), ("2100-01-01", "is of a time to come")] {
+        let ran = backup(&["--time", time]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let told = format!("{time}T00-00-00Z {is}; 2020-01-01T00-00-00Z stays the latest");
+        assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+    }
+    assert!(sandbox.ok(&["ls", "-l", "m"]).text().contains("latest -> 2020-01-01T00-00-00Z"));
+}

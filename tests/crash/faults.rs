@@ -336,7 +336,9 @@ fn each_call(name: &str, faults: &[Fault], counts: fn(Call) -> bool) {
             let what = format!("call {nth} of {calls} goes wrong, {fault:?}, for ever: {for_ever}");
             let (workload, plan, told) = (Arc::clone(&workload), *plan, what.clone());
             let (wrong, failed_syncs, power) = watched(what, move || {
-                let run = Run::of(&workload, plan, told);
+                let mut run = Run::of(&workload, plan, told);
+                let log = run.faulty.log();
+                run.what = format!("{} ({:?})", run.what, run.faulty.wrong().first().and_then(|at| log.get(*at)));
                 run.check_errors();
                 let power = run.faulty.failed() > 0 && plan.nth.is_multiple_of(POWER_LOST_ONE_IN);
                 if power {

@@ -306,7 +306,7 @@ fn space_is_given_back_while_a_backup_runs_and_nothing_goes_that_it_relies_on() 
             }
             let collected = gc(&common::open(&at)).expect("nobody is waited for");
             assert_eq!(collected.purged.len(), 2);
-            assert!(collected.freed_bytes() > 3 << 20, "{collected:?}");
+            assert!(collected.freed_bytes() > 3 << 19, "what only the second had: {collected:?}");
             assert_eq!(collected.relied_segments > 0, relies, "{collected:?}");
         };
         let disk = Meanwhile::at(if relies { 2 << 20 } else { 0 }, first.clone(), collect);

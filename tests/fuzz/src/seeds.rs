@@ -11,6 +11,7 @@ use icecore::Vault;
 use icecore::backup::{BackupRequest, Progress};
 use icecore::format::catalog_entry::{Change, Consistency, PointChanged, PointMade};
 use icecore::format::check_note::{self, Check, Checked};
+use icecore::format::condemned;
 use icecore::format::index_run::{ENTRY_BYTES, RunHeader};
 use icecore::format::inventory::{Inventory, Prefix};
 use icecore::format::key_slot::{KeySlot, Role, SlotKind};
@@ -66,6 +67,7 @@ pub fn write() -> io::Result<usize> {
     seeds.extend(of_manifests());
     seeds.extend(of_points());
     seeds.extend(of_notes());
+    seeds.extend(of_condemned());
     seeds.extend(of_inventories());
     seeds.extend(of_events());
     seeds.extend(of_parity());
@@ -336,6 +338,11 @@ fn of_notes() -> Vec<Seed> {
     ];
     let note = |name, entries: &[_]| seed("check_note", name, check_note::encode(&keys::VAULT, entries));
     vec![note("empty", &[]), note("three-segments", &entries)]
+}
+
+fn of_condemned() -> Vec<Seed> {
+    let list = |name, ids: &[_]| seed("condemned", name, condemned::encode(&keys::VAULT, ids));
+    vec![list("empty", &[]), list("three-segments", &[[1; 16], [2; 16], [7; 16]])]
 }
 
 fn of_inventories() -> Vec<Seed> {

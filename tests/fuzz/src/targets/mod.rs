@@ -2,6 +2,7 @@
 
 mod catalog_entry;
 mod check_note;
+mod condemned;
 mod disk_map;
 mod ext;
 mod facts;
@@ -50,7 +51,7 @@ const fn of(name: &'static str, longest: usize, run: fn(&[u8]) -> bool) -> Targe
 }
 
 /// All of them.
-pub static TARGETS: [Target; 24] = [
+pub static TARGETS: [Target; 25] = [
     of("header", 256, header::run),
     of("key_slot", 1024, key_slot::run),
     of("key_slot_payload", 512, key_slot::run_payload),
@@ -65,6 +66,7 @@ pub static TARGETS: [Target; 24] = [
     of("manifest", 4 << 10, manifest::run),
     of("catalog_entry", 1024, catalog_entry::run),
     of("check_note", 1024, check_note::run),
+    of("condemned", 256, condemned::run),
     of("inventory", 1024, inventory::run),
     of("vault_event", 256, vault_event::run),
     of("parity", 48 << 10, parity::run),
@@ -80,6 +82,18 @@ pub static TARGETS: [Target; 24] = [
 /// The target of that name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
+}
+
+/// Feeds bytes that end with the checksum of the rest to a decoder: as they are, and with that put right. Whether it took the
+/// latter.
+fn with_checksum(data: &[u8], decode: fn(&[u8]) -> bool) -> bool {
+    const HASH_BYTES: usize = 32;
+    decode(data);
+    let mut fixed = data.to_vec();
+    if let Some(at) = fixed.len().checked_sub(HASH_BYTES) {
+        fix_checksum(&mut fixed, at, HASH_BYTES);
+    }
+    decode(&fixed)
 }
 
 /// Puts the first bytes of a plain BLAKE3 of what precedes `at` there.

@@ -519,16 +519,18 @@ impl Error {
         Self::Damaged(Damage { object: object.into(), offset, problem })
     }
 
-    /// Whether a lock could not be had for another reason than that the medium has no such locks.
+    /// Whether a lock could not be had for another reason than that the medium has no such locks, for anybody.
     pub(crate) fn has_locks(&self) -> bool {
+        !matches!(self, Self::Vault { source, .. } if source.kind() == io::ErrorKind::Unsupported)
+    }
+
+    /// Whether a lock could not be had for another reason than that there is none for whoever may not write.
+    pub(crate) fn may_lock(&self) -> bool {
+        use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
         let Self::Vault { source, .. } = self else { return true };
-        !matches!(
-            source.kind(),
-            io::ErrorKind::NotFound
-                | io::ErrorKind::Unsupported
-                | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::ReadOnlyFilesystem
-        ) && !matches!(source.raw_os_error(), Some(libc::ENOLCK | libc::EINVAL | libc::ENOSYS))
+        self.has_locks()
+            && !matches!(source.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
+            && !matches!(source.raw_os_error(), Some(libc::ENOLCK | libc::EINVAL))
     }
 
     /// Whether an object is not there.

@@ -194,7 +194,9 @@ pub(crate) fn run(
     let began = Instant::now();
     let started = Timestamp::now();
     let mut session = Session::begin(store, catalog, &request.machine, request.verify)?;
-    let outcome = transfer(reader, catalog, request, (progress, session.limits()), session.writer())
+    // Kept until the point is made: what is as it was there is relied on, record by record unseen.
+    let bases = bases(reader, catalog, request, session.keeps_all());
+    let outcome = transfer(reader, request, &bases, (progress, session.limits()), session.writer())
         .and_then(|disks| {
             let (ended, claim) = (Timestamp::now(), read()?);
             describe(store, request, progress, session.writer(), (started, ended), claim, disks)
@@ -254,12 +256,11 @@ fn describe(
 
 fn transfer(
     reader: &Arc<Reader>,
-    catalog: &Catalog,
     request: &BackupRequest,
+    bases: &[Option<Arc<DiskMap>>],
     (progress, limits): (&Progress, &Limits),
     writer: &Writer,
 ) -> Result<Vec<ManifestDisk>> {
-    let bases = bases(reader, catalog, request);
     let chunk_bytes = reader.store().header().chunk_bytes();
     let workers = request.workers.unwrap_or_else(crate::cores).max(1);
     let piece_bytes = PIECE_BYTES.max(u64::from(chunk_bytes));
@@ -270,7 +271,7 @@ fn transfer(
     progress.begin(request.disks.iter().map(|disk| (disk.name.clone(), disk.source.size_bytes())))?;
 
     let allow_incomplete = request.allow_incomplete;
-    let disks = request.disks.iter().zip(&bases).enumerate();
+    let disks = request.disks.iter().zip(bases).enumerate();
     let jobs: Vec<scout::Job<'_>> = disks
         .map(|(number, (disk, base))| {
             let base = base.as_deref();
@@ -280,13 +281,11 @@ fn transfer(
     let jobs = jobs.as_slice();
 
     thread::scope(|scope| {
-        let mapped = bases.as_slice();
         let mapper = scope.spawn(move || {
             // Owned here: when the mapper ends early, nobody waits to send to it.
             let done = done;
             let _guard = progress.fail_on_panic();
-            mapper::run(&done, writer, reader.store(), &request.disks, mapped, progress)
-                .inspect_err(|_| progress.fail())
+            mapper::run(&done, writer, reader.store(), &request.disks, bases, progress).inspect_err(|_| progress.fail())
         });
         let mut threads = Vec::new();
         for _ in 0..workers {
@@ -321,13 +320,21 @@ fn transfer(
 
 /// For each disk whose changed ranges the caller knows, the same disk in the point that they are counted from. Without
 /// one that is whole and of the same chunk size, the disk is read whole.
-fn bases(reader: &Arc<Reader>, catalog: &Catalog, request: &BackupRequest) -> Vec<Option<Arc<DiskMap>>> {
+fn bases(
+    reader: &Arc<Reader>,
+    catalog: &Catalog,
+    request: &BackupRequest,
+    keeps_all: bool,
+) -> Vec<Option<Arc<DiskMap>>> {
     let chunk_bytes = u64::from(reader.store().header().chunk_bytes());
     let base = |disk: &BackupDisk| {
         let point = catalog.point(&request.machine, &disk.changed.as_ref()?.point).ok()?;
         let manifest = crate::vault::read_manifest(reader.store(), &point).ok()?;
-        // What is as it was there is relied on, record by record unseen: nobody purges that point until this one is made.
+        // Nobody purges that point as long as it is held.
         let held = hold::hold(reader.store().media().as_ref(), catalog, &point).ok()?;
+        if !held.is_real() && !keeps_all {
+            return None;
+        }
         let map = DiskMap::open(Arc::clone(reader), manifest.disk(&disk.name)?).ok()?.held_by(held);
         (map.chunk_bytes() == chunk_bytes).then(|| Arc::new(map))
     };

@@ -27,7 +27,7 @@ pub(crate) struct Session<'a> {
     limits: Limits,
     entries_before: u64,
     _attention: Attention,
-    _reliance: Arc<Reliance>,
+    reliance: Arc<Reliance>,
     lock: Option<Lock>,
 }
 
@@ -53,12 +53,17 @@ impl<'a> Session<'a> {
         let limits = Limits::look(store, catalog, machine, &quota_of)?;
         let entries_before = catalog.entries();
         let writer = Writer::start_relying(Arc::clone(store), verify, Arc::clone(&reliance));
-        Ok(Self { store, catalog, writer, limits, entries_before, _attention: attention, _reliance: reliance, lock })
+        Ok(Self { store, catalog, writer, limits, entries_before, _attention: attention, reliance, lock })
     }
 
     /// Stores records.
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// Whether nothing is removed at all until this ends.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.reliance.keeps_all()
     }
 
     /// How much may be stored.
@@ -107,7 +112,7 @@ impl<'a> Session<'a> {
 
     /// Ends it after a failure, and returns the error that began that.
     pub(crate) fn give_up(self, error: Error) -> Error {
-        let Self { store, catalog, writer, entries_before, lock, .. } = self;
+        let Self { store, catalog, writer, entries_before, reliance, lock, .. } = self;
         // What a thread reports may be the echo of a failure that the writer saw first.
         let error = match (writer.failure(), error) {
             (Some(first), Error::Poisoned) => first,
@@ -119,7 +124,7 @@ impl<'a> Session<'a> {
         // And a name whose sync failed may be lost although the folder's next sync succeeds: nobody must come to rely on it.
         if error.is_out_of_space() || error.is_failed_sync() || matches!(error, Error::OverQuota { .. }) {
             // What can't be given back stays known to the index.
-            let _ = give_back(store, catalog, &published, entries_before);
+            let _ = give_back(store, catalog, &published, (entries_before, &reliance));
         }
         error
     }
@@ -135,12 +140,19 @@ fn clear_up(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// Removes the segments of a failed backup, if nobody else can be relying on them: no other backup runs, and none
-/// became a point since this one began (it would have found these segments in the index).
-fn give_back(store: &Store, catalog: &Catalog, published: &[Id], entries_before: u64) -> Result<()> {
+/// Removes the segments of a failed backup, if nobody else can be relying on them: no other backup runs, none became a point
+/// since this one began (it would have found these segments in the index), and nobody gave back space: he may have removed
+/// elsewhere what these have too.
+fn give_back(
+    store: &Store,
+    catalog: &Catalog,
+    published: &[Id],
+    (entries_before, reliance): (u64, &Reliance),
+) -> Result<()> {
     let Some(_alone) = store.media().lock(WRITERS_LOCK, LockKind::Exclusive, false)? else {
         return Ok(());
     };
     catalog.refresh()?;
-    if catalog.entries() == entries_before { store.remove_segments(published) } else { Ok(()) }
+    let is_alone = catalog.entries() == entries_before && reliance.is_undisturbed()?;
+    if is_alone { store.remove_segments(published) } else { Ok(()) }
 }

@@ -30,6 +30,8 @@ pub const MOST_SEGMENTS: usize = 1 << 24;
 /// Longest stored form in bytes.
 pub const MOST_BYTES: u64 = (PREFIX + ID_BYTES * MOST_SEGMENTS + HASH_BYTES) as u64;
 const GENERATION_DIGITS: usize = 16;
+/// Generations are numbered below this: a higher number is none of ours.
+pub const MOST_GENERATIONS: u64 = 1 << 62;
 
 /// What a file in the folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub fn listed(name: &str) -> Option<Listed> {
     if !generation.bytes().all(is_digit) {
         return None;
     }
-    let generation = u64::from_str_radix(generation, 16).ok()?;
+    let generation = u64::from_str_radix(generation, 16).ok().filter(|generation| *generation < MOST_GENERATIONS)?;
     if rest == ".segments" {
         return Some(Listed::Segments(generation));
     }
@@ -111,7 +113,9 @@ mod tests {
         }
         let name = |object: String| object.strip_prefix("condemned/").expect("in the folder").to_owned();
         assert_eq!(listed(&name(segments(0xfe))), Some(Listed::Segments(0xfe)));
-        assert_eq!(listed(&name(relied(u64::MAX, &[9; 16]))), Some(Listed::Relied(u64::MAX)));
+        assert_eq!(listed(&name(relied(7, &[9; 16]))), Some(Listed::Relied(7)));
+        assert_eq!(listed(&name(segments(MOST_GENERATIONS - 1))), Some(Listed::Segments(MOST_GENERATIONS - 1)));
+        assert_eq!(listed(&name(segments(MOST_GENERATIONS))), None);
         for other in ["", "00000000000000fe", "00000000000000FE.segments", "+0000000000000fe.segments", "é.segments"] {
             assert_eq!(listed(other), None, "{other}");
         }

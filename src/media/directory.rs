@@ -4,6 +4,7 @@
 //! its file is locked, so that whoever cleans `tmp/` can tell the living from the dead without a clock or a process id.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::files::{self, File, Files, Listed, SystemFiles};
@@ -178,9 +179,9 @@ impl Media for DirectoryMedia {
         Ok(held.map(|held| Lock { _held: held }))
     }
 
-    fn lock_part(&self, name: &str, part: u64, kind: LockKind) -> Result<Option<Lock>> {
+    fn lock_parts(&self, name: &str, parts: RangeInclusive<u64>, kind: LockKind) -> Result<Option<Lock>> {
         let path = self.root.join(LOCKS).join(name);
-        let held = self.files.lock_part(&path, part, kind).map_err(|error| self.failed("lock", &path, error))?;
+        let held = self.files.lock_parts(&path, parts, kind).map_err(|error| self.failed("lock", &path, error))?;
         Ok(held.map(|held| Lock { _held: held }))
     }
 

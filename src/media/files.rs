@@ -1,6 +1,7 @@
 //! The lower seam: the file system calls that a vault in a directory needs, no more.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,7 +52,12 @@ pub trait Files: Send + Sync {
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>>;
 
     /// Locks one part of a file by its open description, and nothing else of it; `None` where somebody else holds that.
-    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    fn lock_parts(
+        &self,
+        path: &Path,
+        parts: RangeInclusive<u64>,
+        kind: LockKind,
+    ) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
 /// An open file.

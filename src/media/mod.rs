@@ -21,6 +21,7 @@ pub mod simulated;
 mod system;
 mod temporary;
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -99,9 +100,9 @@ pub trait Media: Send + Sync {
     /// Takes the lock of that name, or tells that it is held (`None`) unless `wait` says to wait for it.
     fn lock(&self, name: &str, kind: LockKind, wait: bool) -> Result<Option<Lock>>;
 
-    /// Takes one part of a lock, which are numbered up to [`HIGHEST_PART`]; `None` where somebody else holds that part. The lock
+    /// Takes parts of a lock, which are numbered up to [`HIGHEST_PART`]; `None` where somebody else holds any of them. The lock
     /// as a whole is another thing.
-    fn lock_part(&self, name: &str, part: u64, kind: LockKind) -> Result<Option<Lock>>;
+    fn lock_parts(&self, name: &str, parts: RangeInclusive<u64>, kind: LockKind) -> Result<Option<Lock>>;
 
     /// Those of the folders and lock files of a vault that are not there.
     fn not_laid_out(&self, folders: &[&str], locks: &[&str]) -> Result<Vec<String>>;

@@ -1,6 +1,7 @@
 //! Media that are only read, whatever is asked of them.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ impl Media for ReadOnlyMedia {
         Ok(None)
     }
 
-    fn lock_part(&self, _: &str, _: u64, _: LockKind) -> Result<Option<Lock>> {
+    fn lock_parts(&self, _: &str, _: RangeInclusive<u64>, _: LockKind) -> Result<Option<Lock>> {
         Ok(None)
     }
 

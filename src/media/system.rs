@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FlockOperation, RenameFlags};
 
-use super::LockKind;
 use super::files::{File, Files, Listed};
 use super::mapped::Mapped;
+use super::{HIGHEST_PART, LockKind};
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,16 +53,16 @@ impl Drop for Held {
     }
 }
 
-/// A file of which one byte is locked, perhaps one that it does not have.
-struct HeldPart(fs::File, i64);
+/// A file of which bytes are locked, from one on and so many, perhaps some that it does not have.
+struct HeldParts(fs::File, i64, i64);
 
-impl HeldPart {
+impl HeldParts {
     fn set(&self, kind: libc::c_int) -> io::Result<()> {
         // SAFETY: a plain structure of numbers, for which zeros are values.
         let mut range: libc::flock = unsafe { std::mem::zeroed() };
         range.l_type = kind as libc::c_short;
         range.l_whence = libc::SEEK_SET as libc::c_short;
-        (range.l_start, range.l_len) = (self.1, 1);
+        (range.l_start, range.l_len) = (self.1, self.2);
         // SAFETY: a descriptor and a structure that both live through the call.
         let set = unsafe {
             use std::os::fd::AsRawFd;
@@ -71,7 +72,7 @@ impl HeldPart {
     }
 }
 
-impl Drop for HeldPart {
+impl Drop for HeldParts {
     fn drop(&mut self) {
         // As above.
         let _ = self.set(libc::F_UNLCK);
@@ -160,11 +161,19 @@ impl Files for SystemFiles {
         }
     }
 
-    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(
+        &self,
+        path: &Path,
+        parts: RangeInclusive<u64>,
+        kind: LockKind,
+    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let mut options = fs::OpenOptions::new();
         // Whoever may only read the vault may still share.
         let file = options.read(true).write(kind == LockKind::Exclusive).open(path)?;
-        let held = HeldPart(file, i64::try_from(part).map_err(|_| io::ErrorKind::InvalidInput)?);
+        let offset = |part: u64| i64::try_from(part).map_err(|_| io::ErrorKind::InvalidInput);
+        // No length is one without an end.
+        let length = if *parts.end() == HIGHEST_PART { 0 } else { parts.end().saturating_sub(*parts.start()) + 1 };
+        let held = HeldParts(file, offset(*parts.start())?, offset(length)?);
         let kind = match kind {
             LockKind::Shared => libc::F_RDLCK,
             LockKind::Exclusive => libc::F_WRLCK,

@@ -8,7 +8,7 @@
 //!   sees the other;
 //! - where a medium has no such locks, points are read all the same.
 
-use jiff::Timestamp;
+use std::ops::RangeInclusive;
 
 use super::{Catalog, PointInfo};
 use crate::error::{Error, Result};
@@ -19,7 +19,14 @@ pub(crate) const POINTS_LOCK: &str = "points";
 
 /// A point that nobody purges while this is there.
 pub(crate) struct Hold {
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
+}
+
+impl Hold {
+    /// Whether it keeps anybody from purging the point: not on a medium without such locks.
+    pub fn is_real(&self) -> bool {
+        self.lock.is_some()
+    }
 }
 
 /// Holds a point.
@@ -27,29 +34,35 @@ pub(crate) struct Hold {
 /// # Errors
 /// [`Error::UnknownPoint`] where it is purged, or is about to be.
 pub(crate) fn hold(media: &dyn Media, catalog: &Catalog, point: &PointInfo) -> Result<Hold> {
-    let lock = match media.lock_part(POINTS_LOCK, part_of(point), LockKind::Shared) {
-        Err(error) if !error.has_locks() => None,
-        lock => lock?,
+    let (lock, is_refused) = match media.lock_parts(POINTS_LOCK, parts_of(point), LockKind::Shared) {
+        // Who may not lock may still read.
+        Err(error) if !error.may_lock() => (None, false),
+        lock => {
+            let lock = lock?;
+            let is_refused = lock.is_none();
+            (lock, is_refused)
+        }
     };
     catalog.refresh()?;
     let now = catalog.of_machine(&point.machine).into_iter().find(|known| known.id == point.id);
-    // Somebody has it alone to purge it, and perhaps did not say so yet.
-    let is_going = lock.is_none() && now.is_some_and(|known| known.is_over(Timestamp::now()));
+    // Somebody has it alone to purge it, and perhaps did not say so yet. Whose clock says what is of no matter.
+    let is_going = is_refused && now.is_some_and(|known| known.forgotten.is_some());
     if catalog.is_purged(&point.entry) || is_going {
         return Err(Error::UnknownPoint { machine: point.machine.clone(), point: point.name.clone() });
     }
-    Ok(Hold { _lock: lock })
+    Ok(Hold { lock })
 }
 
 /// Takes a point alone, to purge it; nothing where somebody reads it.
 pub(crate) fn take(media: &dyn Media, point: &PointInfo) -> Result<Option<Hold>> {
-    match media.lock_part(POINTS_LOCK, part_of(point), LockKind::Exclusive) {
-        Err(error) if !error.has_locks() => Ok(Some(Hold { _lock: None })),
-        lock => Ok(lock?.map(|lock| Hold { _lock: Some(lock) })),
+    match media.lock_parts(POINTS_LOCK, parts_of(point), LockKind::Exclusive) {
+        Err(error) if !error.has_locks() => Ok(Some(Hold { lock: None })),
+        lock => Ok(lock?.map(|lock| Hold { lock: Some(lock) })),
     }
 }
 
-fn part_of(point: &PointInfo) -> u64 {
+fn parts_of(point: &PointInfo) -> RangeInclusive<u64> {
     let (first, _) = point.entry.point.split_first_chunk::<8>().expect("an id has 16 bytes");
-    u64::from_le_bytes(*first) & HIGHEST_PART
+    let part = u64::from_le_bytes(*first) & HIGHEST_PART;
+    part..=part
 }

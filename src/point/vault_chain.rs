@@ -294,14 +294,13 @@ pub(crate) fn append(media: &dyn Media, keys: &VaultKeys, chain: &VaultChain, ev
     if !object.publish()? {
         return Err(Error::Busy { what: "somebody else changed the vault's own chain just now" });
     }
-    let synced = media
-        .sync_folder(&format!("{}/{}", catalog_entry::FOLDER, hex(&id)))
-        // The folder may be new, or another's, who died before its own name was durable.
-        .and_then(|()| media.sync_folder(catalog_entry::FOLDER));
+    let folder = format!("{}/{}", catalog_entry::FOLDER, hex(&id));
+    // The folder may be new, or another's, who died before its own name was durable.
+    let synced = media.sync_folder(&folder).and_then(|()| media.sync_folder(catalog_entry::FOLDER));
     if synced.is_err() {
         // A name whose sync failed may be lost although the folder's next sync succeeds. The next entry must not follow one
-        // that a power cut takes back.
-        let _ = media.remove(&name);
+        // that a power cut takes back; nor must one come back that was taken for gone.
+        let _ = media.remove(&name).and_then(|()| media.sync_folder(&folder));
     }
     synced
 }

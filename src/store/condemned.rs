@@ -3,9 +3,9 @@
 //! ```text
 //! who gives back space                         a backup
 //! publish which segments are condemned
-//! wait for the locks of all older generations  take notice: rely on none of them from now on,
+//! wait for the locks of all other generations  take notice: rely on none of them from now on,
 //!                                              tell which of them it relies on already,
-//!                                              share the lock of the new generation instead of the old one's
+//!                                              share the lock of the newest generation instead of its own
 //! leave what somebody relies on
 //! mark the points that came since
 //! remove
@@ -17,28 +17,34 @@
 //!
 //! Invariants:
 //! - a backup shares the lock of a generation from before it asks what there is until its point is made;
-//! - it relies on no segment that was condemned in its generation or one before, except on those that it told of;
-//! - who removes has the locks of all older generations alone, and the lock `removal`: a backup that begins meanwhile finds
-//!   no other lock to share than that of the newest;
+//! - it relies on no segment that was condemned in that generation, nor in any that it took notice of before, except on those
+//!   that it told of: what it knows to be condemned it never forgets;
+//! - who removes has the locks of all generations but his own alone, and the lock `removal`: a backup that begins meanwhile
+//!   finds no other lock to share than that of the newest;
+//! - so while a backup shares the lock of a generation, nobody removes anything that was condemned in a later one: it may pass
+//!   over those whose makers gave up, and take notice of the newest;
 //! - whoever can't take notice in time, as a process that is stopped, has nothing removed under it: the wait ends.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Index, REMOVAL_LOCK, WRITERS_LOCK};
 use crate::error::{Error, Problem, Result};
 use crate::format::Id;
 use crate::format::condemned::{self, Listed};
 use crate::format::index_run::Tag;
-use crate::media::{Lock, LockKind, Media};
+use crate::media::{HIGHEST_PART, Lock, LockKind, Media};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The lock file whose parts are generations.
 pub(crate) const CONDEMNED_LOCK: &str = "condemned";
 
-/// More than anybody ever gives back space: a higher number is none of ours.
-const MOST_GENERATIONS: u64 = 1 << 62;
+/// Names that may be taken by what is no list before that is told.
+const MOST_TAKEN: u64 = 64;
+
+/// How long a backup tries to begin while space is given back.
+const MOST_BEGINNING: Duration = Duration::from_secs(60);
 
 /// How often a backup looks whether there is something to take notice of.
 const TICK: Duration = Duration::from_millis(50);
@@ -51,6 +57,8 @@ pub(crate) struct Reliance {
     media: Arc<dyn Media>,
     vault: Id,
     backup: Id,
+    /// The generation in which it began.
+    first: u64,
     state: Mutex<State>,
 }
 
@@ -60,6 +68,7 @@ struct State {
     lock: Lock,
     /// Whether it is the latter.
     keeps_all: bool,
+    /// Never emptied: the index may learn again of what it forgot.
     condemned: HashSet<Id>,
     relied: HashSet<Id>,
 }
@@ -67,47 +76,58 @@ struct State {
 impl Reliance {
     /// Begins to rely on what there is. The caller shares the lock `writers`, and asks what there is afterwards.
     pub fn begin(media: &Arc<dyn Media>, vault: &Id) -> Result<Self> {
+        let began = Instant::now();
+        let refused = || match began.elapsed() < MOST_BEGINNING {
+            true => {
+                std::thread::sleep(BETWEEN_TRIES);
+                Ok(())
+            }
+            false => Err(Error::Busy { what: "space is given back, and no backup can begin" }),
+        };
         let state = loop {
-            let newest = newest(&generations(media.as_ref())?);
+            let newest = newest(media.as_ref())?;
             // The checker of models knows nothing of time, by which notice is taken.
             let part = match cfg!(shuttle) {
                 true => Err(Error::Poisoned),
-                false => media.lock_part(CONDEMNED_LOCK, newest, LockKind::Shared),
+                false => media.lock_parts(CONDEMNED_LOCK, newest..=newest, LockKind::Shared),
             };
             let lock = match part {
                 Ok(Some(lock)) => lock,
                 // Somebody waits for those who share it: there is a newer one.
                 Ok(None) => {
-                    std::thread::sleep(BETWEEN_TRIES);
+                    refused()?;
                     continue;
                 }
                 Err(_) => {
                     let lock = media.lock(REMOVAL_LOCK, LockKind::Shared, true)?.ok_or(Error::Poisoned)?;
-                    let (condemned, relied) = (HashSet::new(), HashSet::new());
-                    break State { generation: newest, lock, keeps_all: true, condemned, relied };
+                    break State::new(newest, lock, true);
                 }
             };
-            if self::newest(&generations(media.as_ref())?) != newest {
+            if self::newest(media.as_ref())? != newest {
                 continue;
             }
+            let mut state = State::new(newest, lock, false);
             // Where nobody is about to remove anything, what is condemned is left from one who died.
-            let is_over = media.lock(REMOVAL_LOCK, LockKind::Shared, false)?.is_some();
-            let condemned = match is_over {
-                true => HashSet::new(),
-                false => match read(media.as_ref(), vault, newest) {
-                    // He is through.
-                    Err(error) if error.is_absent() => continue,
-                    read => read?.into_iter().collect(),
-                },
-            };
-            break State { generation: newest, lock, keeps_all: false, condemned, relied: HashSet::new() };
+            if media.lock(REMOVAL_LOCK, LockKind::Shared, false)?.is_none() {
+                match read(media.as_ref(), vault, newest) {
+                    Ok(condemned) => state.condemned.extend(condemned),
+                    // He is through, or it is no list.
+                    Err(Error::Damaged(_)) => {
+                        refused()?;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            break state;
         };
-        Ok(Self { media: Arc::clone(media), vault: *vault, backup: crate::seal::random()?, state: Mutex::new(state) })
+        let (backup, first) = (crate::seal::random()?, state.generation);
+        Ok(Self { media: Arc::clone(media), vault: *vault, backup, first, state: Mutex::new(state) })
     }
 
     /// Takes notice again and again, until what is returned is dropped.
     pub fn attend(self: &Arc<Self>) -> Result<Attention> {
-        if self.state().keeps_all {
+        if self.keeps_all() {
             return Ok(Attention { _ends: None });
         }
         let (ends, ended) = sync_channel::<()>(0);
@@ -122,6 +142,16 @@ impl Reliance {
         let begun = std::thread::Builder::new().name("icecore-notice".to_owned()).spawn(attend);
         begun.map_err(|source| Error::File { operation: "begin a thread of", path: "the backup".into(), source })?;
         Ok(Attention { _ends: Some(ends) })
+    }
+
+    /// Whether nothing is removed at all as long as this is there.
+    pub fn keeps_all(&self) -> bool {
+        self.state().keeps_all
+    }
+
+    /// Whether nobody condemned anything since this began. The caller has the lock `writers` alone.
+    pub fn is_undisturbed(&self) -> Result<bool> {
+        Ok(newest(self.media.as_ref())? == self.first)
     }
 
     /// Whether a record is there, in a segment that stays. From then on it is relied on.
@@ -144,11 +174,15 @@ impl Reliance {
 
     fn take_notice(&self) -> Result<()> {
         loop {
-            let next = self.state().generation.saturating_add(1);
-            if !self.media.exists(&condemned::segments(next))? {
+            let newest = newest(self.media.as_ref())?;
+            if newest == self.state().generation {
                 return Ok(());
             }
-            let ids = read(self.media.as_ref(), &self.vault, next)?;
+            let ids = match read(self.media.as_ref(), &self.vault, newest) {
+                // A still newer one took its place.
+                Err(error) if error.is_absent() => continue,
+                ids => ids?,
+            };
             let mut relied: Vec<Id> = {
                 // At once: who relies on one of them either did so before this, and is told of, or finds it condemned.
                 let mut state = self.state();
@@ -157,20 +191,28 @@ impl Reliance {
             };
             if !relied.is_empty() {
                 relied.sort_unstable();
-                let object = condemned::relied(next, &self.backup);
+                let object = condemned::relied(newest, &self.backup);
                 // Where it is there, an earlier try got that far; what is relied on of these can't have become more.
                 if !self.media.exists(&object)? {
                     publish(self.media.as_ref(), &object, &condemned::encode(&self.vault, &relied))?;
                 }
             }
-            let Some(lock) = self.media.lock_part(CONDEMNED_LOCK, next, LockKind::Shared)? else { return Ok(()) };
+            let lock = self.media.lock_parts(CONDEMNED_LOCK, newest..=newest, LockKind::Shared)?;
+            // Where it is refused, somebody waits for all but a still newer one.
+            let Some(lock) = lock else { return Ok(()) };
             let mut state = self.state();
-            (state.generation, state.lock) = (next, lock);
+            (state.generation, state.lock) = (newest, lock);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn new(generation: u64, lock: Lock, keeps_all: bool) -> Self {
+        Self { generation, lock, keeps_all, condemned: HashSet::new(), relied: HashSet::new() }
     }
 }
 
@@ -184,63 +226,64 @@ pub(crate) struct Attention {
 pub(crate) struct Condemned<'a> {
     media: &'a dyn Media,
     vault: Id,
-    generation: u64,
+    /// None where nobody could have taken notice: there are no backups.
+    generation: Option<u64>,
     relied: HashSet<Id>,
     // In the order in which they are given back.
-    _older: Vec<Lock>,
+    _others: Vec<Lock>,
     _removal: Lock,
     _writers: Lock,
 }
 
 impl<'a> Condemned<'a> {
     /// Condemns segments, and waits until every backup has taken notice. `go_on` is asked again and again whether to wait on.
+    ///
+    /// Where it ends before, the list stays, as it does when the process is killed: backups may have taken notice of it.
     pub fn new(
         media: &'a dyn Media,
         vault: &Id,
         mut segments: Vec<Id>,
         go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Self> {
-        let wait = |take: &dyn Fn() -> Result<Option<Lock>>| loop {
-            if let Some(lock) = take()? {
-                return Ok::<Lock, Error>(lock);
-            }
-            go_on()?;
-            std::thread::sleep(BETWEEN_TRIES);
-        };
+        let wait = |take: &dyn Fn() -> Result<Option<Lock>>| wait_for(take, go_on);
         let writers = wait(&|| media.lock(WRITERS_LOCK, LockKind::Shared, false))?;
         let removal = wait(&|| media.lock(REMOVAL_LOCK, LockKind::Exclusive, false))?;
-        let listed = generations(media)?;
-        let newest = newest(&listed);
-        let none_left = || Error::damaged(condemned::segments(newest), 0, Problem::Misplaced("generation"));
-        let generation = newest.checked_add(1).filter(|next| *next < MOST_GENERATIONS).ok_or_else(none_left)?;
         segments.sort_unstable();
-        publish(media, &condemned::segments(generation), &condemned::encode(vault, &segments))?;
-        let mut condemned = Self {
-            media,
-            vault: *vault,
-            generation,
-            relied: HashSet::new(),
-            _older: Vec::new(),
-            _removal: removal,
-            _writers: writers,
+        let alone = |writers, removal| {
+            let (relied, _others) = (HashSet::new(), Vec::new());
+            Self { media, vault: *vault, generation: None, relied, _others, _removal: removal, _writers: writers }
         };
-        // And the one before each: a list is removed once there is a next one, and backups take notice of that later.
-        let older: BTreeSet<u64> = listed.iter().flat_map(|listed| [listed.saturating_sub(1), *listed]).collect();
-        for older in older {
-            let part = || match media.lock_part(CONDEMNED_LOCK, older, LockKind::Exclusive) {
-                // Then nobody shares it either, but the lock `removal`.
-                Err(error) if !error.has_locks() => media.lock(CONDEMNED_LOCK, LockKind::Shared, true),
-                lock => lock,
-            };
-            let lock = wait(&part)?;
-            condemned._older.push(lock);
-        }
-        for name in media.list(condemned::FOLDER)? {
-            if condemned::listed(&name) == Some(Listed::Relied(generation)) {
-                condemned.relied.extend(read_object(media, vault, &format!("{}/{name}", condemned::FOLDER))?);
+        let generation = match publish_next(media, vault, &segments) {
+            Ok(generation) => generation,
+            // On a full medium space is given back all the same, where nobody writes.
+            Err(error) if error.is_out_of_space() => {
+                drop(writers);
+                let writers = media.lock(WRITERS_LOCK, LockKind::Exclusive, false)?;
+                return writers.map(|writers| alone(writers, removal)).ok_or(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut others = Vec::new();
+        for parts in [0..=generation - 1, generation + 1..=HIGHEST_PART] {
+            match wait(&|| media.lock_parts(CONDEMNED_LOCK, parts.clone(), LockKind::Exclusive)) {
+                Ok(lock) => others.push(lock),
+                // Then nobody takes notice, and those who write are waited for.
+                Err(error) if !error.has_locks() => {
+                    drop(writers);
+                    let writers = wait(&|| media.lock(WRITERS_LOCK, LockKind::Exclusive, false))?;
+                    return Ok(alone(writers, removal));
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(condemned)
+        let mut relied = HashSet::new();
+        for name in media.list(condemned::FOLDER)? {
+            if condemned::listed(&name) == Some(Listed::Relied(generation)) {
+                relied.extend(read_object(media, vault, &format!("{}/{name}", condemned::FOLDER))?);
+            }
+        }
+        let generation = Some(generation);
+        Ok(Self { media, vault: *vault, generation, relied, _others: others, _removal: removal, _writers: writers })
     }
 
     /// Whether a backup relies on a segment.
@@ -252,15 +295,14 @@ impl<'a> Condemned<'a> {
 impl Drop for Condemned<'_> {
     /// Nothing is condemned any more. Where that can't be written, the next who condemns anything says so.
     fn drop(&mut self) {
-        let (media, empty) = (self.media, condemned::encode(&self.vault, &[]));
-        let next = self.generation.saturating_add(1);
-        if publish(media, &condemned::segments(next), &empty).is_err() {
+        if self.generation.is_none() {
             return;
         }
-        for name in media.list(condemned::FOLDER).unwrap_or_default() {
+        let Ok(next) = publish_next(self.media, &self.vault, &[]) else { return };
+        for name in self.media.list(condemned::FOLDER).unwrap_or_default() {
             match condemned::listed(&name) {
                 Some(Listed::Segments(of) | Listed::Relied(of)) if of < next => {
-                    let _ = media.remove(&format!("{}/{name}", condemned::FOLDER));
+                    let _ = self.media.remove(&format!("{}/{name}", condemned::FOLDER));
                 }
                 _ => {}
             }
@@ -268,17 +310,40 @@ impl Drop for Condemned<'_> {
     }
 }
 
-/// The generations that there is a list of, and zero, that of a vault which nobody has collected yet.
-fn generations(media: &dyn Media) -> Result<Vec<u64>> {
+/// Tries to take a lock again and again, as long as `go_on` says so.
+pub(super) fn wait_for(take: &dyn Fn() -> Result<Option<Lock>>, go_on: &dyn Fn() -> Result<()>) -> Result<Lock> {
+    loop {
+        if let Some(lock) = take()? {
+            return Ok(lock);
+        }
+        go_on()?;
+        std::thread::sleep(BETWEEN_TRIES);
+    }
+}
+
+/// The newest generation; zero in a vault that nobody has collected yet.
+fn newest(media: &dyn Media) -> Result<u64> {
     let of = |name: &String| match condemned::listed(name) {
         Some(Listed::Segments(generation)) => Some(generation),
         _ => None,
     };
-    Ok(std::iter::once(0).chain(media.list(condemned::FOLDER)?.iter().filter_map(of)).collect())
+    Ok(media.list(condemned::FOLDER)?.iter().filter_map(of).max().unwrap_or(0))
 }
 
-fn newest(generations: &[u64]) -> u64 {
-    generations.iter().copied().max().unwrap_or(0)
+/// Publishes a list as the next generation, and tells which that is.
+fn publish_next(media: &dyn Media, vault: &Id, segments: &[Id]) -> Result<u64> {
+    let newest = newest(media)?;
+    let bytes = condemned::encode(vault, segments);
+    for generation in newest + 1..(newest + 1 + MOST_TAKEN).min(condemned::MOST_GENERATIONS) {
+        let object = media.create(&condemned::segments(generation))?;
+        object.write_at(0, &bytes)?;
+        // Something that is no list may have that name.
+        if object.publish()? {
+            return Ok(generation);
+        }
+    }
+    // Who planted it must take it away: it says that space was given back more often than anybody can.
+    Err(Error::damaged(condemned::segments(newest), 0, Problem::Misplaced("generation")))
 }
 
 fn read(media: &dyn Media, vault: &Id, generation: u64) -> Result<Vec<Id>> {

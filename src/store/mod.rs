@@ -66,9 +66,9 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Waits until nobody has the vault alone.
-    pub(crate) fn begin(media: &dyn Media) -> Result<Self> {
-        let lock = |name| media.lock(name, LockKind::Shared, true)?.ok_or(Error::Poisoned);
+    /// Waits until nobody has the vault alone, as long as `go_on` says so.
+    pub(crate) fn begin(media: &dyn Media, go_on: &dyn Fn() -> Result<()>) -> Result<Self> {
+        let lock = |name| condemned::wait_for(&|| media.lock(name, LockKind::Shared, false), go_on);
         // In this order, as everybody does.
         let _writers = lock(WRITERS_LOCK)?;
         Ok(Self { _removal: lock(REMOVAL_LOCK)?, _writers })

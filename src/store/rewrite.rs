@@ -139,7 +139,7 @@ impl Store {
     }
 
     /// Removes segments that were copied out of, except where a record that is needed is nowhere else after all. The caller
-    /// holds the lock `writers` alone.
+    /// holds the lock `writers` alone, or condemned them.
     pub fn remove_copied(
         &self,
         copied: &Copied,

@@ -212,8 +212,8 @@ impl Writer {
         })
     }
 
-    /// Stores a record as another segment has it encoded, also where the vault has it already. Whether it did: not where it
-    /// has just stored the same.
+    /// Stores a record as another segment has it encoded, also where the vault has it already. Whether it did: not where
+    /// another copy of the same just came. Where it fails, so does everything.
     pub(super) fn copy(
         &self,
         kind: RecordType,
@@ -224,12 +224,10 @@ impl Writer {
     ) -> Result<bool> {
         self.check()?;
         let tag = self.shared.store.keys.index_tag(id);
-        if lock(self.shared.shard(&tag)).contains(&tag) {
+        if !lock(self.shared.shard(&tag)).insert(tag) {
             return Ok(false);
         }
         self.seal_encoded(kind, id, encoding, plain_bytes, encoded, &Check::Encoded(encoded))?;
-        // Only now: another copy of the record may be the one that is whole.
-        lock(self.shared.shard(&tag)).insert(tag);
         Ok(true)
     }
 

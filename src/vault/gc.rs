@@ -555,3 +555,6 @@ fn chosen(mut mixed: Vec<Candidate>, options: &GcOptions, report: &mut GcReport)
     }
     chosen
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,7 +58,7 @@ use crate::format::inventory;
 use crate::format::key_slot::{self, Role};
 use crate::format::parity;
 use crate::format::segment::{self, RecordType};
-use crate::media::{DirectoryMedia, LockKind, Media, ReadMode};
+use crate::media::{DirectoryMedia, Media, ReadMode};
 use crate::meter::Meter;
 use crate::point::hold::Hold;
 use crate::point::vault_chain::{self, VaultChain};
@@ -67,7 +67,7 @@ use crate::quiesce::{Achieved, DiskImage, Freeze, Quiesce, QuiescedBackup, check
 use crate::restore::{self, RestoreOptions, RestoreReport};
 use crate::seal::{Credential, RoleKeys, SlotInfo, VaultKeys, Wish, random, wrap};
 use crate::store::parity::Correction;
-use crate::store::{CONDEMNED_LOCK, REMOVAL_LOCK, Reader, Store, WRITERS_LOCK};
+use crate::store::{CONDEMNED_LOCK, Kept, REMOVAL_LOCK, Reader, Store, WRITERS_LOCK};
 use crate::sync::{Arc, thread};
 use crate::tree::VaultTree;
 use unlock::Unlocked;
@@ -359,7 +359,7 @@ impl Vault {
     /// Waits until nobody has the vault alone, and fails where these keys must not be written under: no machine is frozen for
     /// that.
     fn check_writable(&self) -> Result<()> {
-        let _shared = self.media.lock(WRITERS_LOCK, LockKind::Shared, true)?;
+        let _kept = Kept::begin(self.media.as_ref(), &|| Ok(()))?;
         vault_chain::check(self.media.as_ref(), self.reader.store().keys()).map(drop).map_err(|error| self.dated(error))
     }
 

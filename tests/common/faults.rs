@@ -1,6 +1,7 @@
 //! A file system below a vault that counts its calls, and fails or cuts short those that it is told to.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -203,9 +204,14 @@ impl Files for FaultyFiles {
         self.0.files.lock(path, kind, wait)
     }
 
-    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(
+        &self,
+        path: &Path,
+        parts: RangeInclusive<u64>,
+        kind: LockKind,
+    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
         self.call(Call::Lock, path)?;
-        self.0.files.lock_part(path, part, kind)
+        self.0.files.lock_parts(path, parts, kind)
     }
 }
 

@@ -522,3 +522,34 @@ fn a_read_that_fails_brings_no_removed_key_back() {
     }
     assert!(outcomes[0] > 5 && outcomes[1] > 0, "{outcomes:?}");
 }
+
+/// Images of the disk that are looked at after power was lost; more of them in a campaign.
+const IMAGES: u64 = 5;
+
+// Promise 1: a name whose sync failed may come back or be lost, whatever is synced later.
+#[test]
+fn power_is_lost_after_a_folder_was_not_synced() {
+    let workload = Arc::new(Workload::of_everything());
+    let counts: fn(Call) -> bool = |call| call == Call::SyncDirectory;
+    let calls = Run::of(&workload, Plan { counts, ..Plan::NONE }, String::new()).faulty.calls();
+    assert!(calls > 30, "{calls}");
+    let images = if common::campaign().is_some() { 10 * IMAGES } else { IMAGES };
+    let next = AtomicU64::new(1);
+    let work = || {
+        loop {
+            let nth = next.fetch_add(1, Ordering::Relaxed);
+            if nth > calls {
+                return;
+            }
+            let what = format!("folder sync {nth} of {calls} fails");
+            let plan = Plan { nth, for_ever: false, fault: Fault::Fails(libc::EIO), counts };
+            let run = Run::of(&workload, plan, what);
+            (0..images).for_each(|seed| run.lose_power(seed));
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|worker| worker.join().expect("a worker"));
+    });
+    println!("CAMPAIGN: faults, folders: {calls} syncs failed, {} power losses after them", calls * (images + 1));
+}

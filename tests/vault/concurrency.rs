@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Result;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -137,8 +138,13 @@ impl Files for Strange {
         SystemFiles.lock(path, kind, wait)
     }
 
-    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> Result<Option<Box<dyn Send + Sync>>> {
-        SystemFiles.lock_part(path, part, kind)
+    fn lock_parts(
+        &self,
+        path: &Path,
+        parts: RangeInclusive<u64>,
+        kind: LockKind,
+    ) -> Result<Option<Box<dyn Send + Sync>>> {
+        SystemFiles.lock_parts(path, parts, kind)
     }
 }
 

@@ -15,7 +15,7 @@ use icecore::format::{Id, condemned, id_from_hex};
 use icecore::media::{DirectoryMedia, LockKind, Media, ReadMode};
 use icecore::point::{ByteRange, PointInfo};
 use icecore::seal::Credential;
-use icecore::vault::{GcOptions, GcProgress, GcReport, InitOptions, OpenOptions, RewriteProgress, SoftDelete};
+use icecore::vault::{GcOptions, GcProgress, GcReport, InitOptions, OpenOptions, Quota, RewriteProgress, SoftDelete};
 use icecore::{Error, Result, Vault};
 
 fn vault_at_once(path: &Path, options: &InitOptions) -> Vault {
@@ -272,7 +272,7 @@ fn a_backup_that_takes_no_notice_is_waited_for_no_longer_than_is_said() {
     let media = DirectoryMedia::new(&path, ReadMode::Pread);
     // As a backup has it whose process is stopped, and as whoever copies the vault's files.
     for stopped in [
-        media.lock_part("condemned", 0, LockKind::Shared).expect("locked"),
+        media.lock_parts("condemned", 0..=0, LockKind::Shared).expect("locked"),
         media.lock("removal", LockKind::Shared, true).expect("locked"),
     ] {
         let options = GcOptions { most_wait: std::time::Duration::ZERO, ..GcOptions::default() };
@@ -324,6 +324,74 @@ fn space_is_given_back_while_a_backup_runs_and_nothing_goes_that_it_relies_on() 
     }
 }
 
+// Promise 1: who gave up waiting leaves a backup where every later one finds it.
+#[test]
+fn a_backup_that_was_not_waited_for_is_asked_by_the_next() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    let forget = |point: &Arc<PointInfo>| drop(vault.forget(point, "", false).expect("forgotten"));
+    let (bytes, kept) = (common::noise(1, 4 << 20), common::noise(2, 1000));
+    // So that generations have begun.
+    let first = backup(&vault, "web", &common::noise(3, 100_000));
+    let lost = backup(&vault, "web", &bytes);
+    backup(&vault, "web", &kept);
+    forget(&first);
+    gc(&vault).expect("gc");
+    assert_eq!(files(&path.join("condemned")).len(), 1);
+    forget(&lost);
+    let (at, progress) = (path.clone(), Arc::new(Progress::default()));
+    let seen = Arc::clone(&progress);
+    let collect = move || {
+        common::wait_until("something is found", || seen.disks()[0].done_bytes() >= 1 << 20);
+        let vault = common::open(&at);
+        let impatient = GcOptions { most_wait: std::time::Duration::ZERO, ..GcOptions::default() };
+        for _ in 0..3 {
+            let error = vault.gc(&impatient, &GcProgress::default()).expect_err("nobody took notice yet");
+            assert!(matches!(error, Error::Busy { .. }), "{error}");
+        }
+        let collected = gc(&vault).expect("it takes notice");
+        assert!(collected.relied_segments > 0, "{collected:?}");
+    };
+    let mut request = BackupRequest::new("db").disk("os", Meanwhile::at(2 << 20, bytes.clone(), collect));
+    (request.workers, request.read_ahead_bytes) = (Some(1), 0);
+    let point = common::open(&path).backup(&request, &progress).expect("backup").point;
+    assert_whole(&path, "asked by the last");
+    let vault = common::open(&path);
+    common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &bytes, "the point");
+}
+
+// Promise 1: what a backup stored that fails may be what somebody kept instead of what he gave back.
+#[test]
+fn a_backup_that_fails_gives_nothing_back_where_somebody_gave_back_space_beside_it() {
+    let folder = common::scratch();
+    let path = folder.path().join("vault");
+    let vault = vault_at_once(&path, &common::small());
+    let lost = backup(&vault, "web", &common::noise(1, 300_000));
+    backup(&vault, "web", &common::noise(2, 1000));
+    vault.forget(&lost, "", false).expect("forgotten");
+    for collects in [false, true] {
+        let at = path.clone();
+        let collect = move || {
+            if collects {
+                gc(&common::open(&at)).expect("nobody is waited for");
+            }
+        };
+        let own = common::noise(3 + u64::from(collects), 3 << 20);
+        let taken = common::segment_bytes(&path);
+        vault.set_quota(None, Quota { warn_bytes: 0, hard_bytes: taken + (2 << 20) }).expect("set");
+        let before = common::segment_bytes(&path);
+        let request = BackupRequest::new("db").disk("os", Meanwhile::new(own, collect));
+        let error = common::open(&path).backup(&request, &Progress::default()).expect_err("too much");
+        assert!(matches!(error, Error::OverQuota { .. }), "{error}");
+        assert_eq!(common::segment_bytes(&path) > before, collects, "{before}");
+        assert_whole(&path, "a backup that failed");
+    }
+    gc(&vault).expect("gc");
+    assert!(common::segment_bytes(&path) < 100_000, "and that is given back by the next");
+    assert_whole(&path, "after it");
+}
+
 // Promise 1: what a backup takes from the point that changes are counted from it never asks for.
 #[test]
 fn the_point_that_changes_are_counted_from_is_not_purged_under_a_backup() {
@@ -348,6 +416,13 @@ fn the_point_that_changes_are_counted_from_is_not_purged_under_a_backup() {
     common::assert_same(&common::disk_bytes(&vault, &point, "os").expect("read"), &bytes, "the point");
 }
 
+fn generation(file: &Path) -> Option<u64> {
+    match condemned::listed(&file.file_name()?.to_string_lossy()) {
+        Some(condemned::Listed::Segments(generation)) => Some(generation),
+        _ => None,
+    }
+}
+
 fn id_of(name: &str) -> Id {
     id_from_hex(name).expect("an id")
 }
@@ -368,6 +443,7 @@ fn what_was_condemned_by_who_died_costs_nothing() {
     for (name, content) in [
         ("0000000000000007.segments", condemned::encode(&own, &ids)),
         ("0000000000000009.segments", common::noise(2, 100)),
+        ("ffffffffffffffff.segments", condemned::encode(&own, &ids)),
     ] {
         std::fs::write(path.join("condemned").join(name), content).expect("written");
         let before = common::segment_bytes(&path);
@@ -376,10 +452,25 @@ fn what_was_condemned_by_who_died_costs_nothing() {
         let lost = backup(&vault, "web", &common::noise(3, 300_000));
         backup(&vault, "web", &bytes);
         vault.forget(&lost, "", false).expect("forgotten");
+        // What is no list and has the name of the next one.
+        let newest = files(&path.join("condemned")).iter().filter_map(|file| generation(file)).max().expect("a list");
+        std::fs::create_dir(path.join(condemned::segments(newest + 1))).expect("made");
         assert!(gc(&vault).expect("gc").removed_segments > 0, "{name}");
-        assert_eq!(files(&path.join("condemned")).len(), 1, "{name}");
+        std::fs::remove_dir(path.join(condemned::segments(newest + 1))).expect("removed");
+        let lists = files(&path.join("condemned")).iter().filter_map(|file| generation(file)).count();
+        assert_eq!(lists, 1, "{name}");
         assert_whole(&path, name);
     }
+    // The last number that there is: told by name, and backups go on.
+    let last = condemned::segments(condemned::MOST_GENERATIONS - 1);
+    std::fs::write(path.join(&last), condemned::encode(&own, &ids)).expect("written");
+    let lost = backup(&vault, "web", &common::noise(4, 300_000));
+    backup(&vault, "web", &bytes);
+    vault.forget(&lost, "", false).expect("forgotten");
+    assert!(matches!(gc(&vault), Err(Error::Damaged(damage)) if damage.object == last));
+    std::fs::remove_file(path.join(&last)).expect("removed");
+    assert!(gc(&vault).expect("gc").removed_segments > 0);
+    assert_whole(&path, "the last number");
 }
 
 #[test]

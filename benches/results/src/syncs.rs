@@ -1,6 +1,7 @@
 //! The file system below a vault, with every wait for the medium counted.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,8 +95,13 @@ impl Files for Counting {
         SystemFiles.lock(path, kind, wait)
     }
 
-    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        SystemFiles.lock_part(path, part, kind)
+    fn lock_parts(
+        &self,
+        path: &Path,
+        parts: RangeInclusive<u64>,
+        kind: LockKind,
+    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        SystemFiles.lock_parts(path, parts, kind)
     }
 }
 

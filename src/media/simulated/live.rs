@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Image, Node, Operation, Trace};
@@ -25,7 +26,7 @@ struct Disk {
 
 enum Content {
     Directory(BTreeMap<String, Node>),
-    File { bytes: Vec<u8>, names: usize, locks: Locks, parts: BTreeMap<u64, Locks> },
+    File { bytes: Vec<u8>, names: usize, locks: Locks, parts: Vec<PartsHeld> },
 }
 
 /// Who holds the lock of a file.
@@ -124,10 +125,10 @@ impl Disk {
         }
     }
 
-    /// The lock of a file, or of a part of it.
-    fn locks(&mut self, node: Node, part: Option<u64>) -> &mut Locks {
+    /// The lock of a file, and those of parts of it that are held.
+    fn locks(&mut self, node: Node) -> (&mut Locks, &mut Vec<PartsHeld>) {
         match &mut self.nodes[node] {
-            Content::File { locks, parts, .. } => part.map_or(locks, |part| parts.entry(part).or_default()),
+            Content::File { locks, parts, .. } => (locks, parts),
             Content::Directory(_) => unreachable!("only files are locked"),
         }
     }
@@ -143,7 +144,7 @@ impl Disk {
 
 impl Content {
     fn file(bytes: Vec<u8>) -> Self {
-        Self::File { bytes, names: 1, locks: Locks::default(), parts: BTreeMap::new() }
+        Self::File { bytes, names: 1, locks: Locks::default(), parts: Vec::new() }
     }
 }
 
@@ -188,8 +189,8 @@ impl SimulatedFiles {
         Arc::new(Handle { files: self.clone(), node, marked: Mutex::new(false) })
     }
 
-    fn unlock(&self, node: Node, part: Option<u64>, kind: LockKind) {
-        self.disk().locks(node, part).give_back(kind);
+    fn unlock(&self, node: Node, kind: LockKind) {
+        self.disk().locks(node).0.give_back(kind);
         self.0.unlocked.notify_all();
     }
 }
@@ -282,22 +283,34 @@ impl Files for SimulatedFiles {
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let mut disk = self.disk();
         let node = disk.open(path)?;
-        while !disk.locks(node, None).take(kind) {
+        while !disk.locks(node).0.take(kind) {
             if !wait {
                 return Ok(None);
             }
             disk = self.0.unlocked.wait(disk).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(Some(Box::new(Held { files: self.clone(), node, part: None, kind })))
+        Ok(Some(Box::new(Held { files: self.clone(), node, kind })))
     }
 
-    fn lock_part(&self, path: &Path, part: u64, kind: LockKind) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(
+        &self,
+        path: &Path,
+        parts: RangeInclusive<u64>,
+        kind: LockKind,
+    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let mut disk = self.disk();
         let node = disk.open(path)?;
-        if !disk.locks(node, Some(part)).take(kind) {
+        let held = disk.locks(node).1;
+        let is_refused = |(others, other): &PartsHeld| {
+            (kind, *other) != (LockKind::Shared, LockKind::Shared)
+                && others.start() <= parts.end()
+                && parts.start() <= others.end()
+        };
+        if held.iter().any(is_refused) {
             return Ok(None);
         }
-        Ok(Some(Box::new(Held { files: self.clone(), node, part: Some(part), kind })))
+        held.push((parts.clone(), kind));
+        Ok(Some(Box::new(HeldParts { files: self.clone(), node, parts: (parts, kind) })))
     }
 }
 
@@ -305,13 +318,32 @@ impl Files for SimulatedFiles {
 struct Held {
     files: SimulatedFiles,
     node: Node,
-    part: Option<u64>,
     kind: LockKind,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.files.unlock(self.node, self.part, self.kind);
+        self.files.unlock(self.node, self.kind);
+    }
+}
+
+/// Parts of a lock that somebody holds, and how.
+type PartsHeld = (RangeInclusive<u64>, LockKind);
+
+/// A file of which parts are locked.
+struct HeldParts {
+    files: SimulatedFiles,
+    node: Node,
+    parts: PartsHeld,
+}
+
+impl Drop for HeldParts {
+    fn drop(&mut self) {
+        let mut disk = self.files.disk();
+        let held = disk.locks(self.node).1;
+        if let Some(at) = held.iter().position(|parts| *parts == self.parts) {
+            held.swap_remove(at);
+        }
     }
 }
 
@@ -326,7 +358,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if *self.marked.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            self.files.unlock(self.node, None, LockKind::Exclusive);
+            self.files.unlock(self.node, LockKind::Exclusive);
         }
     }
 }
@@ -371,7 +403,7 @@ impl File for Handle {
 
     fn mark_in_use(&self) -> io::Result<bool> {
         let mut disk = self.files.disk();
-        if !disk.locks(self.node, None).take(LockKind::Exclusive) {
+        if !disk.locks(self.node).0.take(LockKind::Exclusive) {
             return Ok(false);
         }
         *self.marked.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -121,7 +121,8 @@ impl Index {
     ///
     /// Whoever begins to write forgets what is gone, and relies on what he finds from then on. What was found out before
     /// must not come back to him when it is gone. So `look` looks again whether it is there, and what it sees holds unless
-    /// one more began to write meanwhile: nothing is removed while somebody writes, and who begins after this forgets again.
+    /// one more began to write meanwhile: nothing is removed while somebody writes but what he knows to be condemned, and who begins
+    /// after this forgets again.
     fn learn<T>(&self, table: &RwLock<T>, look: impl Fn() -> Result<bool>, take_up: impl FnOnce(&mut T)) -> Result<()> {
         loop {
             let writers = self.writers.load(Ordering::SeqCst);

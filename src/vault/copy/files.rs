@@ -136,9 +136,9 @@ impl Vault {
         report: &mut CopyReport,
     ) -> Result<()> {
         let (here, there) = (self.reader.store(), target.reader.store());
-        let _nothing_goes = Kept::begin(self.media.as_ref())?;
+        let _nothing_goes = Kept::begin(self.media.as_ref(), &|| progress.check())?;
         target.media.clear_abandoned()?;
-        let _nothing_goes_there = Kept::begin(target.media.as_ref())?;
+        let _nothing_goes_there = Kept::begin(target.media.as_ref(), &|| progress.check())?;
         vault_chain::check(target.media.as_ref(), there.keys())?;
         vault_chain::check(self.media.as_ref(), here.keys())?;
         there.refresh_for_writing()?;

@@ -30,7 +30,7 @@ impl Repair {
         self.media.lay_out(&FOLDERS, &LOCKS)?;
         let mended = {
             // Shared with backups: nobody removes segments meanwhile.
-            let _kept = Kept::begin(self.media.as_ref())?;
+            let _kept = Kept::begin(self.media.as_ref(), &|| progress.check())?;
             self.media.clear_abandoned()?;
             let (objects, late) = objects::write(self.media.as_ref(), &self.objects)?;
             report.objects = objects;
@@ -43,9 +43,9 @@ impl Repair {
             None => self.forget_index(&mended, progress)?,
             Some(by) => {
                 let vault = Vault::assemble(Arc::clone(&self.media), by.clone(), &OpenOptions::default())?;
-                self.learn(&vault, &mended)?;
+                self.learn(&vault, &mended, progress)?;
                 self.store(&vault, &mut report, progress)?;
-                self.enter_points(&vault, &mut report)?;
+                self.enter_points(&vault, &mut report, progress)?;
             }
         }
         self.remember(&mended);
@@ -108,12 +108,12 @@ impl Repair {
     }
 
     /// Puts the records of segments that are whole again into the index: a check may have taken them out.
-    fn learn(&self, vault: &Vault, mended: &HashSet<Id>) -> Result<()> {
+    fn learn(&self, vault: &Vault, mended: &HashSet<Id>, progress: &Progress) -> Result<()> {
         if mended.is_empty() {
             return Ok(());
         }
         let store = vault.reader.store();
-        let _kept = Kept::begin(self.media.as_ref())?;
+        let _kept = Kept::begin(self.media.as_ref(), &|| progress.check())?;
         store.refresh_for_writing()?;
         for segment in self.mendable.iter().filter(|segment| mended.contains(&segment.id)) {
             store.mended(&segment.id, &segment.whole.entries);
@@ -141,7 +141,7 @@ impl Repair {
             let _ = store.flush_index();
             return Ok(());
         }
-        let _kept = Kept::begin(self.media.as_ref())?;
+        let _kept = Kept::begin(self.media.as_ref(), &|| progress.check())?;
         // Nothing is written under keys that may not be the newest.
         if let Err(error) = vault_chain::check(self.media.as_ref(), store.keys()) {
             report.failures.push(error);
@@ -177,11 +177,11 @@ impl Repair {
 
     /// Enters found points into the catalog, as the next entries of their chains. Only where all that was planned could be
     /// had: they may need it.
-    fn enter_points(&self, vault: &Vault, report: &mut RepairReport) -> Result<()> {
+    fn enter_points(&self, vault: &Vault, report: &mut RepairReport, progress: &Progress) -> Result<()> {
         if self.adopted.is_empty() || !report.failures.is_empty() {
             return Ok(());
         }
-        let _kept = Kept::begin(self.media.as_ref())?;
+        let _kept = Kept::begin(self.media.as_ref(), &|| progress.check())?;
         if let Err(error) = vault_chain::check(self.media.as_ref(), vault.reader.store().keys()) {
             report.failures.push(error);
             return Ok(());

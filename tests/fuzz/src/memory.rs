@@ -1,6 +1,7 @@
 //! A vault's objects in memory.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -132,7 +133,7 @@ impl Media for Memory {
         Ok(None)
     }
 
-    fn lock_part(&self, _: &str, _: u64, _: LockKind) -> Result<Option<Lock>> {
+    fn lock_parts(&self, _: &str, _: RangeInclusive<u64>, _: LockKind) -> Result<Option<Lock>> {
         Ok(None)
     }
 

@@ -155,6 +155,14 @@ pub enum Error {
         /// The point as the caller named it.
         point: String,
     },
+    /// That point is purged.
+    #[error("{machine}/{point} was forgotten, the time to bring it back is over, and it was purged")]
+    Purged {
+        /// The machine.
+        machine: String,
+        /// The point as the caller named it.
+        point: String,
+    },
     /// A point id prefix that fits several points.
     #[error("{point:?} fits several recovery points of machine {machine:?}")]
     AmbiguousPoint {
@@ -485,6 +493,7 @@ impl Error {
             Self::NoVault { .. }
             | Self::UnknownMachine { .. }
             | Self::UnknownPoint { .. }
+            | Self::Purged { .. }
             | Self::NoDocument { .. }
             | Self::Forgotten { .. }
             | Self::Protected { .. }

@@ -45,6 +45,9 @@ and the post-script enclose the whole reading. The post-script runs once the pre
 anything else fails, and on Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; none of those cuts it short. Nothing can run it after a \
 `kill -9`.";
 
+/// Rotations of the keys that a backup gives way to before it begins.
+const MOST_ROTATIONS: usize = 5;
+
 /// Heading of the options that make disks hold still.
 const STILL: &str = "Disks that hold still";
 
@@ -57,8 +60,8 @@ const STILL: &str = "Disks that hold still";
 /// quota (`icecore quota`).
 ///
 /// With --due, it backs up every machine that `icecore machine set` put under a policy and that is due: the policy's schedule
-/// says so, and no point was made since. Start it as often as points may be due, from a timer or from cron: when nothing is
-/// due, it says so and ends with 0. A machine that fails does not stop the others; two that run at once make no point twice.
+/// says so, and no point was made since. Start it at least as often as the shortest schedule, from a timer or from cron; every 15
+/// minutes is fine: when nothing is due, it says so and ends with 0. A machine that fails does not stop the others; two that run at once make no point twice.
 /// Ends with 3 where some machines failed, with 1 where all did. Needs a key of role backup, no more.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{AFTER_HELP}\n\n{EXAMPLES}"))]
@@ -70,8 +73,8 @@ pub struct Arguments {
     #[arg(long = "disk", value_name = "NAME=PATH", value_parser = parse_disk, value_hint = ValueHint::FilePath)]
     #[arg(required_unless_present = "due")]
     disks: Vec<Disk>,
-    /// Back up the machines that are due by their policies; or the one that is named, if it is
-    #[arg(long, conflicts_with_all = ["disks", "tags", "time", "consistency", "pre_script", "snapshot_command", "reflink"])]
+    /// Back up the machines that are due by their policies; or the one that is named, if that is due
+    #[arg(long, conflicts_with_all = ["disks", "tags", "time", "consistency", "pre_script", "snapshot_command", "reflink", "hook_timeout"])]
     due: bool,
     /// With --due, only list the machines that are
     #[arg(short = 'n', long)]
@@ -197,7 +200,10 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     let interrupt = noted().map_err(signals::refused)?;
     let images: Vec<DiskImage> = arguments.disks.iter().map(|disk| DiskImage::new(&disk.name, &disk.path)).collect();
     let mut backup = transfer(&vault, request(arguments), &images, &quiesce, global, &interrupt);
-    if matches!(&backup.outcome, Err(Error::Rotated { .. })) && backup.runs.is_empty() {
+    for _ in 0..MOST_ROTATIONS {
+        if !matches!(&backup.outcome, Err(Error::Rotated { .. })) || !backup.runs.is_empty() {
+            break;
+        }
         // The keys were rotated since: it waited for that. The same key opens the vault with the new ones.
         vault = global.open_with_signals_as_they_are(Salvage::default())?;
         backup = transfer(&vault, request(arguments), &images, &quiesce, global, &interrupt);

@@ -15,7 +15,7 @@ use super::output::{self, Output};
 use super::problem::{self, Doing, Problem, Sentence};
 use super::salvage::Salvage;
 use super::signals::{self, Interrupt};
-use super::{human, progress, secrets, seen};
+use super::{human, progress, quota, secrets, seen};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,10 +35,11 @@ Examples:
 /// forgotten is each vault's own: it is not copied, and what was forgotten or purged in the target stays so.
 ///
 /// Where the target is a copy of the same vault, made earlier by copying its files, segments and catalog entries are carried
-/// over as they are, with what was forgotten and protected; machines whole, in the order of their catalog. A copy that went
-/// another way, because something was backed up into it or forgotten there, is refused.
+/// over as they are, with what was forgotten and protected: of each machine everything, so single points can't be named. A copy
+/// into which something was backed up, or in which something was forgotten, is refused: it has a history of its own.
 ///
-/// What is damaged here is told and left out, and the other points go on; then it ends with 3.
+/// What is damaged here, or beyond the quota of its machine in the target, is told and left out, and the other points go on;
+/// then it ends with 3.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -50,7 +51,7 @@ pub struct Arguments {
     to: PathBuf,
     #[command(flatten)]
     key: TargetKey,
-    /// Only print the list
+    /// Only print which points would be copied
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Read every chunk of each point, also where an earlier point that both vaults have has the same
@@ -241,8 +242,15 @@ fn tell(plan: &CopyPlan, report: &CopyReport, global: &Global) -> Result<(), Pro
             .collect();
         let more = if failure.is_all { "" } else { " and more" };
         let hit = if ranges.is_empty() { String::new() } else { format!(": {}{more}", ranges.join(", ")) };
-        let next = if ranges.is_empty() { "it was purged meanwhile" } else { to_repair };
+        let next = match (&failure.error, ranges.is_empty()) {
+            (Error::OverQuota { .. }, _) => "raise it with `icecore quota set`, or make room in the target",
+            (_, true) => "it was purged meanwhile",
+            (_, false) => to_repair,
+        };
         output::warning(&format!("{} was not copied: {}{hit}; {next}", failure.path, failure.error), global.json);
+    }
+    for known in &report.quota_warnings {
+        output::notice(&quota::sentence(known), global.json);
     }
     for error in &report.left {
         output::warning(&format!("{error}; no catalog entry was copied; {to_repair}"), global.json);

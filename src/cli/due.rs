@@ -165,7 +165,8 @@ fn tell_others(name: &str, what: &str, global: &Global) -> Result<(), Problem> {
 
 /// When the next point of all is due, in words.
 fn next_in_words(next: Option<Timestamp>) -> String {
-    next.map_or_else(String::new, |next| format!("; the next point is due at {}", human::moment(next)))
+    let none = || ": no machine that was asked for is under a policy with a schedule".to_owned();
+    next.map_or_else(none, |next| format!("; the next point is due at {}", human::moment(next)))
 }
 
 fn tell_due(due: &[Due], next: Option<Timestamp>, global: &Global) -> Result<(), Problem> {

@@ -64,7 +64,7 @@ pub struct Arguments {
     /// Why, for those who see it in `icecore points --deleted`
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
-    /// Forget the last point of a machine too
+    /// Forget the last point of a machine too; --keep and --policy keep it all the same
     #[arg(long)]
     all: bool,
     /// Only print the list
@@ -126,7 +126,7 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
     if !global.json && !global.quiet {
         let points = super::human::count(going.len() as u64, "point", "points");
         let until = match vault.soft_delete()?.grace_seconds {
-            0 => "`icecore gc` gives back the space, and until it ran `icecore undelete` brings back".to_owned(),
+            0 => "until `icecore gc` gives back the space, `icecore undelete` brings back".to_owned(),
             grace => {
                 let grace = duration::words(grace);
                 format!("`icecore undelete` brings back for {grace}, then `icecore gc` gives back the space")
@@ -140,16 +140,12 @@ pub fn run(arguments: &Arguments, global: &Global) -> Result<Exit, Problem> {
 
 fn tell_list(out: &mut Output, chosen: &[Chosen], arguments: &Arguments, global: &Global) -> Result<(), Problem> {
     if global.json {
-        if arguments.dry_run {
-            let all: Vec<_> = chosen
-                .iter()
-                .map(|one| {
-                    let path = one.point.path();
-                    json!({"point": path, "id": one.point.id, "forget": one.goes, "why": one.why})
-                })
-                .collect();
-            out.json(&json!({"message_type": "would_forget", "points": all}))?;
-        }
+        let all: Vec<_> = chosen
+            .iter()
+            .map(|one| json!({"point": one.point.path(), "id": one.point.id, "forget": one.goes, "why": one.why}))
+            .collect();
+        let message = if arguments.dry_run { "would_forget" } else { "forgetting" };
+        out.json(&json!({"message_type": message, "points": all}))?;
         return out.flush();
     }
     if global.quiet {
@@ -270,8 +266,10 @@ fn by_rules(
     let now = Timestamp::now();
     let decisions = keep.decide(&vault.facts(&points, now), now, zone);
     let decided = |(point, decision): (Arc<PointInfo>, Decision)| {
-        let said =
-            if decision.keep || arguments.reason.is_empty() { decision.reasons() } else { arguments.reason.clone() };
+        let said = match arguments.reason.as_str() {
+            reason if !decision.keep && !reason.is_empty() => format!("{reason}; {}", decision.reasons()),
+            _ => decision.reasons(),
+        };
         Chosen { point, goes: !decision.keep, why: said }
     };
     points.into_iter().zip(decisions).map(decided).collect()

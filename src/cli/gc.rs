@@ -30,8 +30,9 @@ Examples:
 /// out of those that are mostly not needed. Space is back when it returns. Backups, mounts and restores go on meanwhile, and
 /// nobody waits for the other to end; what a running backup relies on stays until the next run.
 ///
-/// Where the catalog or a map is damaged, nothing is removed: `icecore repair` comes first. It may end at any moment, also
-/// by a kill or power loss; run again it goes on. Needs a key of role admin.
+/// Where the catalog or a map is damaged, nothing is removed: `icecore repair` comes first. `icecore gc` may be killed at any
+/// moment, also by power loss; run again it goes on. Ends with 3 where something stays that should go, as by a clock that is not
+/// believed. Needs a key of role admin.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -41,14 +42,14 @@ pub struct Arguments {
     /// Move at most so many bytes out of segments that are mostly not needed
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_rewrite: Option<u64>,
-    /// Rewrite segments of which at least so many hundredths are not needed
+    /// Rewrite segments of which at least so many percent are not needed
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
     min_dead: u8,
-    /// Wait so long for backups to take notice, which takes them a moment, and for `copy` within one vault, `repair` or `key
-    /// rotate` to end
+    /// Wait at most so long: for `repair`, `key rotate`, and a copy of the vault's own files; for each running backup it is a
+    /// moment, unless its process is stopped
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     wait: Duration,
-    /// Remove points without a catalog entry too, as a backup leaves that was interrupted at its end
+    /// Remove points without a catalog entry too, as a backup leaves that was interrupted at its end: at once, and for good
     #[arg(long)]
     drop_unlisted: bool,
 }

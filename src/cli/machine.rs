@@ -8,11 +8,11 @@ use icecore::{Error, Vault};
 use serde_json::json;
 
 use super::arguments::Global;
-use super::backup::name;
+use super::backup::{Level, name};
 use super::exit::Exit;
 use super::human;
 use super::output::{self, Output};
-use super::policy::{as_json, parse_tag, set_tags, tags_of, tell_removed};
+use super::policy::{as_json, level_name, parse_tag, set_tags, tags_of, tell_removed};
 use super::problem::{Doing, Problem};
 use super::{duration, seen};
 
@@ -65,6 +65,8 @@ enum Field {
     HookTimeout,
     SnapshotCommand,
     Reflink,
+    SnapshotDir,
+    Consistency,
 }
 
 const SET_HELP: &str = "\
@@ -90,21 +92,28 @@ struct Set {
     /// A label for its points, as owner=alice; may be given several times
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
     tags: Vec<(String, String)>,
-    /// What brings its disks into order before a backup
+    /// Shell command that makes the machine hold still before its disks are read, see `icecore backup --help`
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     pre_script: Option<String>,
-    /// What runs after a backup, also after one that failed
+    /// Shell command that lets it go on; runs whenever the pre-script was started, which it needs
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     post_script: Option<String>,
-    /// How long each of them may take, as 90s or 5m
+    /// How long each of these commands may take, and --reflink, as 90s [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     hook_timeout: Option<std::time::Duration>,
-    /// What makes a snapshot of its disks
+    /// Shell command that makes a snapshot of its disks and removes it, see `icecore backup --help`
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     snapshot_command: Option<String>,
-    /// Read disks that are files from a reflinked copy
+    /// Read copies of the images that share their blocks, as XFS and btrfs can make them
     #[arg(long)]
     reflink: bool,
+    /// Make those copies in this directory of the same file system, instead of beside each image
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    snapshot_dir: Option<PathBuf>,
+    /// How consistent the scripts make the disks, which its points are then called [default: as its policy asks, and
+    /// application where that asks for nothing]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    consistency: Option<Level>,
     /// First take back all that was set of this; may be given several times
     #[arg(long, value_enum, value_name = "FIELD")]
     clear: Vec<Field>,
@@ -157,6 +166,8 @@ fn set(set: &Set, global: &Global) -> Result<Exit, Problem> {
             Field::HookTimeout => machine.hooks.timeout_seconds = None,
             Field::SnapshotCommand => machine.snapshot_command = None,
             Field::Reflink => machine.reflink = false,
+            Field::SnapshotDir => machine.snapshot_dir = None,
+            Field::Consistency => machine.consistency = None,
         }
     }
     for (number, (disk, path)) in set.disks.iter().enumerate() {
@@ -189,6 +200,19 @@ fn set(set: &Set, global: &Global) -> Result<Exit, Problem> {
         machine.snapshot_command = Some(command.clone());
     }
     machine.reflink |= set.reflink;
+    if let Some(dir) = &set.snapshot_dir {
+        let dir = std::path::absolute(dir).map_err(Problem::file("find", dir))?;
+        machine.snapshot_dir = Some(utf8(dir)?);
+    }
+    if let Some(level) = set.consistency {
+        machine.consistency = Some(level.into());
+    }
+    for name in set.exclude.iter().filter(|name| !machine.disks.contains_key(*name)) {
+        output::warning(
+            &format!("no disk of {} is called {name:?}, and none is left out by that", set.name),
+            global.json,
+        );
+    }
     vault.set_machine(&set.name, &machine)?;
     seen::look(&vault, global.json, false);
     show(&vault, &set.name, global)
@@ -229,8 +253,10 @@ fn show(vault: &Vault, name: &str, global: &Global) -> Result<Exit, Problem> {
         facts.extend(text.clone().map(|text| [what.to_owned(), text]));
     }
     if machine.reflink {
-        facts.push(["reflink", "yes"].map(str::to_owned));
+        let dir = machine.snapshot_dir.as_ref().map(|dir| format!(", in {}", dir.display())).unwrap_or_default();
+        facts.push(["reflink".to_owned(), format!("yes{dir}")]);
     }
+    facts.extend(machine.consistency.map(|level| ["consistency".to_owned(), level_name(level).to_owned()]));
     let mut out = Output::open();
     human::columns(&facts, &[]).iter().try_for_each(|line| out.line(line))?;
     out.flush()?;

@@ -3,6 +3,7 @@
 mod plan;
 
 use clap::{Args, Subcommand, ValueEnum};
+use icecore::point::Consistency;
 use icecore::policy::{Document, LockEnd, Policy, Retention, Schedule};
 use icecore::{Error, Vault};
 use jiff::Timestamp;
@@ -81,7 +82,14 @@ Schedules:
   daily 02:00,14:00           at these times
   weekly sun,wed 03:00        at these times of these days
   ... spread 2h               each machine begins later by up to so much, always by the same
-Where clocks are moved, a time that is left out comes when the clock jumps over it, and one that is shown twice comes once.
+Where clocks are set forward for the summer, a time that is left out comes when the clock jumps over it; where they are set back,
+one that is shown twice comes once. What was missed is made up for as soon as `icecore backup --due` runs.
+
+What is kept: a point stays if any rule keeps it.
+  last=5                      the newest five
+  daily=7                     the last point of each of seven days that have points; so hourly, weekly (from Monday), monthly, yearly
+  min-age=2d                  all that is younger
+  max-age=10y                 nothing that is older, whatever rule would keep it, but for the newest and what is protected
 
 Examples:
   icecore policy set gold --schedule 'daily 02:00 spread 2h' --keep daily=7,weekly=4 --time-zone Europe/Berlin
@@ -100,7 +108,7 @@ struct Set {
     /// What is kept, as last=5,hourly=24,daily=7,weekly=4,monthly=12,yearly=10,min-age=2d,max-age=10y; needed for a new policy
     #[arg(long, value_name = "RULES", value_parser = parse_keep)]
     keep: Option<Retention>,
-    /// Whose clock and days those are, as Europe/Berlin [default for a new policy: UTC]
+    /// The zone of the schedule's times and of the days that --keep counts, as Europe/Berlin [default for a new policy: UTC]
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
     /// Back up only disks of this name; may be given several times
@@ -109,19 +117,19 @@ struct Set {
     /// Do not back up disks of this name; may be given several times
     #[arg(long = "exclude-disk", value_name = "NAME")]
     exclude: Vec<String>,
-    /// How consistent points are to be [default for a new policy: crash]
+    /// How consistent points are to be at least [default for a new policy: crash]
     #[arg(long, value_enum, value_name = "LEVEL")]
     consistency: Option<Level>,
-    /// Where they can't be that consistent, make them as after a power cut, and say so, instead of none
+    /// Where the scripts that make them so fail, or there are none, make crash-consistent points and say so, instead of none
     #[arg(long)]
     allow_crash: bool,
     /// A label for the points, as tier=gold; may be given several times; `tier=` takes one away
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
     tags: Vec<(String, String)>,
-    /// Until when nobody can make it keep less
+    /// Until when nobody can make it keep less, nor end this lock earlier; give it a min-age too
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     lock_until: Option<Timestamp>,
-    /// Nobody can make it keep less, for ever
+    /// Nobody can make it keep less, nor end this lock, for ever
     #[arg(long, conflicts_with = "lock_until")]
     always_on: bool,
     /// First take back all that was set of this; may be given several times
@@ -291,13 +299,16 @@ fn schedule_of(policy: &Policy) -> String {
 }
 
 fn consistency_of(policy: &Policy) -> String {
-    use icecore::point::Consistency;
-    let name = match policy.consistency {
+    format!("{}{}", level_name(policy.consistency), if policy.allow_crash { ", or crash" } else { "" })
+}
+
+/// A level as it is written.
+pub(super) fn level_name(level: Consistency) -> &'static str {
+    match level {
         Consistency::Crash => "crash",
         Consistency::FileSystem => "file-system",
         Consistency::Application => "application",
-    };
-    format!("{name}{}", if policy.allow_crash { ", or crash" } else { "" })
+    }
 }
 
 /// Tags in one line, where there are some.

@@ -190,6 +190,7 @@ fn safe(error: &Error, doing: Doing) -> &'static str {
             | Error::TargetInUse { .. }
             | Error::UnknownMachine { .. }
             | Error::UnknownPoint { .. }
+            | Error::Purged { .. }
             | Error::AmbiguousPoint { .. }
             | Error::UnknownDisk { .. }
             | Error::Missing { .. }
@@ -259,6 +260,9 @@ fn next(error: &Error, doing: Doing) -> String {
             return format!(
                 "see its points with `icecore points {machine}`, and with --salvage those that the catalog lost"
             );
+        }
+        Error::Purged { machine, .. } => {
+            return format!("see what there is with `icecore points {machine}`, also in a copy of the vault");
         }
         Error::Forgotten { machine, point, .. } => {
             return format!("bring it back with `icecore undelete {machine}/{point}`");

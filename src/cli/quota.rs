@@ -57,10 +57,10 @@ struct Set {
     /// The machine, which need not have any points yet; the vault as a whole where none is given
     #[arg(value_parser = name)]
     machine: Option<String>,
-    /// From here on backups warn, as 500G
+    /// From here on backups warn, such as 500G for 500 GiB
     #[arg(long, value_name = "SIZE", value_parser = size::parse, required_unless_present = "hard")]
     warn: Option<u64>,
-    /// Beyond this no point is made, as 1T
+    /// Beyond this no point is made, and a backup that gets there ends; such as 1T for 1 TiB
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     hard: Option<u64>,
 }

@@ -82,8 +82,8 @@ const _: () = assert!(
         >= PREFIX + CHANGE_FIXED + MOST_NAME_BYTES + MOST_REASON_BYTES + SIGNATURE_BYTES + TAG_BYTES + HASH_BYTES
 );
 
-/// How consistent a point is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// How consistent a point is; less comes before more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
     /// As after a power cut: every file system finds its journal unreplayed.

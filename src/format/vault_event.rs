@@ -70,6 +70,8 @@
 //! | `hooks` | object: `preScript`, `postScript`, `timeoutSeconds` |
 //! | `snapshotCommand` | a command |
 //! | `reflink` | whether files are read from a reflinked copy |
+//! | `snapshotDir` | absolute path of the directory for those copies |
+//! | `consistency` | what its scripts achieve: `crash`, `file-system` or `application` |
 //!
 //! While a policy's `lockedUntil` is later than the time of an entry, that entry does not count and is damage where it removes
 //! the policy, or sets it so that a number of its retention is smaller (or gone), its `min-age` is smaller, its `max-age` is

@@ -450,8 +450,9 @@ impl Catalog {
         let all = self.of_machine(machine);
         let (listed, forgotten): (Vec<_>, Vec<_>) = all.into_iter().partition(|point| point.forgotten.is_none());
         let unknown = || match listed.is_empty() && forgotten.is_empty() {
+            _ if self.was_purged(machine, wanted) => self.unknown(machine, wanted),
             true => Error::UnknownMachine { name: machine.to_owned() },
-            false => Error::UnknownPoint { machine: machine.to_owned(), point: wanted.to_owned() },
+            false => self.unknown(machine, wanted),
         };
         if wanted == "latest" {
             let made = self.chains().get(&self.keys.chain_of(machine)).map(|chain| chain.points.clone());
@@ -474,8 +475,22 @@ impl Catalog {
     pub(crate) fn forgotten_point(&self, machine: &str, wanted: &str) -> Result<Arc<PointInfo>> {
         let mut all = self.of_machine(machine);
         all.retain(|point| point.forgotten.is_some());
-        let unknown = || Error::UnknownPoint { machine: machine.to_owned(), point: wanted.to_owned() };
-        find(&all, machine, wanted)?.ok_or_else(unknown)
+        find(&all, machine, wanted)?.ok_or_else(|| self.unknown(machine, wanted))
+    }
+
+    /// Why there is no such point.
+    fn unknown(&self, machine: &str, wanted: &str) -> Error {
+        let (is_purged, machine, point) = (self.was_purged(machine, wanted), machine.to_owned(), wanted.to_owned());
+        if is_purged { Error::Purged { machine, point } } else { Error::UnknownPoint { machine, point } }
+    }
+
+    /// Whether there was a point of that name, or with at least four digits of it of that id, and it is purged.
+    fn was_purged(&self, machine: &str, wanted: &str) -> bool {
+        let chains = self.chains();
+        let Some(chain) = chains.get(&self.keys.chain_of(machine)) else { return false };
+        let is_there = chain.points.iter().any(|point| point.name == wanted);
+        let is_of_purged = |id: &Id| hex(id).starts_with(&wanted.to_ascii_lowercase());
+        !is_there && (chain.names.contains(wanted) || wanted.len() >= 4 && chain.purged.iter().any(is_of_purged))
     }
 
     /// What is damaged or missing in the chains.

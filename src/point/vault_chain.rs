@@ -180,6 +180,11 @@ impl VaultChain {
             };
             // What nobody signed moves no time.
             self.latest_unix_seconds = self.latest_unix_seconds.max(entry.recorded_unix_seconds);
+            if weakens_locked && at < entry.recorded_unix_seconds {
+                // By its own time it may have been right.
+                let problem = "shortens what is locked by this computer's clock, which is behind what the vault tells";
+                return Err(unfit(Problem::Chain(problem, sequence)));
+            }
             if weakens_locked {
                 return Err(unfit(Problem::Chain("shortens what is locked", sequence)));
             }

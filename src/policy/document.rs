@@ -92,6 +92,12 @@ pub struct Machine {
     /// Whether disks that are files are read from a reflinked copy.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reflink: bool,
+    /// The absolute path of the directory for those copies, where they are not made beside each image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_dir: Option<PathBuf>,
+    /// How consistent its scripts make its disks, where that is not what its policy asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<Consistency>,
 }
 
 /// What runs around the backup of a machine.
@@ -296,6 +302,7 @@ impl Machine {
             timeout: seconds.unwrap_or(DEFAULT_TIMEOUT),
             snapshot_command: self.snapshot_command.clone(),
             reflink: self.reflink,
+            snapshot_dir: self.snapshot_dir.clone(),
             ..Quiesce::default()
         }
     }
@@ -467,6 +474,8 @@ mod tests {
             tags: BTreeMap::from([("tier".to_owned(), "silver".to_owned())]),
             hooks: Hooks { pre_script: Some("/bin/true".to_owned()), post_script: None, timeout_seconds: Some(60) },
             reflink: true,
+            snapshot_dir: Some("/images/snapshots".into()),
+            consistency: Some(Consistency::FileSystem),
             ..Machine::default()
         }
     }

@@ -12,5 +12,5 @@ pub use document::{Document, Hooks, LockEnd, Machine, Policy};
 pub(crate) use document::{Promise, policy_of};
 pub use plan::{Day, Going, Planned, plan};
 pub(crate) use retention::not_after;
-pub use retention::{Decision, Facts, Reason, Retention, is_future};
+pub use retention::{Decision, Facts, Reason, Retention, is_future, is_late};
 pub use schedule::Schedule;

@@ -68,7 +68,7 @@ pub fn plan(
         let made: Vec<Planned> = due
             .map(|time| {
                 order = order.saturating_add(1);
-                let facts = Facts { time, order, is_protected: false, is_incomplete: false };
+                let facts = Facts { time, order, is_protected: false, is_incomplete: false, is_late: false };
                 Planned { name: None, facts, protected_until: None }
             })
             .collect();
@@ -108,10 +108,22 @@ mod tests {
             schedule: Some("daily 02:00,14:00".parse().expect("a schedule")),
             ..Policy::new("daily=3".parse().expect("a retention"))
         };
-        let facts = Facts { time: at("2026-11-19T14:00:00Z"), order: 5, is_protected: false, is_incomplete: false };
+        let facts = Facts {
+            time: at("2026-11-19T14:00:00Z"),
+            order: 5,
+            is_protected: false,
+            is_incomplete: false,
+            is_late: false,
+        };
         let real = Planned { name: Some("real".to_owned()), facts, protected_until: None };
         let held = Planned {
-            facts: Facts { time: at("2026-11-01T14:00:00Z"), order: 4, is_protected: true, is_incomplete: false },
+            facts: Facts {
+                time: at("2026-11-01T14:00:00Z"),
+                order: 4,
+                is_protected: true,
+                is_incomplete: false,
+                is_late: false,
+            },
             protected_until: Some(at("2026-11-24T12:00:00Z")),
             ..real.clone()
         };

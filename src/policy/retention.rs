@@ -7,7 +7,8 @@
 //! Invariants:
 //! - the newest point of a machine is kept whatever a policy says, and so is what is protected;
 //! - what keeps nothing but that is no policy;
-//! - a point that could not be read whole stands for a period only where no other does;
+//! - a point that could not be read whole stands for a period only where no other does; next to last comes one that was made
+//!   long after its moment: who may add points must not be able to make true ones unneeded by others of their day;
 //! - a point of a time that is still to come is kept and stands for nothing: neither is it the newest, nor does it take the
 //!   place of a true one in any count. A wrong clock makes such points, and so can whoever has a key that adds points;
 //! - the decision depends on nothing but the points, the time and the zone; not on the order in which they are given.
@@ -30,6 +31,9 @@ const MOST_AGE_SECONDS: i64 = 1000 * 365 * DAY;
 /// differ by less, and it is what Kerberos allows. It is far shorter than any period, so that who makes points of a time to
 /// come gains nothing by it: he could as well make them now.
 const TOLERANCE_SECONDS: i64 = 300;
+
+/// How long after its moment a point is made, at most, where it is a backup of then, in seconds: reading takes a while.
+const LATE_SECONDS: i64 = 6 * HOUR;
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -99,6 +103,8 @@ pub struct Facts {
     pub is_protected: bool,
     /// Whether parts of its disks could not be read when it was made.
     pub is_incomplete: bool,
+    /// Whether it was made long after the moment that it stands for, see [`is_late`].
+    pub is_late: bool,
 }
 
 /// Why a point is kept or dropped.
@@ -194,6 +200,7 @@ fn standing<'a>(
     period: Period,
     zone: &'a TimeZone,
 ) -> impl Iterator<Item = usize> + 'a {
+    let rank = move |number: usize| (points[number].is_incomplete, points[number].is_late);
     let key = move |number: usize| period.key(&points[number].time.to_zoned(zone.clone()));
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -201,7 +208,7 @@ fn standing<'a>(
         let of = key(first);
         let mut stands = first;
         while let Some(next) = newest_first.get(at).filter(|next| key(**next) == of) {
-            if points[stands].is_incomplete && !points[*next].is_incomplete {
+            if rank(*next) < rank(stands) {
                 stands = *next;
             }
             at += 1;
@@ -213,6 +220,12 @@ fn standing<'a>(
 /// Whether a point's time is later than now, and by more than clocks differ. Nothing may be decided by such a time.
 pub fn is_future(time: Timestamp, now: Timestamp) -> bool {
     time.duration_since(now).as_secs() > TOLERANCE_SECONDS
+}
+
+/// Whether a point was made so long after its moment that it is no backup of then, but something that is called so, as an image
+/// of earlier that was taken in, a copy, or a forgery.
+pub fn is_late(time: Timestamp, made: Timestamp) -> bool {
+    made.duration_since(time).as_secs() > LATE_SECONDS
 }
 
 /// A time that an entry tells, as far as the clock at hand lets it be: what is to come has not been yet.
@@ -345,7 +358,7 @@ mod tests {
     }
 
     fn facts(time: Timestamp) -> Facts {
-        Facts { time, order: 0, is_protected: false, is_incomplete: false }
+        Facts { time, order: 0, is_protected: false, is_incomplete: false, is_late: false }
     }
 
     fn retention(text: &str) -> Retention {
@@ -416,6 +429,15 @@ mod tests {
         };
         assert_eq!(kept("daily=2", &twice(false), now), [1, 2]);
         assert_eq!(kept("daily=2", &twice(true), now), [0, 2]);
+        // One that was made days later takes the place of no true one, nor comes it before one that is not whole.
+        let mut points = twice(false);
+        points[1].is_late = true;
+        assert_eq!(kept("daily=2", &points, now), [0, 2]);
+        points[0].is_incomplete = true;
+        assert_eq!(kept("daily=2", &points, now), [1, 2]);
+        assert!(is_late(at("2026-11-20T02:00:00Z"), at("2026-11-20T08:00:01Z")));
+        assert!(!is_late(at("2026-11-20T02:00:00Z"), at("2026-11-20T08:00:00Z")));
+        assert!(!is_late(at("2026-11-20T02:00:00Z"), at("2026-11-20T01:00:00Z")));
         let reasons: Vec<String> = retention("last=2,daily=7,min-age=2d,max-age=30d")
             .decide(
                 &[

@@ -80,14 +80,19 @@ pub fn request_of(name: &str, machine: &Machine, policy: &Policy) -> Result<DueB
         let rule = "nothing brings its disks into the order that its policy wants, and that does not allow crash-consistent points";
         return Err(invalid(rule));
     }
+    // What the scripts achieve is the machine's to say; where it says nothing, they do what its policy asks for.
+    let asked = (policy.consistency != Consistency::Crash).then_some(policy.consistency);
+    let achieved = machine.consistency.or(asked);
+    if machine.hooks.pre_script.is_some() && achieved < asked && !policy.allow_crash {
+        return Err(invalid("its scripts bring its disks into less order than its policy wants"));
+    }
     let images: Vec<DiskImage> = machine.disks_under(policy).map(|(disk, path)| DiskImage::new(disk, path)).collect();
     if images.is_empty() {
         return Err(invalid("none of its disks is to be backed up"));
     }
     let mut request = BackupRequest::new(name);
     request.tags = machine.tags_under(policy);
-    let wanted =
-        (machine.hooks.pre_script.is_some() && policy.consistency != Consistency::Crash).then_some(policy.consistency);
-    let quiesce = Quiesce { consistency: wanted, allow_crash: policy.allow_crash, ..machine.quiesce() };
+    let consistency = achieved.filter(|_| machine.hooks.pre_script.is_some());
+    let quiesce = Quiesce { consistency, allow_crash: policy.allow_crash, ..machine.quiesce() };
     Ok(DueBackup { request, images, quiesce })
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::Vault;
 use crate::error::{Error, Result};
 use crate::point::{Manifest, PointInfo};
-use crate::policy::{Decision, Facts, LockEnd, Reason};
+use crate::policy::{Decision, Facts, LockEnd, Reason, is_late};
 use crate::sync::Arc;
 
 /// The locked policy of a machine, and why it keeps which points.
@@ -50,7 +50,9 @@ impl Vault {
             // One whose manifest can't be read stands for nothing that a readable one could.
             let is_whole = |manifest: Manifest| manifest.disks.iter().all(|disk| disk.missing.is_empty());
             let is_incomplete = !self.manifest(point).is_ok_and(is_whole);
-            Facts { time: point.time, order, is_protected: point.is_protected(now), is_incomplete }
+            let made = Timestamp::from_second(point.entry.recorded_unix_seconds).unwrap_or(Timestamp::MAX);
+            let (is_protected, is_late) = (point.is_protected(now), is_late(point.time, made));
+            Facts { time: point.time, order, is_protected, is_incomplete, is_late }
         };
         (0..).zip(points).map(facts).collect()
     }

@@ -42,7 +42,8 @@ impl Vault {
             check_name("machine name", machine)?;
         }
         if quota.hard_bytes > 0 && quota.warn_bytes > quota.hard_bytes {
-            let (value, rule) = (quota.warn_bytes.to_string(), "a warning comes before the hard quota");
+            let value = format!("warning {} bytes, hard {} bytes", quota.warn_bytes, quota.hard_bytes);
+            let rule = "a warning comes before the hard quota: set both, or a lower warning";
             return Err(Error::Invalid { what: "quota", value, rule });
         }
         let machine = machine.unwrap_or_default();

@@ -44,7 +44,10 @@ fn a_person_forgets_brings_back_and_gives_back_space() {
         done["purged"][0] == *point(2) && done["freed_bytes"].as_u64().is_some_and(|bytes| bytes > 700_000),
         "{done}"
     );
-    assert!(sandbox.fails(1, &["undelete", &point(2)]).contains("icecore points"));
+    for purged in [&["undelete", &point(2)][..], &["forget", &point(2)], &["points", &point(2)]] {
+        let told = sandbox.fails(1, purged);
+        assert!(told.contains("the time to bring it back is over, and it was purged"), "{told}");
+    }
     assert!(sandbox.ok(&["gc"]).text().contains("0 B given back"));
     sandbox.ok(&["verify"]);
     assert_eq!(sandbox.points(), 2);

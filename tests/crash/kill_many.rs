@@ -1,7 +1,7 @@
 //! Promise 1: of many processes at work on one vault any may be killed at any moment, and nothing acknowledged is lost.
 //!
 //! Backups of two machines, two of them of the same one, a verify, a restore, a reader of the tree, a mount with a reader,
-//! and one that removes the index all run at once, each over and over. Some are killed with SIGKILL, by seed, and begun
+//! one that removes the index, and one that makes points, forgets them and gives back their space all run at once, each over and over. Some are killed with SIGKILL, by seed, and begun
 //! anew. After each round the rest end by themselves, none with an error, and the vault is held against what was said.
 //!
 //! A few rounds; with `ICECORE_CAMPAIGN` as many as fit into `ICECORE_CAMPAIGN_SECONDS` (default 120).
@@ -21,6 +21,7 @@ use crate::common::ledger::{Digest, Disks, Ledger, digest, read};
 use icecore::Vault;
 use icecore::backup::Progress;
 use icecore::restore::RestoreOptions;
+use icecore::vault::{GcOptions, GcProgress, SoftDelete};
 use icecore_fuse::MountOptions;
 
 /// What the child does; set for children only, as are the others.
@@ -53,11 +54,12 @@ enum Role {
     Restore,
     ReadTree,
     LoseIndex,
+    Collect,
     Mount,
     ReadMount,
 }
 
-const ROLES: [Role; 9] = [
+const ROLES: [Role; 10] = [
     Role::Backup("alone"),
     Role::Backup("shared"),
     Role::Backup("shared"),
@@ -65,9 +67,13 @@ const ROLES: [Role; 9] = [
     Role::Restore,
     Role::ReadTree,
     Role::LoseIndex,
+    Role::Collect,
     Role::Mount,
     Role::ReadMount,
 ];
+
+/// The machine whose points go as soon as they are made; all that they have in common with others' must stay.
+const GOING: &str = "going";
 
 impl Role {
     fn name(self) -> String {
@@ -143,6 +149,18 @@ fn child() {
                 let point = vault.point("alone", "latest").expect("latest");
                 assert_eq!(read(&vault, &point).expect("read"), digest(&content(number_of(&vault, &point))));
             }
+            Role::Collect => {
+                let vault = common::open(&vault);
+                let disks = content(number);
+                let bytes: Vec<(&str, &[u8])> =
+                    disks.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+                common::backup_bytes(&vault, GOING, &bytes).expect("backup");
+                forget_going(&vault);
+                let options = GcOptions { least_dead_percent: 1, ..GcOptions::default() };
+                let collected = vault.gc(&options, &GcProgress::default()).expect("gc");
+                assert!(collected.left.is_empty(), "{:?}", collected.left);
+                say("right");
+            }
             Role::Mount => std::thread::sleep(Duration::from_millis(1)),
             Role::ReadMount => read_newest_mount(&place),
         }
@@ -163,6 +181,12 @@ fn back_up(vault: &Path, machine: &str, number: u64) {
     say(&format!("begins {number}"));
     let report = common::open(vault).backup(&request, &Progress::default()).expect("backup");
     say(&format!("made {number} {}", report.point.id));
+}
+
+fn forget_going(vault: &Vault) {
+    for point in vault.points(GOING).unwrap_or_default() {
+        vault.forget(&point, "", true).expect("forgotten");
+    }
 }
 
 /// Under which number the content of a point was made.
@@ -395,6 +419,7 @@ fn round(workplace: &Workplace, ledger: &mut Ledger, number: u64, counts: &mut C
     }
     counts.kills_in_a_backup += in_flight as u64;
     let vault = common::open(&workplace.vault());
+    forget_going(&vault);
     let held = ledger.check(&vault).and_then(|unsaid| {
         let told = || format!("{} points that nobody acknowledged, of {in_flight} in flight", unsaid.len());
         common::ledger::ensure(unsaid.len() <= in_flight, told)?;
@@ -423,6 +448,7 @@ fn nothing_acknowledged_is_lost_whoever_is_killed() {
         // Whether a mount can be had here is told once.
         let test = "nothing_acknowledged_is_lost_whoever_is_killed, the mount";
         workplace.mounts = *mounts.get_or_insert_with(|| common::guest::Mounted::new(test, &vault).is_some());
+        vault.set_soft_delete(SoftDelete { grace_seconds: 0, ..SoftDelete::default() }).expect("set");
         drop(vault);
         let mut ledger = Ledger::default();
         for (number, machine) in (0..).zip(["alone", "shared"]) {

@@ -17,7 +17,7 @@ use icecore::seal::{Credential, VaultKeys, open_any};
 use icecore::store::{Store, Stored, Writer};
 use icecore::vault::{
     CopyOptions, CopyPlan, CopyProgress, CopyReport, CopySkip, CopyWanted, CopyWay, GcOptions, GcProgress, InitOptions,
-    OpenOptions, RepairProgress, RepairSources, SoftDelete,
+    OpenOptions, Quota, RepairProgress, RepairSources, SoftDelete,
 };
 use icecore::{Error, Result, Vault};
 
@@ -546,4 +546,30 @@ fn a_damaged_segment_is_carried_whole_or_no_entry_is() {
         assert_eq!(to.points("web").expect("points").len(), if is_mended { 4 } else { 3 });
         assert!(common::verify(&to).is_clean());
     }
+}
+
+#[test]
+fn the_quota_of_one_machine_keeps_no_other_from_being_copied() {
+    let both = Both::new();
+    both.to.set_quota(Some("db"), Quota { warn_bytes: 0, hard_bytes: 100_000 }).expect("set");
+    both.to.set_quota(Some("web"), Quota { warn_bytes: 1000, hard_bytes: 0 }).expect("set");
+    for _ in 0..2 {
+        let report = copy(&both.from, &both.to, &[]);
+        let [failed] = &report.failed[..] else { panic!("{:?}", report.failed) };
+        assert!(failed.path.starts_with("db/") && failed.hit.is_empty(), "{failed:?}");
+        assert!(matches!(&failed.error, Error::OverQuota { machine, .. } if machine == "db"), "{failed:?}");
+        assert_eq!(both.to.points("web").expect("copied").len(), 3);
+        if let Some(warned) = report.quota_warnings.first() {
+            assert_eq!((report.quota_warnings.len(), warned.machine.as_str(), report.copied.len()), (1, "web", 3));
+        } else {
+            assert!(report.copied.is_empty(), "only who adds something is warned");
+        }
+    }
+    // That of the vault stops all.
+    both.to.set_quota(Some("db"), Quota::default()).expect("set");
+    both.to.set_quota(None, Quota { warn_bytes: 0, hard_bytes: 1000 }).expect("set");
+    let plan = both.from.plan_copy(&both.to, &[]).expect("planned");
+    let stopped = both.from.copy_to(&both.to, &plan, &CopyOptions::default(), &CopyProgress::default());
+    assert!(matches!(stopped, Err(Error::OverQuota { .. })), "{stopped:?}");
+    assert!(common::verify(&both.to).is_clean());
 }

@@ -78,7 +78,7 @@ fn a_forgotten_point_is_purged_when_its_time_is_over() {
     assert_eq!(report.purged, [format!("web/{}", all[0].name)]);
     assert!(report.freed_bytes() > 100_000 && common::segment_bytes(&path) + 100_000 < stored, "{report:?}");
     for vault in [&vault, &common::open(&path)] {
-        assert!(matches!(vault.undelete("web", &all[0].id[..8]), Err(Error::UnknownPoint { .. })));
+        assert!(matches!(vault.undelete("web", &all[0].id[..8]), Err(Error::Purged { .. })));
         assert_eq!((points(vault, "web"), vault.forgotten("web").len()), (2, 0));
         assert!(common::verify(vault).is_clean());
         for (seed, point) in (1..).zip(&all[1..]) {

@@ -243,7 +243,7 @@ fn a_reader_who_was_there_before_goes_on() {
     let error = common::disk_bytes(&reader, &gone, "os").expect_err("it is gone");
     assert!(matches!(error, Error::Damaged(_)), "{error}");
     reader.refresh().expect("refreshed");
-    assert!(matches!(reader.point("web", &lost.id), Err(Error::UnknownPoint { .. })));
+    assert!(matches!(reader.point("web", &lost.id), Err(Error::Purged { .. })));
 }
 
 #[test]

@@ -346,9 +346,21 @@ fn a_machine_becomes_the_backup_that_its_policy_allows_or_none() {
     let including = Policy { include_disks: BTreeSet::from(["data".to_owned()]), ..lax.clone() };
     assert!(matches!(request_of("web", &machine, &including), Err(Error::Invalid { .. })));
     let hooks = Hooks { pre_script: Some("/bin/true".to_owned()), ..Hooks::default() };
-    let due = request_of("web", &Machine { hooks, ..machine }, &lax).expect("a request");
+    let machine = Machine { hooks, ..machine };
+    let due = request_of("web", &machine, &lax).expect("a request");
     assert_eq!(due.quiesce.consistency, Some(Consistency::FileSystem), "what its scripts achieve is what is wanted");
     assert!(due.quiesce.allow_crash && due.quiesce.pre_script.is_some());
+    // Unless they are said to achieve something else.
+    let frozen = Machine { consistency: Some(Consistency::FileSystem), snapshot_dir: Some("/snap".into()), ..machine };
+    let due = request_of("web", &frozen, &policy("daily=7")).expect("a request");
+    assert_eq!(
+        (due.quiesce.consistency, due.quiesce.snapshot_dir),
+        (Some(Consistency::FileSystem), Some("/snap".into()))
+    );
+    let ready = Policy { consistency: Consistency::Application, allow_crash: false, ..lax };
+    assert!(matches!(request_of("web", &frozen, &ready), Err(Error::Invalid { .. })), "less than what is wanted");
+    let due = request_of("web", &frozen, &Policy { allow_crash: true, ..ready }).expect("a request");
+    assert_eq!(due.quiesce.consistency, Some(Consistency::FileSystem), "and called no more than it is");
 }
 
 #[test]

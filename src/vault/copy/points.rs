@@ -80,7 +80,14 @@ impl Copier<'_> {
         let target = self.target;
         // Of one that is purged, its records tell.
         let _held = self.source.hold(point).ok();
-        let mut session = Session::begin(target.reader.store(), &target.catalog, &point.machine, self.options.verify)?;
+        let begun = Session::begin(target.reader.store(), &target.catalog, &point.machine, self.options.verify);
+        let mut session = match begun {
+            Err(error) if is_of_machine(&error) => {
+                report.failed.push(self.failure(point, error, Vec::new(), true));
+                return Ok(());
+            }
+            begun => begun?,
+        };
         if target.standing(point).is_some() {
             // Somebody else was faster.
             self.progress.add_done(manifest.disks.iter().map(|disk| disk.size_bytes).sum());
@@ -89,7 +96,10 @@ impl Copier<'_> {
         }
         match self.transfer(&mut session, point, manifest, report) {
             Ok(Outcome::Copied(copied)) => {
-                session.end();
+                for known in session.end() {
+                    report.quota_warnings.retain(|before| before.machine != known.machine);
+                    report.quota_warnings.push(known);
+                }
                 self.own.insert(point.id.clone());
                 report.copied.push(copied);
                 Ok(())
@@ -102,6 +112,12 @@ impl Copier<'_> {
             Err(Error::PointExists { .. }) => {
                 session.end();
                 report.known.push(point.path());
+                Ok(())
+            }
+            // Others may have room.
+            Err(error @ Error::OverQuota { .. }) if is_of_machine(&error) => {
+                let error = session.give_up(error);
+                report.failed.push(self.failure(point, error, Vec::new(), true));
                 Ok(())
             }
             Err(error) => Err(session.give_up(error)),
@@ -238,6 +254,11 @@ impl Copier<'_> {
         }
         Ok(true)
     }
+}
+
+/// Whether a quota is that of one machine.
+fn is_of_machine(error: &Error) -> bool {
+    matches!(error, Error::OverQuota { machine, .. } if !machine.is_empty())
 }
 
 /// Copies one disk; the root of its map in the target. `None` where it is all zeros, and where something is lost, which

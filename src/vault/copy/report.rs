@@ -1,5 +1,6 @@
 //! What a copy would do, and what it did.
 
+use crate::backup::QuotaUse;
 use crate::error::Error;
 use crate::point::PointInfo;
 use crate::sync::Arc;
@@ -104,6 +105,8 @@ pub struct CopyReport {
     /// Disks, as `machine/point/disk`, of which the target has something else under the id of an earlier point than this
     /// vault: nothing was taken over from there, all was read.
     pub refuted: Vec<String>,
+    /// Quotas of the target that are taken so far that somebody should know. Those who copy files heed none.
+    pub quota_warnings: Vec<QuotaUse>,
     /// Segments that were carried over as files.
     pub segments: u64,
     /// Catalog entries that were carried over as files.

@@ -32,7 +32,7 @@ impl Hold {
 /// Holds a point.
 ///
 /// # Errors
-/// [`Error::UnknownPoint`] where it is purged, or is about to be.
+/// [`Error::Purged`] where it is purged, or is about to be.
 pub(crate) fn hold(media: &dyn Media, catalog: &Catalog, point: &PointInfo) -> Result<Hold> {
     let (lock, is_refused) = match media.lock_parts(POINTS_LOCK, parts_of(point), LockKind::Shared) {
         // Who may not lock may still read.
@@ -48,7 +48,7 @@ pub(crate) fn hold(media: &dyn Media, catalog: &Catalog, point: &PointInfo) -> R
     // Somebody has it alone to purge it, and perhaps did not say so yet. Whose clock says what is of no matter.
     let is_going = is_refused && now.is_some_and(|known| known.forgotten.is_some());
     if catalog.is_purged(&point.entry) || is_going {
-        return Err(Error::UnknownPoint { machine: point.machine.clone(), point: point.name.clone() });
+        return Err(Error::Purged { machine: point.machine.clone(), point: point.name.clone() });
     }
     Ok(Hold { lock })
 }

@@ -131,9 +131,13 @@ impl VaultTree {
         let Ok(name) = std::str::from_utf8(name) else { return Ok(None) };
         match self.catalog.point(machine, name) {
             Ok(info) if info.name == name => Ok(Some(self.nodes.add(Node::Point(self.nodes.point(&info))))),
-            Ok(_) | Err(Error::UnknownPoint { .. } | Error::AmbiguousPoint { .. } | Error::Forgotten { .. }) => {
-                Ok(None)
-            }
+            Ok(_)
+            | Err(
+                Error::UnknownPoint { .. }
+                | Error::Purged { .. }
+                | Error::AmbiguousPoint { .. }
+                | Error::Forgotten { .. },
+            ) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -119,7 +119,7 @@ impl Vault {
     /// Brings a forgotten point back, named by its name or the first digits of its id. Needs the role `admin`.
     ///
     /// # Errors
-    /// [`Error::UnknownPoint`], also where it is purged.
+    /// [`Error::Purged`] where the time for that was over and somebody gave its space back.
     pub fn undelete(&self, machine: &str, point: &str) -> Result<Arc<PointInfo>> {
         self.needs_admin()?;
         let _ = self.own_chain_to_write()?;

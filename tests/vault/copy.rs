@@ -313,7 +313,7 @@ fn a_point_that_is_purged_meanwhile_costs_itself() {
     other.gc(&GcOptions::default(), &GcProgress::default()).expect("purged");
     let report = copy_planned(&both.from, &both.to, &plan);
     assert_eq!((report.copied.len(), report.failed.len()), (3, 1), "{report:?}");
-    assert!(matches!(&report.failed[0].error, Error::UnknownPoint { machine, .. } if machine == "db"), "{report:?}");
+    assert!(matches!(&report.failed[0].error, Error::Purged { machine, .. } if machine == "db"), "{report:?}");
     assert!(report.failed[0].hit.is_empty());
     assert_eq!(assert_copied(&other, &both.to), 3);
 }

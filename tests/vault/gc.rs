@@ -337,7 +337,7 @@ fn what_somebody_reads_stays_until_he_has_ended() {
     drop(disk);
     assert_eq!(gc(&vault).purged, [format!("web/{}", points[1].name)]);
     // Who comes after that finds neither.
-    assert!(matches!(reader.disk(&points[1], "os"), Err(Error::UnknownPoint { .. })));
+    assert!(matches!(reader.disk(&points[1], "os"), Err(Error::Purged { .. })));
     drop(tree);
     let report = gc(&vault);
     assert_eq!((report.in_use.len(), report.purged.len()), (0, 1));

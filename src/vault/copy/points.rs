@@ -194,7 +194,7 @@ impl Copier<'_> {
         // What was purged is not damaged. Where that can't be told, the error is told.
         let is_gone = self.source.refresh().is_ok() && self.source.catalog.is_purged(&point.entry);
         if is_gone {
-            error = Error::UnknownPoint { machine: point.machine.clone(), point: point.name.clone() };
+            error = Error::Purged { machine: point.machine.clone(), point: point.name.clone() };
             hit.clear();
         }
         CopyFailure { path: point.path(), error, hit, is_all }

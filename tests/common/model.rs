@@ -75,6 +75,7 @@ impl Bed {
             level: 1,
             segment_bytes: 4096,
             public: [0; 32],
+            parity_percent: 0,
         };
         let bed = Self { files: SimulatedFiles::new(), keys, header };
         bed.directory(Arc::new(bed.files.clone())).initialize(&FOLDERS, &LOCKS).expect("folders");

@@ -23,7 +23,7 @@ case "${1:-}" in
         wanted+=(linux.uml:user-mode-linux modprobe:kmod lvm:lvm2 dmsetup:dmsetup)
         wanted+=(python3:python3-minimal python3.cryptography:python3-cryptography)
         wanted+=(python3.zstandard:python3-zstandard python3.argon2:python3-argon2)
-        wanted+=(shellcheck:shellcheck)
+        wanted+=(shellcheck:shellcheck faketime:faketime)
         ;;
     campaign)
         wanted+=(losetup:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs xfs_io:xfsprogs)

@@ -9,6 +9,7 @@ mod cli_support;
 mod backup;
 mod bad_input;
 mod bench;
+mod clock;
 mod copy;
 mod forget;
 mod heads;

@@ -16,7 +16,7 @@ use crate::format::{Hash, Id};
 use crate::media::{Lock, LockKind};
 use crate::point::vault_chain;
 use crate::point::{Catalog, Manifest, PointInfo};
-use crate::store::{Attention, Place, Reliance, Store, WRITERS_LOCK, Writer, parity};
+use crate::store::{Attention, Place, REMOVAL_LOCK, Reliance, Store, WRITERS_LOCK, Writer, parity};
 use crate::sync::Arc;
 
 /// The right to add a point.
@@ -80,6 +80,7 @@ impl<'a> Session<'a> {
     pub(crate) fn append(&mut self, manifest: &Manifest, id: Hash, place: Place) -> Result<Arc<PointInfo>> {
         // With parity, and with what others stored meanwhile.
         self.limits.check_vault(self.store)?;
+        self.reliance.check()?;
         let point = crate::format::id_from_hex(&manifest.point).ok_or(Error::Poisoned)?;
         let recorded = Timestamp::now().as_second();
         let counted = Cell::new(None);
@@ -119,10 +120,17 @@ impl<'a> Session<'a> {
             (_, error) => error,
         };
         let published = writer.abandon();
+        // Before the lock that others wait for is let go: who removes segments counts what this published as theirs.
+        let removal = match reliance.keeps_all() {
+            true => None,
+            false => store.media().lock(REMOVAL_LOCK, LockKind::Exclusive, false).ok().flatten(),
+        };
+        let keeps = removal.is_some() || reliance.keeps_all();
         drop(lock);
         // The next backup would find these segments useful, but on a full medium, or beyond a quota, their space is worth more.
         // And a name whose sync failed may be lost although the folder's next sync succeeds: nobody must come to rely on it.
-        if error.is_out_of_space() || error.is_failed_sync() || matches!(error, Error::OverQuota { .. }) {
+        let is_worth_it = error.is_out_of_space() || error.is_failed_sync() || matches!(error, Error::OverQuota { .. });
+        if is_worth_it && keeps {
             // What can't be given back stays known to the index.
             let _ = give_back(store, catalog, &published, (entries_before, &reliance));
         }

@@ -146,6 +146,10 @@ impl Media for DirectoryMedia {
         match self.files.open(&path, false) {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            // Then nothing was looked for.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+                Err(self.failed("open", &path, error))
+            }
             // What can't be opened is there; who reads it learns why.
             Err(_) => Ok(true),
         }

@@ -34,6 +34,7 @@ use crate::error::{Error, Problem, Result};
 use crate::format::Id;
 use crate::format::condemned::{self, Listed};
 use crate::format::index_run::Tag;
+use crate::format::segment;
 use crate::media::{HIGHEST_PART, Lock, LockKind, Media};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,8 +58,8 @@ pub(crate) struct Reliance {
     media: Arc<dyn Media>,
     vault: Id,
     backup: Id,
-    /// The generation in which it began.
-    first: u64,
+    /// The generation in which it began, where nobody was about to remove anything.
+    first: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -84,7 +85,7 @@ impl Reliance {
             }
             false => Err(Error::Busy { what: "space is given back, and no backup can begin" }),
         };
-        let state = loop {
+        let (state, first) = loop {
             let newest = newest(media.as_ref())?;
             // The checker of models knows nothing of time, by which notice is taken.
             let part = match cfg!(shuttle) {
@@ -100,7 +101,7 @@ impl Reliance {
                 }
                 Err(_) => {
                     let lock = media.lock(REMOVAL_LOCK, LockKind::Shared, true)?.ok_or(Error::Poisoned)?;
-                    break State::new(newest, lock, true);
+                    break (State::new(newest, lock, true), Some(newest));
                 }
             };
             if self::newest(media.as_ref())? != newest {
@@ -108,7 +109,8 @@ impl Reliance {
             }
             let mut state = State::new(newest, lock, false);
             // Where nobody is about to remove anything, what is condemned is left from one who died.
-            if media.lock(REMOVAL_LOCK, LockKind::Shared, false)?.is_none() {
+            let is_quiet = media.lock(REMOVAL_LOCK, LockKind::Shared, false)?.is_some();
+            if !is_quiet {
                 match read(media.as_ref(), vault, newest) {
                     Ok(condemned) => state.condemned.extend(condemned),
                     // He is through, or it is no list.
@@ -119,9 +121,9 @@ impl Reliance {
                     Err(error) => return Err(error),
                 }
             }
-            break state;
+            break (state, is_quiet.then_some(newest));
         };
-        let (backup, first) = (crate::seal::random()?, state.generation);
+        let backup = crate::seal::random()?;
         Ok(Self { media: Arc::clone(media), vault: *vault, backup, first, state: Mutex::new(state) })
     }
 
@@ -151,7 +153,16 @@ impl Reliance {
 
     /// Whether nobody condemned anything since this began. The caller has the lock `writers` alone.
     pub fn is_undisturbed(&self) -> Result<bool> {
-        Ok(newest(self.media.as_ref())? == self.first)
+        Ok(self.first == Some(newest(self.media.as_ref())?))
+    }
+
+    /// Fails where a segment that is relied on is gone, against all that was said here: better no point than one that leads
+    /// nowhere.
+    pub fn check(&self) -> Result<()> {
+        let names = self.media.list(segment::FOLDER)?;
+        let there: HashSet<Id> = names.iter().filter_map(|name| segment::id_of(name)).collect();
+        let gone = self.state().relied.iter().find(|id| !there.contains(*id)).copied();
+        gone.map_or(Ok(()), |id| Err(Error::damaged(segment::object(&id), 0, Problem::Absent)))
     }
 
     /// Whether a record is there, in a segment that stays. From then on it is relied on.
@@ -192,10 +203,10 @@ impl Reliance {
             if !relied.is_empty() {
                 relied.sort_unstable();
                 let object = condemned::relied(newest, &self.backup);
-                // Where it is there, an earlier try got that far; what is relied on of these can't have become more.
-                if !self.media.exists(&object)? {
-                    publish(self.media.as_ref(), &object, &condemned::encode(&self.vault, &relied))?;
-                }
+                // Where the name is taken, an earlier try got that far; what is relied on of these can't have become more.
+                let told = self.media.create(&object)?;
+                told.write_at(0, &condemned::encode(&self.vault, &relied))?;
+                told.publish()?;
             }
             let lock = self.media.lock_parts(CONDEMNED_LOCK, newest..=newest, LockKind::Shared)?;
             // Where it is refused, somebody waits for all but a still newer one.
@@ -269,8 +280,9 @@ impl<'a> Condemned<'a> {
                 Ok(lock) => others.push(lock),
                 // Then nobody takes notice, and those who write are waited for.
                 Err(error) if !error.has_locks() => {
-                    drop(writers);
+                    drop((writers, removal));
                     let writers = wait(&|| media.lock(WRITERS_LOCK, LockKind::Exclusive, false))?;
+                    let removal = wait(&|| media.lock(REMOVAL_LOCK, LockKind::Exclusive, false))?;
                     return Ok(alone(writers, removal));
                 }
                 Err(error) => return Err(error),
@@ -364,10 +376,4 @@ fn read_object(media: &dyn Media, vault: &Id, name: &str) -> Result<Vec<Id>> {
         return Err(Error::damaged(name, 16, Problem::Misplaced("vault id")));
     }
     Ok(ids)
-}
-
-fn publish(media: &dyn Media, name: &str, bytes: &[u8]) -> Result<()> {
-    let object = media.create(name)?;
-    object.write_at(0, bytes)?;
-    if object.publish()? { Ok(()) } else { Err(Error::Busy { what: "somebody else gives back space" }) }
 }

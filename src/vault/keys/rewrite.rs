@@ -9,7 +9,7 @@ use crate::format::Id;
 use crate::media::LockKind;
 use crate::point::vault_chain::{self, VaultChain};
 pub use crate::progress::Progress as RewriteProgress;
-use crate::store::{Moved, Need, WRITERS_LOCK};
+use crate::store::{Moved, Need, REMOVAL_LOCK, WRITERS_LOCK};
 use crate::vault::Vault;
 use crate::vault::check::writers_lock_alone;
 
@@ -77,6 +77,8 @@ impl Vault {
             };
             // Between the two locks others may write; they take away nothing that was copied.
             let _alone = writers_lock_alone(self.media.as_ref(), progress)??;
+            // Not while a backup that failed takes back what it stored: that may be what these are left for.
+            let _removal = self.media.lock(REMOVAL_LOCK, LockKind::Exclusive, true)?;
             store.remove_copied(&copied, &leaving, &|_| Need::Somewhere, &mut moved)?;
             // The removed segments are still in the runs of the index, which costs nobody anything. If it can't be written
             // now, it is made again by the next open.

@@ -51,7 +51,7 @@ pub trait Files: Send + Sync {
     /// Locks a file by its open description; `None` where somebody else holds it and `wait` is false.
     fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>>;
 
-    /// Locks one part of a file by its open description, and nothing else of it; `None` where somebody else holds that.
+    /// Locks parts of a file by its open description, and nothing else of it; `None` where somebody else holds any of them.
     fn lock_parts(
         &self,
         path: &Path,

@@ -17,6 +17,9 @@ pub struct Listed {
     pub is_directory: bool,
 }
 
+/// A lock of a file or of parts of it, held until this is dropped.
+pub type FileLock = Box<dyn Send + Sync>;
+
 /// File system calls. Paths are absolute or relative to the process, as the vault was opened.
 pub trait Files: Send + Sync {
     /// Creates a file that must not exist yet, for writing and reading, mode 0600.
@@ -49,15 +52,10 @@ pub trait Files: Send + Sync {
     }
 
     /// Locks a file by its open description; `None` where somebody else holds it and `wait` is false.
-    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<FileLock>>;
 
     /// Locks parts of a file by its open description, and nothing else of it; `None` where somebody else holds any of them.
-    fn lock_parts(
-        &self,
-        path: &Path,
-        parts: RangeInclusive<u64>,
-        kind: LockKind,
-    ) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    fn lock_parts(&self, path: &Path, parts: RangeInclusive<u64>, kind: LockKind) -> io::Result<Option<FileLock>>;
 }
 
 /// An open file.

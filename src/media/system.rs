@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FlockOperation, RenameFlags};
 
-use super::files::{File, Files, Listed};
+use super::files::{File, FileLock, Files, Listed};
 use super::mapped::Mapped;
 use super::{HIGHEST_PART, LockKind};
 
@@ -145,7 +145,7 @@ impl Files for SystemFiles {
         fs::File::open(path)?.sync_all()
     }
 
-    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<FileLock>> {
         // NFS wants a file that it locks alone to be open for writing; whoever may not write may still share.
         let file = fs::OpenOptions::new().read(true).write(true).open(path).or_else(|_| fs::File::open(path))?;
         let operation = match (kind, wait) {
@@ -161,12 +161,7 @@ impl Files for SystemFiles {
         }
     }
 
-    fn lock_parts(
-        &self,
-        path: &Path,
-        parts: RangeInclusive<u64>,
-        kind: LockKind,
-    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(&self, path: &Path, parts: RangeInclusive<u64>, kind: LockKind) -> io::Result<Option<FileLock>> {
         let mut options = fs::OpenOptions::new();
         // Whoever may only read the vault may still share.
         let file = options.read(true).write(kind == LockKind::Exclusive).open(path)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use icecore::media::files::{File, Files, Listed, SystemFiles};
+use icecore::media::files::{File, FileLock, Files, Listed, SystemFiles};
 use icecore::media::{DirectoryMedia, LockKind, Media, ReadMode};
 use icecore::vault::{FOLDERS, InitOptions, LOCKS, OpenOptions};
 use icecore::{Result, Vault};
@@ -199,17 +199,12 @@ impl Files for FaultyFiles {
         self.0.files.sync_directory(path)
     }
 
-    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<FileLock>> {
         self.call(Call::Lock, path)?;
         self.0.files.lock(path, kind, wait)
     }
 
-    fn lock_parts(
-        &self,
-        path: &Path,
-        parts: RangeInclusive<u64>,
-        kind: LockKind,
-    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(&self, path: &Path, parts: RangeInclusive<u64>, kind: LockKind) -> io::Result<Option<FileLock>> {
         self.call(Call::Lock, path)?;
         self.0.files.lock_parts(path, parts, kind)
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::common;
 use icecore::format::segment::id_of;
-use icecore::media::files::{File, Files, Listed, SystemFiles};
+use icecore::media::files::{File, FileLock, Files, Listed, SystemFiles};
 use icecore::media::{DirectoryMedia, LockKind, Media, ReadMode};
 use icecore::point::PointInfo;
 use icecore::store::parity::{self, Repair};
@@ -72,16 +72,11 @@ impl Files for Worn {
         SystemFiles.sync_directory(path)
     }
 
-    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<FileLock>> {
         SystemFiles.lock(path, kind, wait)
     }
 
-    fn lock_parts(
-        &self,
-        path: &Path,
-        parts: RangeInclusive<u64>,
-        kind: LockKind,
-    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(&self, path: &Path, parts: RangeInclusive<u64>, kind: LockKind) -> io::Result<Option<FileLock>> {
         SystemFiles.lock_parts(path, parts, kind)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Barrier};
 
 use crate::common;
 use icecore::Vault;
-use icecore::media::files::{File, Files, Listed, SystemFiles};
+use icecore::media::files::{File, FileLock, Files, Listed, SystemFiles};
 use icecore::media::{DirectoryMedia, LockKind, ReadMode};
 use icecore::vault::OpenOptions;
 
@@ -134,16 +134,11 @@ impl Files for Strange {
         SystemFiles.sync_directory(path)
     }
 
-    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> Result<Option<Box<dyn Send + Sync>>> {
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> Result<Option<FileLock>> {
         SystemFiles.lock(path, kind, wait)
     }
 
-    fn lock_parts(
-        &self,
-        path: &Path,
-        parts: RangeInclusive<u64>,
-        kind: LockKind,
-    ) -> Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(&self, path: &Path, parts: RangeInclusive<u64>, kind: LockKind) -> Result<Option<FileLock>> {
         SystemFiles.lock_parts(path, parts, kind)
     }
 }

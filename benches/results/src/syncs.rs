@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use icecore::Vault;
-use icecore::media::files::{File, Files, Listed, SystemFiles};
+use icecore::media::files::{File, FileLock, Files, Listed, SystemFiles};
 use icecore::media::{DirectoryMedia, LockKind, ReadMode};
 use icecore::vault::OpenOptions;
 
@@ -91,16 +91,11 @@ impl Files for Counting {
         self.0.count(|| SystemFiles.sync_directory(path))
     }
 
-    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<FileLock>> {
         SystemFiles.lock(path, kind, wait)
     }
 
-    fn lock_parts(
-        &self,
-        path: &Path,
-        parts: RangeInclusive<u64>,
-        kind: LockKind,
-    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(&self, path: &Path, parts: RangeInclusive<u64>, kind: LockKind) -> io::Result<Option<FileLock>> {
         SystemFiles.lock_parts(path, parts, kind)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Image, Node, Operation, Trace};
 use crate::media::LockKind;
-use crate::media::files::{File, Files, Listed};
+use crate::media::files::{File, FileLock, Files, Listed};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A file system in memory that remembers what was synced and what was not. Clones are the same disk.
@@ -280,7 +280,7 @@ impl Files for SimulatedFiles {
         Ok(())
     }
 
-    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock(&self, path: &Path, kind: LockKind, wait: bool) -> io::Result<Option<FileLock>> {
         let mut disk = self.disk();
         let node = disk.open(path)?;
         while !disk.locks(node).0.take(kind) {
@@ -292,12 +292,7 @@ impl Files for SimulatedFiles {
         Ok(Some(Box::new(Held { files: self.clone(), node, kind })))
     }
 
-    fn lock_parts(
-        &self,
-        path: &Path,
-        parts: RangeInclusive<u64>,
-        kind: LockKind,
-    ) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn lock_parts(&self, path: &Path, parts: RangeInclusive<u64>, kind: LockKind) -> io::Result<Option<FileLock>> {
         let mut disk = self.disk();
         let node = disk.open(path)?;
         let held = disk.locks(node).1;

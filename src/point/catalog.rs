@@ -449,10 +449,11 @@ impl Catalog {
     pub fn point(&self, machine: &str, wanted: &str) -> Result<Arc<PointInfo>> {
         let all = self.of_machine(machine);
         let (listed, forgotten): (Vec<_>, Vec<_>) = all.into_iter().partition(|point| point.forgotten.is_none());
-        let unknown = || match listed.is_empty() && forgotten.is_empty() {
-            _ if self.was_purged(machine, wanted) => self.unknown(machine, wanted),
-            true => Error::UnknownMachine { name: machine.to_owned() },
-            false => self.unknown(machine, wanted),
+        let unknown = || match self.unknown(machine, wanted) {
+            Error::UnknownPoint { .. } if listed.is_empty() && forgotten.is_empty() => {
+                Error::UnknownMachine { name: machine.to_owned() }
+            }
+            unknown => unknown,
         };
         if wanted == "latest" {
             let made = self.chains().get(&self.keys.chain_of(machine)).map(|chain| chain.points.clone());
